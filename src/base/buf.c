@@ -1,0 +1,164 @@
+/* Bounded byte writers and readers. Runs in every process; no state. */
+#include "base/buf.h"
+
+uint8_t *
+buf_grow(struct buf *b, size_t n)
+{
+    if (b->failed || n > b->cap - b->n) {
+        b->failed = true;
+        return NULL;
+    }
+    b->n += n;
+    return b->p + b->n - n;
+}
+
+void
+buf_put(struct buf *b, const void *src, size_t n)
+{
+    uint8_t *p = buf_grow(b, n);
+
+    if (p != NULL && n > 0)
+        memcpy(p, src, n);
+}
+
+void
+buf_put_zero(struct buf *b, size_t n)
+{
+    uint8_t *p = buf_grow(b, n);
+
+    if (p != NULL)
+        memset(p, 0, n);
+}
+
+void
+buf_put_u8(struct buf *b, uint8_t v)
+{
+    buf_put(b, &v, sizeof v);
+}
+
+void
+buf_put_u16(struct buf *b, uint16_t v)
+{
+    buf_put(b, &v, sizeof v);
+}
+
+void
+buf_put_u32(struct buf *b, uint32_t v)
+{
+    buf_put(b, &v, sizeof v);
+}
+
+void
+buf_put_u64(struct buf *b, uint64_t v)
+{
+    buf_put(b, &v, sizeof v);
+}
+
+void
+buf_put_be16(struct buf *b, uint16_t v)
+{
+    buf_put_u16(b, __builtin_bswap16(v));
+}
+
+void
+buf_put_be32(struct buf *b, uint32_t v)
+{
+    buf_put_u32(b, __builtin_bswap32(v));
+}
+
+void
+buf_put_be64(struct buf *b, uint64_t v)
+{
+    buf_put_u64(b, __builtin_bswap64(v));
+}
+
+void
+buf_patch_u32(struct buf *b, size_t at, uint32_t v)
+{
+    if (at + sizeof v <= b->n)
+        put_u32(b->p + at, v);
+    else
+        b->failed = true;
+}
+
+void
+buf_patch_be32(struct buf *b, size_t at, uint32_t v)
+{
+    buf_patch_u32(b, at, __builtin_bswap32(v));
+}
+
+const uint8_t *
+cur_take(struct cur *c, size_t n)
+{
+    const uint8_t *p = c->p;
+
+    if (c->failed || n > c->left) {
+        c->failed = true;
+        return NULL;
+    }
+    c->p += n;
+    c->left -= n;
+    return p;
+}
+
+const char *
+cur_str(struct cur *c)
+{
+    const uint8_t *end = c->failed || c->left == 0 ? NULL : memchr(c->p, 0, c->left);
+
+    if (end == NULL) {
+        c->failed = true;
+        return NULL;
+    }
+    return (const char *) cur_take(c, (size_t) (end - c->p) + 1);
+}
+
+uint8_t
+cur_u8(struct cur *c)
+{
+    const uint8_t *p = cur_take(c, 1);
+
+    return p != NULL ? *p : 0;
+}
+
+uint16_t
+cur_u16(struct cur *c)
+{
+    const uint8_t *p = cur_take(c, 2);
+
+    return p != NULL ? get_u16(p) : 0;
+}
+
+uint32_t
+cur_u32(struct cur *c)
+{
+    const uint8_t *p = cur_take(c, 4);
+
+    return p != NULL ? get_u32(p) : 0;
+}
+
+uint64_t
+cur_u64(struct cur *c)
+{
+    const uint8_t *p = cur_take(c, 8);
+
+    return p != NULL ? get_u64(p) : 0;
+}
+
+uint16_t
+cur_be16(struct cur *c)
+{
+    return __builtin_bswap16(cur_u16(c));
+}
+
+uint32_t
+cur_be32(struct cur *c)
+{
+    return __builtin_bswap32(cur_u32(c));
+}
+
+uint64_t
+cur_be64(struct cur *c)
+{
+    return __builtin_bswap64(cur_u64(c));
+}
