@@ -1,0 +1,55 @@
+/* What the postmaster starts: the kinds of children, their main functions, and what each is told at
+ * birth.
+ *
+ * The only header of proc that pm includes besides segment.h and child.h. A main runs in a fresh
+ * fork, after child_begin() (signals, descriptors, role, parent-death signal, slot); it never
+ * returns and leaves by child_exit(). */
+#pragma once
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "base/types.h"
+
+struct segment;
+
+/* clang-format off */
+enum child_kind {
+#define CHILD_KIND(id, role, description, main, runs, attaches, exit0, exit1, phase) CHILD_##id,
+#include "tbl/child_kinds.def"
+#undef CHILD_KIND
+    CHILD_KINDS
+};
+/* clang-format on */
+
+/* What a client is told; decided by the postmaster before the fork (postmaster.md 3.2). All but
+ * CLIENT_OK: FATAL with this SQLSTATE after the startup packet, before any authentication, by a
+ * dead-end child. Messages: child_verdict_text(). */
+enum client_verdict {
+    CLIENT_OK,
+    CLIENT_STARTING,       /* 57P03 the database system is starting up */
+    CLIENT_NOT_CONSISTENT, /* 57P03 the database system is not yet accepting connections */
+    CLIENT_RECOVERING,     /* 57P03 the database system is in recovery mode */
+    CLIENT_STOPPING,       /* 57P03 the database system is shutting down */
+    CLIENT_TOO_MANY,       /* 53300 sorry, too many clients already */
+    CLIENT_VERDICTS
+};
+
+/* Told to a child; lives in its copy of the postmaster's memory for ever. */
+struct child_start {
+    enum child_kind kind;
+    int slot_idx;        /* its slot in the segment, from 0; -1 for a child that is not attached */
+    uint32_t cancel_key; /* backend: drawn before the fork */
+    int client_fd;       /* backend, dead end: the accepted socket, owned by the child; else -1 */
+    enum client_verdict verdict; /* dead end: what to say; backend: CLIENT_OK */
+    bool is_stopping; /* dead end: 1 s instead of authentication_timeout for the startup packet */
+    struct segment *segment; /* mapped; NULL for a child that is not attached */
+    const char *data_dir;    /* absolute; also the working directory */
+};
+
+/* clang-format off */
+#define CHILD_KIND(id, role, description, main, runs, attaches, exit0, exit1, phase) \
+    __attribute__((noreturn)) void main(const struct child_start *start);
+#include "tbl/child_kinds.def"
+#undef CHILD_KIND
+/* clang-format on */
