@@ -1,7 +1,8 @@
-/* Bounded readers and writers for bytes of disk and wire. An overflow is sticky: check once, at the end.
+/* Bounded readers and writers for bytes of disk and wire. An overflow is sticky: check once, at the
+ * end.
  *
- * struct buf writes into memory of a fixed size that the caller owns. struct cur reads memory it borrows.
- * Names say the byte order: _u32 little-endian (files), _be32 big-endian (wire). */
+ * struct buf writes into memory of a fixed size that the caller owns. struct cur reads memory it
+ * borrows. Names say the byte order: _u32 little-endian (files), _be32 big-endian (wire). */
 #pragma once
 
 #include <string.h>
@@ -18,7 +19,7 @@ struct buf {
 static inline struct buf
 buf_init(void *p, size_t cap)
 {
-    return (struct buf) { .p = p, .cap = cap };
+    return (struct buf){ .p = p, .cap = cap };
 }
 
 static inline bool
@@ -52,7 +53,7 @@ struct cur {
 static inline struct cur
 cur_init(const void *p, size_t n)
 {
-    return (struct cur) { .p = p, .left = n };
+    return (struct cur){ .p = p, .left = n };
 }
 
 /* n bytes, or NULL (and failed). */
@@ -115,4 +116,5 @@ put_be32(void *p, uint32_t v)
     put_u32(p, __builtin_bswap32(v));
 }
 
-static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "files are little-endian (wal-format.md 0)");
+static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
+              "files are little-endian (wal-format.md 0)");

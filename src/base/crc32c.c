@@ -1,4 +1,5 @@
-/* CRC-32C by the SSE4.2 / ARMv8 instruction, or by eight tables. Runs in every process; the tables are made once. */
+/* CRC-32C by the SSE4.2 / ARMv8 instruction, or by eight tables. Runs in every process; the tables
+ * are made once. */
 #include "base/crc32c.h"
 
 #include "base/buf.h"

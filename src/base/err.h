@@ -1,7 +1,7 @@
 /* Errors: a code in the return value, the words in `struct err`.
  *
- * Return values: 0 success; > 0 an outcome the function documents; < 0 failure, forwarded unchanged: -errno above
- * -1000, -ERR_* from -1000 down. `err_sqlstate()` maps both to SQLSTATE. */
+ * Return values: 0 success; > 0 an outcome the function documents; < 0 failure, forwarded
+ * unchanged: -errno above -1000, -ERR_* from -1000 down. `err_sqlstate()` maps both to SQLSTATE. */
 #pragma once
 
 #include "base/macro.h"
@@ -25,17 +25,18 @@ struct err {
     char hint[512];
 };
 
-#define ERR_INIT                                                                                   \
-    (struct err)                                                                                   \
-    {                                                                                              \
-        .code = 0                                                                                  \
+#define ERR_INIT  \
+    (struct err)  \
+    {             \
+        .code = 0 \
     }
 
-/* Record a failure and return it: `return ERR(e, DISK_FULL, "could not …", …);`. The first failure wins: a second
- * call leaves e as it is. `e` may be NULL. */
+/* Record a failure and return it: `return ERR(e, DISK_FULL, "could not …", …);`. The first failure
+ * wins: a second call leaves e as it is. `e` may be NULL. */
 #define ERR(e, name, ...) err_set((e), -ERR_##name, __VA_ARGS__)
 
-/* The same from errno: code -errno, and ": <strerror>" behind the message. ENOSPC/EDQUOT map to 53100. */
+/* The same from errno: code -errno, and ": <strerror>" behind the message. ENOSPC/EDQUOT map to
+ * 53100. */
 #define ERR_ERRNO(e, ...) err_set_errno((e), errno, __VA_ARGS__)
 
 /* `code` < 0. Returns code. */

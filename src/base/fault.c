@@ -71,14 +71,14 @@ void
 fault_arm(enum fault_point p, unsigned after, unsigned times, enum fault_what what, int error)
 {
     hits[p] = 0;
-    armed[p] = (struct armed) { after, times, what, error };
+    armed[p] = (struct armed){ after, times, what, error };
 }
 
 void
 fault_arm_any(unsigned after, enum fault_what what, int error)
 {
     hits_any = 0;
-    armed_any = (struct armed) { after, 1, what, error };
+    armed_any = (struct armed){ after, 1, what, error };
 }
 
 void

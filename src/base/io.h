@@ -1,8 +1,8 @@
 /* Files, through a table, so that a simulation can lose, tear and reorder what was not synced.
  *
- * Paths are relative to the data directory (io_real: a directory descriptor). Every call returns >= 0 or -errno;
- * io_pread and io_pwrite go on after short transfers, so a short count from io_pread means end of file.
- * Not for sockets. Used by: wal, cache's disk side, store, init. */
+ * Paths are relative to the data directory (io_real: a directory descriptor). Every call returns >=
+ * 0 or -errno; io_pread and io_pwrite go on after short transfers, so a short count from io_pread
+ * means end of file. Not for sockets. Used by: wal, cache's disk side, store, init. */
 #pragma once
 
 #include <fcntl.h>
@@ -34,7 +34,8 @@ struct io_ops {
     int (*list)(struct io *io, const char *path, io_list_fn fn, void *arg);
     int (*syncfs)(struct io *io, int fd);
     int (*dontneed)(struct io *io, int fd); /* posix_fadvise(DONTNEED), whole file (REDO-1) */
-    int (*lock)(struct io *io, int fd, uint64_t off, uint64_t n, bool exclusive); /* OFD, no wait: -EAGAIN */
+    int (*lock)(struct io *io, int fd, uint64_t off, uint64_t n,
+                bool exclusive); /* OFD, no wait: -EAGAIN */
     int (*unlock)(struct io *io, int fd, uint64_t off, uint64_t n);
 };
 
@@ -145,8 +146,10 @@ io_unlock(struct io *io, int fd, uint64_t off, uint64_t n)
 
 /* Helpers over the table. */
 
-/* Read a whole small file into p (at most cap bytes). Returns its length, -EFBIG if it is longer, or -errno. */
+/* Read a whole small file into p (at most cap bytes). Returns its length, -EFBIG if it is longer,
+ * or -errno. */
 ssize_t io_read_file(struct io *io, const char *path, void *p, size_t cap);
-/* Write `path` so that it is there whole or not at all: temporary file "<path>.tmp", fsync, rename, fsync of `dir`. */
+/* Write `path` so that it is there whole or not at all: temporary file "<path>.tmp", fsync, rename,
+ * fsync of `dir`. */
 int io_write_file_durably(struct io *io, const char *dir, const char *path, const void *p, size_t n,
                           struct err *e);

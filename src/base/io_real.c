@@ -168,8 +168,8 @@ real_list(struct io *io, const char *path, io_list_fn fn, void *arg)
             continue;
         is_dir = de->d_type == DT_DIR;
         if (de->d_type == DT_UNKNOWN)
-            is_dir = fstatat(dirfd(d), de->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-                     S_ISDIR(st.st_mode);
+            is_dir =
+                fstatat(dirfd(d), de->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode);
         int r = fn(arg, de->d_name, is_dir);
         if (r < 0)
             return r;
@@ -239,5 +239,5 @@ static const struct io_ops real_ops = {
 void
 io_real_init(struct io *io, int dir_fd)
 {
-    *io = (struct io) { .ops = &real_ops, .dir_fd = dir_fd };
+    *io = (struct io){ .ops = &real_ops, .dir_fd = dir_fd };
 }

@@ -1,4 +1,5 @@
-/* The log. Runs in every process. Owns: the process' role name and level. Nothing here allocates. */
+/* The log. Runs in every process. Owns: the process' role name and level. Nothing here allocates.
+ */
 #include "base/log.h"
 
 #include <inttypes.h>
@@ -25,10 +26,10 @@ static const struct {
     const char *name;
     int priority; /* syslog's */
 } levels[LOG_LEVELS] = {
-    [LOG_LEVEL_DEBUG] = { "DEBUG", 7 },     [LOG_LEVEL_INFO] = { "INFO", 6 },
-    [LOG_LEVEL_NOTICE] = { "NOTICE", 5 },   [LOG_LEVEL_WARNING] = { "WARNING", 4 },
-    [LOG_LEVEL_ERROR] = { "ERROR", 4 },     [LOG_LEVEL_LOG] = { "LOG", 6 },
-    [LOG_LEVEL_FATAL] = { "FATAL", 3 },     [LOG_LEVEL_PANIC] = { "PANIC", 2 },
+    [LOG_LEVEL_DEBUG] = { "DEBUG", 7 },   [LOG_LEVEL_INFO] = { "INFO", 6 },
+    [LOG_LEVEL_NOTICE] = { "NOTICE", 5 }, [LOG_LEVEL_WARNING] = { "WARNING", 4 },
+    [LOG_LEVEL_ERROR] = { "ERROR", 4 },   [LOG_LEVEL_LOG] = { "LOG", 6 },
+    [LOG_LEVEL_FATAL] = { "FATAL", 3 },   [LOG_LEVEL_PANIC] = { "PANIC", 2 },
 };
 
 /* $JOURNAL_STREAM is "device:inode" of the journal's socket (systemd.exec(5)). */
@@ -151,9 +152,9 @@ log_event(enum log_level level, const char *message_id, const char *const *field
     (void) snprintf(head[2], sizeof head[2], "MESSAGE_ID=%s", message_id);
     (void) snprintf(head[3], sizeof head[3], "PINION_KIND=%s", role);
     for (; n < 4; n++)
-        iov[n] = (struct iovec) { head[n], strlen(head[n]) };
+        iov[n] = (struct iovec){ head[n], strlen(head[n]) };
     for (int i = 0; fields != NULL && fields[i] != NULL && i < EVENT_FIELDS_MAX; i++, n++)
-        iov[n] = (struct iovec) { (char *) (uintptr_t) fields[i], strlen(fields[i]) };
+        iov[n] = (struct iovec){ (char *) (uintptr_t) fields[i], strlen(fields[i]) };
     if (sd_journal_sendv(iov, n) < 0)
         write_line(level, levels[level].name, text);
 }

@@ -25,15 +25,17 @@ void log_set_min(enum log_level min);
 const char *log_role(void);
 
 void log_msg(enum log_level level, const char *fmt, ...) PRINTF(2, 3);
-/* One error with its DETAIL and HINT lines; `prefix` ("" or "could not start: ") is put in front of the message. */
+/* One error with its DETAIL and HINT lines; `prefix` ("" or "could not start: ") is put in front of
+ * the message. */
 void log_err(enum log_level level, const char *prefix, const struct err *e);
-/* A lifecycle event for the journal: MESSAGE_ID, PINION_KIND and `fields` (NULL-terminated "NAME=value" strings,
- * borrowed) beside the text. Falls back to log_msg() where stderr is not the journal. */
+/* A lifecycle event for the journal: MESSAGE_ID, PINION_KIND and `fields` (NULL-terminated
+ * "NAME=value" strings, borrowed) beside the text. Falls back to log_msg() where stderr is not the
+ * journal. */
 void log_event(enum log_level level, const char *message_id, const char *const *fields,
                const char *fmt, ...) PRINTF(4, 5);
 
-/* This process and the shared memory are lost: log e as PANIC and _exit(2), no cleanup. A simulation replaces the end by
- * panic_hook, which must not return. */
+/* This process and the shared memory are lost: log e as PANIC and _exit(2), no cleanup. A
+ * simulation replaces the end by panic_hook, which must not return. */
 NORETURN void log_panic(const struct err *e);
 NORETURN void log_panicf(const char *fmt, ...) PRINTF(1, 2);
 extern void (*panic_hook)(const struct err *e);

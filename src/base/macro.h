@@ -21,24 +21,24 @@
 /* Run `fn(&variable)` when the variable leaves its scope. */
 #define CLEANUP(fn) __attribute__((cleanup(fn)))
 /* Move a pointer or descriptor out of a CLEANUP variable. */
-#define TAKE_PTR(p)                                                                                \
-    ({                                                                                             \
-        __typeof__(p) take_ = (p);                                                                 \
-        (p) = NULL;                                                                                \
-        take_;                                                                                     \
+#define TAKE_PTR(p)                \
+    ({                             \
+        __typeof__(p) take_ = (p); \
+        (p) = NULL;                \
+        take_;                     \
     })
-#define TAKE_FD(fd)                                                                                \
-    ({                                                                                             \
-        int take_ = (fd);                                                                          \
-        (fd) = -1;                                                                                 \
-        take_;                                                                                     \
+#define TAKE_FD(fd)       \
+    ({                    \
+        int take_ = (fd); \
+        (fd) = -1;        \
+        take_;            \
     })
 
 /* On in every build: a broken invariant becomes a restart, never wrong data. Not for input. */
-#define ASSERT(x)                                                                                  \
-    do {                                                                                           \
-        if (__builtin_expect(!(x), 0))                                                             \
-            assert_failed(#x, __FILE__, __LINE__);                                                 \
+#define ASSERT(x)                                  \
+    do {                                           \
+        if (__builtin_expect(!(x), 0))             \
+            assert_failed(#x, __FILE__, __LINE__); \
     } while (0)
 
 /* Report a broken invariant on stderr and abort(). Runs anywhere. */

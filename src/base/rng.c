@@ -1,4 +1,5 @@
-/* SplitMix64. Runs in every process. Source: Steele, Lea, Flood, "Fast splittable pseudorandom number generators". */
+/* SplitMix64. Runs in every process. Source: Steele, Lea, Flood, "Fast splittable pseudorandom
+ * number generators". */
 #include "base/rng.h"
 
 #include "base/macro.h"

@@ -1,4 +1,5 @@
-/* Seeded random numbers for simulations, back-off jitter and draws. Not for secrets (use getrandom()). */
+/* Seeded random numbers for simulations, back-off jitter and draws. Not for secrets (use
+ * getrandom()). */
 #pragma once
 
 #include <stdint.h>

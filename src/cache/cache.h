@@ -1,8 +1,11 @@
-/* The multi-version page cache. Knows LSNs, not the log; the disk is two callbacks. Rules CACHE, SNAP, EVICT and OVER.
+/* The multi-version page cache. Knows LSNs, not the log; the disk is two callbacks. Rules CACHE,
+ * SNAP, EVICT and OVER.
  *
- * A process has one `struct cache` over the shared region. A reader: claim an entry, take a snapshot, cache_get() … cache_unpin(), release. A
- * commit: cache_frames_take(), fill the frames, cache_publish(). Whoever writes pages to disk: cache_wb_begin() … cache_wb_end().
- * Databases are numbered by an index (`db`) that the store gives out; cache_db_open() tells the cache which oid it stands for. */
+ * A process has one `struct cache` over the shared region. A reader: claim an entry, take a
+ * snapshot, cache_get() … cache_unpin(), release. A commit: cache_frames_take(), fill the frames,
+ * cache_publish(). Whoever writes pages to disk: cache_wb_begin() … cache_wb_end(). Databases are
+ * numbered by an index (`db`) that the store gives out; cache_db_open() tells the cache which oid
+ * it stands for. */
 #pragma once
 
 #include "base/types.h"
@@ -31,11 +34,13 @@ struct cache;
 
 /* The disk side, given by the store (or a simulation). Called without any SHORT lock held. */
 struct cache_ops {
-    /* Read one page into p (PAGE_BYTES). CRC, format and block are checked by the callee. *ret_lsn = LSN of its tail; a page beyond the end of
-     * the file or all zero is LSN 0 and zeros. < 0: XX001, EIO (e is set). */
+    /* Read one page into p (PAGE_BYTES). CRC, format and block are checked by the callee. *ret_lsn
+     * = LSN of its tail; a page beyond the end of the file or all zero is LSN 0 and zeros. < 0:
+     * XX001, EIO (e is set). */
     int (*read)(void *arg, uint32_t db, const struct cache_key *key, void *p, lsn_t *ret_lsn,
                 struct err *e);
-    /* Write the dirty page at `page_idx` back (EVICT-4: the store calls cache_wb_begin() on it). 0 written or no longer dirty; > 0 not now; < 0 failed. */
+    /* Write the dirty page at `page_idx` back (EVICT-4: the store calls cache_wb_begin() on it). 0
+     * written or no longer dirty; > 0 not now; < 0 failed. */
     int (*write_back)(void *arg, uint32_t page_idx, struct err *e);
     void *arg;
 };
@@ -47,17 +52,18 @@ struct cache {
     struct cache_cfg cfg;
     struct self *self;
     struct cache_ops ops;
-    void *over_map;  /* overflow file, mapped whole at its limit; NULL when n_overflow == 0 */
+    void *over_map; /* overflow file, mapped whole at its limit; NULL when n_overflow == 0 */
     int over_fd;
     uint32_t pin_quota; /* CACHE-4 */
-    uint64_t n_read;  /* pages this process read from disk */
+    uint64_t n_read;    /* pages this process read from disk */
     uint64_t n_hit;
 };
 
 /* ---- life ---- */
 uint64_t cache_shm_bytes(const struct cache_cfg *cfg);
 void cache_shm_init(void *mem, const struct cache_cfg *cfg);
-/* Make and map the overflow file (OVER-1): unlinked, in `dir_fd`, of size 0, mapped at cfg->n_overflow frames. Postmaster, before the first fork. */
+/* Make and map the overflow file (OVER-1): unlinked, in `dir_fd`, of size 0, mapped at
+ * cfg->n_overflow frames. Postmaster, before the first fork. */
 int cache_over_create(const struct cache_cfg *cfg, int dir_fd, int *ret_fd, void **ret_map,
                       struct err *e);
 int cache_over_reset(int over_fd, struct err *e);
@@ -69,7 +75,8 @@ uint64_t cache_epoch(const struct cache *c);
 
 /* ---- horizon (H, cap) ---- */
 lsn_t cache_horizon(const struct cache *c); /* acquire */
-/* H := max(H, lsn). Wakes who waits for H. Any process that has made lsn durable (and confirmed). */
+/* H := max(H, lsn). Wakes who waits for H. Any process that has made lsn durable (and confirmed).
+ */
 void cache_horizon_raise(struct cache *c, lsn_t lsn);
 /* Wait until H ≥ lsn. Interruptible. */
 int cache_horizon_wait(struct cache *c, lsn_t lsn, struct err *e);
@@ -80,14 +87,15 @@ lsn_t cache_cap(const struct cache *c);
 /* ---- databases ---- */
 /* Index `db` now stands for `oid`. Caller (store_db) holds the Db in state OPENING. */
 void cache_db_open(struct cache *c, uint32_t db, oid_t oid);
-/* Forget every page and version of one file (rel) or of the whole database (rel = 0): FILE-3's purge, FILE-5. Waits for io; what is pinned goes to
- * limbo. No snapshot may need it. */
+/* Forget every page and version of one file (rel) or of the whole database (rel = 0): FILE-3's
+ * purge, FILE-5. Waits for io; what is pinned goes to limbo. No snapshot may need it. */
 void cache_purge(struct cache *c, uint32_t db, oid_t rel);
 /* Does the database still have pages or retired versions? (FILE-1: when a Db may be reused.) */
 bool cache_db_is_empty(const struct cache *c, uint32_t db);
 
 /* ---- snapshots (SNAP-1 … -6) ---- */
-/* Claim an entry for one handle; 53400 when the process has CACHE_ENTRIES already. *ret_entry in 0 … CACHE_ENTRIES-1. */
+/* Claim an entry for one handle; 53400 when the process has CACHE_ENTRIES already. *ret_entry in 0
+ * … CACHE_ENTRIES-1. */
 int cache_entry_claim(struct cache *c, uint32_t db, uint32_t *ret_entry, struct err *e);
 void cache_entry_release(struct cache *c, uint32_t entry);
 /* SNAP-2: returns S = max(H, own), set in the entry. */
@@ -99,7 +107,8 @@ void cache_snapshot_advance(struct cache *c, uint32_t entry, lsn_t s);
 void cache_snapshot_drop(struct cache *c, uint32_t entry);
 /* SNAP-6: was this entry's present snapshot asked to end? */
 bool cache_snapshot_cancelled(const struct cache *c, uint32_t entry);
-/* Is there a live snapshot of this database below `lsn`, or (b > 0) in [a, b)? Runs the one scan: cap, fence, entries. */
+/* Is there a live snapshot of this database below `lsn`, or (b > 0) in [a, b)? Runs the one scan:
+ * cap, fence, entries. */
 bool cache_snapshot_below(struct cache *c, uint32_t db, lsn_t lsn);
 /* Any live snapshot at all? */
 bool cache_snapshots_any(struct cache *c);
@@ -108,12 +117,14 @@ bool cache_snapshots_any(struct cache *c);
 struct cache_page {
     const uint8_t *data; /* PAGE_BYTES, immutable while pinned */
     lsn_t lsn;           /* LSN of the version */
-    uint32_t pin;        /* element of our pin array; CACHE_NONE: not pinned, data is the caller's buffer (read-through) */
+    uint32_t pin; /* element of our pin array; CACHE_NONE: not pinned, data is the caller's buffer
+                     (read-through) */
     uint32_t frame;
 };
-/* The newest version ≤ S of entry's snapshot. `spare` (PAGE_BYTES, may be NULL if the caller wants only pins) receives the page if there is no
- * frame or no pin for it (CACHE-7). Returns 0; CACHE_NO_PIN (1) when spare is NULL and no pin or frame was to be had (xFetch answers NULL);
- * < 0: XX001, EIO, 72000 (the snapshot was cancelled), or an interrupt. */
+/* The newest version ≤ S of entry's snapshot. `spare` (PAGE_BYTES, may be NULL if the caller wants
+ * only pins) receives the page if there is no frame or no pin for it (CACHE-7). Returns 0;
+ * CACHE_NO_PIN (1) when spare is NULL and no pin or frame was to be had (xFetch answers NULL); < 0:
+ * XX001, EIO, 72000 (the snapshot was cancelled), or an interrupt. */
 #define CACHE_NO_PIN 1
 int cache_get(struct cache *c, uint32_t entry, oid_t rel, blk_t block, void *spare,
               struct cache_page *ret, struct err *e);
@@ -126,13 +137,17 @@ void cache_unpin(struct cache *c, struct cache_page *p);
 uint32_t cache_n_pinned(const struct cache *c);
 
 /* ---- committing ---- */
-/* All `n` frames at once or none (COMMIT-2, EVICT-2 writer): waits at most snapshot_patience, then 53200; more than NF + NO − reserve is 53200 at once.
- * frames[] are owned by this process until published or given back. May prune, write back, grow the overflow. Outside the gate. */
-int cache_frames_take(struct cache *c, uint32_t db, uint32_t n, uint32_t *ret_frames, struct err *e);
+/* All `n` frames at once or none (COMMIT-2, EVICT-2 writer): waits at most snapshot_patience, then
+ * 53200; more than NF + NO − reserve is 53200 at once. frames[] are owned by this process until
+ * published or given back. May prune, write back, grow the overflow. Outside the gate. */
+int cache_frames_take(struct cache *c, uint32_t db, uint32_t n, uint32_t *ret_frames,
+                      struct err *e);
 void cache_frames_give_back(struct cache *c, const uint32_t *frames, uint32_t n);
 uint8_t *cache_frame(struct cache *c, uint32_t frame);
-/* Pages that publishing will need but that have no Page yet are reserved together with the frames, so this cannot fail (COMMIT-5): link frames[i] as the newest
- * version (LSN lsn) of (oid of db, rel, blocks[i]); the old head is superseded and retired. In redo (`redo` true) disk_lsn of a new Page is 0. */
+/* Pages that publishing will need but that have no Page yet are reserved together with the frames,
+ * so this cannot fail (COMMIT-5): link frames[i] as the newest version (LSN lsn) of (oid of db,
+ * rel, blocks[i]); the old head is superseded and retired. In redo (`redo` true) disk_lsn of a new
+ * Page is 0. */
 void cache_publish(struct cache *c, uint32_t db, oid_t rel, const blk_t *blocks,
                    const uint32_t *frames, uint32_t n, lsn_t lsn);
 /* EVICT-1. Try-lock: returns the number of versions freed, 0 if somebody else is at it. */
@@ -154,18 +169,22 @@ struct cache_wb {
 #define CACHE_WB_BUSY  2 /* outcome: another process reads or writes it */
 /* io := WRITING, head pinned. 0, CACHE_WB_CLEAN or CACHE_WB_BUSY. */
 int cache_wb_begin(struct cache *c, uint32_t page_idx, struct cache_wb *ret);
-/* EVICT-4's question: does a live snapshot (or one that can still be taken) need the version on disk? */
+/* EVICT-4's question: does a live snapshot (or one that can still be taken) need the version on
+ * disk? */
 bool cache_wb_must_save(struct cache *c, const struct cache_wb *wb);
-/* Read the disk's version into a frame (reserve allowed, EVICT-5) and link it at the low end. 0; CACHE_NO_PIN: no frame, give up this page; < 0 failed. */
+/* Read the disk's version into a frame (reserve allowed, EVICT-5) and link it at the low end. 0;
+ * CACHE_NO_PIN: no frame, give up this page; < 0 failed. */
 int cache_wb_save_disk(struct cache *c, struct cache_wb *wb, struct err *e);
 /* disk_lsn := written (0 = failed, stays dirty); io := 0; unpin; wake. */
 void cache_wb_end(struct cache *c, struct cache_wb *wb, lsn_t written);
-/* EVICT-6: drop the dirty, sole head unwritten instead of ending. False (and ended as failed) if it is no longer sole. */
+/* EVICT-6: drop the dirty, sole head unwritten instead of ending. False (and ended as failed) if it
+ * is no longer sole. */
 bool cache_wb_drop(struct cache *c, struct cache_wb *wb);
 /* Sleep until the page's io is 0 (a checkpoint that owes it). */
 void cache_io_wait(struct cache *c, uint32_t page_idx);
 
-/* Page indices whose disk version is older than their newest version ≤ upto (CKPT-3), from *pos on; fills ids[], returns how many; 0 = done. */
+/* Page indices whose disk version is older than their newest version ≤ upto (CKPT-3), from *pos on;
+ * fills ids[], returns how many; 0 = done. */
 uint32_t cache_scan_dirty(struct cache *c, lsn_t upto, uint32_t *pos, uint32_t *ids, uint32_t cap);
 /* Is the page at page_idx still owed to a checkpoint up to `upto`? */
 bool cache_is_owed(struct cache *c, uint32_t page_idx, lsn_t upto);

@@ -1,5 +1,6 @@
-/* Locks that live in shared memory. All are valid when zeroed. Rank order is asserted at every take (tbl/locks.def). A process that dies
- * holding one is a crash of the segment: nothing is robust. Each takes `self`; SHORT locks never sleep in the kernel but yield. */
+/* Locks that live in shared memory. All are valid when zeroed. Rank order is asserted at every take
+ * (tbl/locks.def). A process that dies holding one is a crash of the segment: nothing is robust.
+ * Each takes `self`; SHORT locks never sleep in the kernel but yield. */
 #pragma once
 
 #include "shm/wait.h"
@@ -25,15 +26,18 @@ struct rwlock {
     _Atomic uint32_t word;    /* readers, or RW_WRITER; futex */
     _Atomic uint32_t waiting; /* exclusive waiters */
 };
-void rwlock_take_shared(struct self *self, struct rwlock *l, enum lock_rank rank, enum wait_event why);
-void rwlock_take_exclusive(struct self *self, struct rwlock *l, enum lock_rank rank, enum wait_event why);
+void rwlock_take_shared(struct self *self, struct rwlock *l, enum lock_rank rank,
+                        enum wait_event why);
+void rwlock_take_exclusive(struct self *self, struct rwlock *l, enum lock_rank rank,
+                           enum wait_event why);
 bool rwlock_try_exclusive(struct self *self, struct rwlock *l, enum lock_rank rank);
 void rwlock_drop_shared(struct self *self, struct rwlock *l, enum lock_rank rank);
 void rwlock_drop_exclusive(struct self *self, struct rwlock *l, enum lock_rank rank);
 
-/* FAIR: exclusive, first come first served, interruptible, with a deadline. The owner is a number, so that it can outlive a process (a
- * prepared transaction, COMMIT-1): FAIR_OWNER_PROC(procno) or any value from FAIR_OWNER_OTHER up.
- * The queue is an intrusive list of procnos: `struct fair_wait` lives in an array of one per process, beside the locks. */
+/* FAIR: exclusive, first come first served, interruptible, with a deadline. The owner is a number,
+ * so that it can outlive a process (a prepared transaction, COMMIT-1): FAIR_OWNER_PROC(procno) or
+ * any value from FAIR_OWNER_OTHER up. The queue is an intrusive list of procnos: `struct fair_wait`
+ * lives in an array of one per process, beside the locks. */
 #define FAIR_OWNER_PROC(procno) ((uint64_t) (procno) + 1)
 #define FAIR_OWNER_OTHER        (UINT64_C(1) << 32)
 
@@ -42,13 +46,14 @@ struct fair_wait {
     _Atomic uint32_t granted; /* futex word: 1 = the lock is ours */
 };
 struct fair {
-    struct spin guard;      /* innermost: nothing is taken under it */
-    uint32_t first;         /* procno + 1, 0 = none; guarded by guard */
-    uint32_t last;          /* likewise */
-    _Atomic uint64_t owner; /* 0 = free; read by anyone, written under guard */
+    struct spin guard;           /* innermost: nothing is taken under it */
+    uint32_t first;              /* procno + 1, 0 = none; guarded by guard */
+    uint32_t last;               /* likewise */
+    _Atomic uint64_t owner;      /* 0 = free; read by anyone, written under guard */
     _Atomic uint64_t since_usec; /* monotonic: when the owner got it */
 };
-/* 0 taken; WAIT_TIMED_OUT at `deadline` (monotonic, 0 = none); < 0 an interrupt. `waits` is the array of one element per process. */
+/* 0 taken; WAIT_TIMED_OUT at `deadline` (monotonic, 0 = none); < 0 an interrupt. `waits` is the
+ * array of one element per process. */
 int fair_take(struct self *self, struct fair *f, struct fair_wait *waits, enum lock_rank rank,
               enum wait_event why, usec_t deadline, struct err *e);
 bool fair_try(struct self *self, struct fair *f, enum lock_rank rank);

@@ -1,42 +1,48 @@
-/* The segment: one memfd, mapped MAP_SHARED by the postmaster before its first fork, reset in place (SHM-1).
+/* The segment: one memfd, mapped MAP_SHARED by the postmaster before its first fork, reset in place
+ * (SHM-1).
  *
- * Layout: this header, the slots, then one region per module (log, cache, store). Each module says how much it wants (x_shm_bytes), fills it
- * (x_shm_init, in the startup process only) and attaches to it (x_attach, in every process). proc/segment.c puts them together. */
+ * Layout: this header, the slots, then one region per module (log, cache, store). Each module says
+ * how much it wants (x_shm_bytes), fills it (x_shm_init, in the startup process only) and attaches
+ * to it (x_attach, in every process). proc/segment.c puts them together. */
 #pragma once
 
+#include "base/err.h"
 #include "shm/slot.h"
 
 #define SHM_REGIONS_MAX 8
 #define SHM_MAGIC       UINT64_C(0x314e4f494e4950) /* "PINION1" */
 
-/* Positions and progress for people: single relaxed atomics, each written by the module named. Left out of replies until `shm_ready`. */
+/* Positions and progress for people: single relaxed atomics, each written by the module named. Left
+ * out of replies until `shm_ready`. */
 struct shm_status {
-    _Atomic uint32_t ready;              /* release by startup after all x_shm_init; acquire by all */
-    _Atomic uint32_t in_recovery;        /* startup */
-    _Atomic uint32_t tli;                /* startup */
-    _Atomic uint64_t insert_lsn;         /* wal: first byte not reserved */
-    _Atomic uint64_t write_lsn;          /* wal */
-    _Atomic uint64_t flush_lsn;          /* wal: durable */
-    _Atomic uint64_t horizon_lsn;        /* store: what a statement outside a write transaction may be shown */
-    _Atomic uint64_t redo_from_lsn;      /* startup: recovery began here */
-    _Atomic uint64_t redo_lsn;           /* startup: replayed up to here */
-    _Atomic uint64_t redo_end_lsn;       /* startup: estimated end of the log */
-    _Atomic uint64_t redo_started_usec;  /* startup: monotonic */
-    _Atomic uint64_t checkpoint_lsn;     /* checkpointer: last checkpoint record */
+    _Atomic uint32_t ready;       /* release by startup after all x_shm_init; acquire by all */
+    _Atomic uint32_t in_recovery; /* startup */
+    _Atomic uint32_t tli;         /* startup */
+    _Atomic uint64_t insert_lsn;  /* wal: first byte not reserved */
+    _Atomic uint64_t write_lsn;   /* wal */
+    _Atomic uint64_t flush_lsn;   /* wal: durable */
+    _Atomic uint64_t
+        horizon_lsn; /* store: what a statement outside a write transaction may be shown */
+    _Atomic uint64_t redo_from_lsn;     /* startup: recovery began here */
+    _Atomic uint64_t redo_lsn;          /* startup: replayed up to here */
+    _Atomic uint64_t redo_end_lsn;      /* startup: estimated end of the log */
+    _Atomic uint64_t redo_started_usec; /* startup: monotonic */
+    _Atomic uint64_t checkpoint_lsn;    /* checkpointer: last checkpoint record */
     _Atomic uint64_t checkpoint_redo_lsn;
     _Atomic uint64_t checkpoint_time_usec; /* real: end of the last checkpoint */
     _Atomic uint64_t checkpoint_total_usec;
     _Atomic uint64_t checkpoint_pages;
     _Atomic uint32_t checkpoint_running;
-    _Atomic uint32_t checkpoint_flags;   /* causes of the last (or running) one: enum checkpoint_flag of store_checkpoint.h */
+    _Atomic uint32_t checkpoint_flags; /* causes of the last (or running) one: enum checkpoint_flag
+                                          of store_checkpoint.h */
     _Atomic uint64_t checkpoints_timed;
     _Atomic uint64_t checkpoints_requested;
-    _Atomic uint64_t next_xid;           /* store */
-    _Atomic uint64_t cache_frames_free;  /* bgwriter */
+    _Atomic uint64_t next_xid;          /* store */
+    _Atomic uint64_t cache_frames_free; /* bgwriter */
 };
 
 struct shm_region {
-    uint64_t at;    /* offset from the start of the segment */
+    uint64_t at; /* offset from the start of the segment */
     uint64_t bytes;
 };
 
@@ -57,11 +63,13 @@ struct shm {
     int fd; /* memfd; -1 for private test memory */
 };
 
-/* Make and map a segment for `max_procs` processes and regions of the given sizes (each is aligned to 4096). Postmaster, or a test.
- * Returns 0 or < 0 (53200 with a hint that names shared_buffers). */
+/* Make and map a segment for `max_procs` processes and regions of the given sizes (each is aligned
+ * to 4096). Postmaster, or a test. Returns 0 or < 0 (53200 with a hint that names shared_buffers).
+ */
 int shm_create(struct shm *s, uint32_t max_procs, const uint64_t *region_bytes, uint32_t n_regions,
                struct err *e);
-/* All bytes zero again, then header and layout as made by shm_create(). Postmaster only, when no other process is attached. */
+/* All bytes zero again, then header and layout as made by shm_create(). Postmaster only, when no
+ * other process is attached. */
 int shm_reset(struct shm *s, struct err *e);
 void *shm_region(const struct shm *s, uint32_t region_idx);
 void shm_close(struct shm *s);

@@ -1,4 +1,5 @@
-/* Checkpoints (CKPT-1 … -6) and the request protocol between whoever asks and the checkpointer (postmaster.md 5.6). */
+/* Checkpoints (CKPT-1 … -6) and the request protocol between whoever asks and the checkpointer
+ * (postmaster.md 5.6). */
 #pragma once
 
 #include "store/store.h"
@@ -17,28 +18,32 @@ struct checkpoint_stats {
     uint32_t flags;
     lsn_t redo;
     lsn_t record;
-    uint64_t n_pages;      /* written */
-    uint32_t n_files;      /* synced */
+    uint64_t n_pages; /* written */
+    uint32_t n_files; /* synced */
     uint32_t n_segs_added, n_segs_removed, n_segs_recycled;
-    usec_t start_usec;     /* monotonic, as all below */
+    usec_t start_usec; /* monotonic, as all below */
     usec_t write_usec, sync_usec, longest_sync_usec, total_usec;
     uint64_t distance, estimate; /* bytes of log */
 };
 
-/* Called between page writes: sleep as `progress` (0…1, of pages written) asks; return true to stop spreading (an immediate request came, or stop). NULL = no throttle. */
+/* Called between page writes: sleep as `progress` (0…1, of pages written) asks; return true to stop
+ * spreading (an immediate request came, or stop). NULL = no throttle. */
 typedef bool (*checkpoint_pace_fn)(void *arg, double progress);
 
-/* Make one checkpoint. 0; CKPT_SKIPPED (1): nothing logged since the last; < 0: it failed cleanly before its record (disk full) and may be tried again.
- * fsync failures are PANICs. Checkpointer, or startup at the end of recovery (flags END_OF_RECOVERY or SHUTDOWN). */
+/* Make one checkpoint. 0; CKPT_SKIPPED (1): nothing logged since the last; < 0: it failed cleanly
+ * before its record (disk full) and may be tried again. fsync failures are PANICs. Checkpointer, or
+ * startup at the end of recovery (flags END_OF_RECOVERY or SHUTDOWN). */
 #define CKPT_SKIPPED 1
 int store_checkpoint(struct store *st, uint32_t flags, checkpoint_pace_fn pace, void *pace_arg,
                      struct checkpoint_stats *ret, struct err *e);
 
-/* Ask the checkpointer: sets flags in shared memory; the caller then wakes it (slot_request(REQ_WORK)). With CKPT_WAIT store_checkpoint_wait() waits for one that
- * *began* after the request; 0, or < 0: it failed (its message in e). Interruptible. */
+/* Ask the checkpointer: sets flags in shared memory; the caller then wakes it
+ * (slot_request(REQ_WORK)). With CKPT_WAIT store_checkpoint_wait() waits for one that *began* after
+ * the request; 0, or < 0: it failed (its message in e). Interruptible. */
 uint64_t store_checkpoint_ask(struct store *st, uint32_t flags);
 int store_checkpoint_wait(struct store *st, uint64_t ticket, struct err *e);
-/* Checkpointer: take what was asked (0 = nothing), and report the end of a checkpoint to the waiters. */
+/* Checkpointer: take what was asked (0 = nothing), and report the end of a checkpoint to the
+ * waiters. */
 uint32_t store_checkpoint_take_request(struct store *st, uint64_t *ret_ticket);
 void store_checkpoint_done(struct store *st, uint64_t ticket, int result, const struct err *e);
 /* Does the log written since the last redo point ask for one (max_wal_size)? */
@@ -47,5 +52,6 @@ lsn_t store_redo_pointer(const struct store *st);
 
 /* Bgwriter's round: prune, clean candidates up to max_pages, limbo. Returns pages written. */
 uint32_t store_bgwriter_round(struct store *st, uint32_t max_pages, struct err *e);
-/* Walwriter's round: write and sync what asynchronous commits left (SNAP-7), keep two segments ahead (WAL-3), XID-2's RUNNING_XACTS. */
+/* Walwriter's round: write and sync what asynchronous commits left (SNAP-7), keep two segments
+ * ahead (WAL-3), XID-2's RUNNING_XACTS. */
 int store_walwriter_round(struct store *st, struct err *e);

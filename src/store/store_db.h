@@ -5,8 +5,9 @@
 
 enum store_db_state { DB_FREE, DB_OPENING, DB_READY, DB_DROPPING };
 
-/* Attach to the database `oid` whose first file is `rel` (opening it if nobody has it open): takes a reference. 0 and *ret_db (its index), or
- * 3D000 (being dropped), 53300 (table full), XX001 / 58P01 (its page 1 cannot be read). Interruptible. */
+/* Attach to the database `oid` whose first file is `rel` (opening it if nobody has it open): takes
+ * a reference. 0 and *ret_db (its index), or 3D000 (being dropped), 53300 (table full), XX001 /
+ * 58P01 (its page 1 cannot be read). Interruptible. */
 int store_db_attach(struct store *st, oid_t oid, oid_t rel, uint32_t *ret_db, struct err *e);
 void store_db_detach(struct store *st, uint32_t db);
 oid_t store_db_oid(const struct store *st, uint32_t db);
@@ -15,8 +16,9 @@ lsn_t store_db_published(const struct store *st, uint32_t db);
 enum store_db_state store_db_state(const struct store *st, uint32_t db);
 bool store_db_is_dropping(const struct store *st, uint32_t db);
 
-/* The fair queue of writers (COMMIT-1). `deadline` is monotonic, 0 = none: 55P03. Interruptible (57014, 57P01). Taken before SQLite is asked for
- * anything; dropped by the VFS at the end of the write (store_txn_end_write), or here if no write followed. */
+/* The fair queue of writers (COMMIT-1). `deadline` is monotonic, 0 = none: 55P03. Interruptible
+ * (57014, 57P01). Taken before SQLite is asked for anything; dropped by the VFS at the end of the
+ * write (store_txn_end_write), or here if no write followed. */
 int store_writer_take(struct store *st, uint32_t db, usec_t deadline, struct err *e);
 void store_writer_drop(struct store *st, uint32_t db);
 bool store_writer_is_mine(const struct store *st, uint32_t db);

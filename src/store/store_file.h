@@ -1,4 +1,5 @@
-/* Database files: made, dropped, swept (FILE-2 … FILE-8). The catalogue's row changes travel in the same transaction, by store_txn_ride(). */
+/* Database files: made, dropped, swept (FILE-2 … FILE-8). The catalogue's row changes travel in the
+ * same transaction, by store_txn_ride(). */
 #pragma once
 
 #include "store/store_txn.h"
@@ -8,10 +9,10 @@ enum store_ride_kind { RIDE_CREATE_DB, RIDE_DROP_DB };
 /* What COMMIT-5 inserts beside the catalogue's own pages. */
 struct store_ride {
     enum store_ride_kind kind;
-    oid_t oid;             /* of the database created or dropped */
-    oid_t rel;             /* its file */
-    uint32_t db;           /* DROP: its index, held DROPPING */
-    const uint8_t *pages;  /* CREATE: the new file's pages, unstamped, borrowed */
+    oid_t oid;            /* of the database created or dropped */
+    oid_t rel;            /* its file */
+    uint32_t db;          /* DROP: its index, held DROPPING */
+    const uint8_t *pages; /* CREATE: the new file's pages, unstamped, borrowed */
     uint32_t n_pages;
 };
 
@@ -22,8 +23,10 @@ void store_path_file(char *p, size_t n, oid_t oid, oid_t rel);
 /* Next oid (NEXTOID logged and flushed ahead, FILE-2). Interruptible. */
 int store_oid_new(struct store *st, oid_t *ret, struct err *e);
 
-/* A new file written by a build handle (src/vfs/vfs_build.c): whole pages straight to the file, stamped with L = d read before (or `lsn` in init).
- * begin: mkdir, PG_VERSION, O_EXCL; finish: fsync file and directories; abort: remove what was made. `st` may be NULL only in init: then io, lsn count. */
+/* A new file written by a build handle (src/vfs/vfs_build.c): whole pages straight to the file,
+ * stamped with L = d read before (or `lsn` in init). begin: mkdir, PG_VERSION, O_EXCL; finish:
+ * fsync file and directories; abort: remove what was made. `st` may be NULL only in init: then io,
+ * lsn count. */
 struct store_build {
     struct io *io;
     oid_t oid, rel;
@@ -31,16 +34,19 @@ struct store_build {
     int fd;
     pgno_t n_pages;
 };
-int store_build_begin(struct store_build *b, struct io *io, oid_t oid, oid_t rel, lsn_t lsn, struct err *e);
+int store_build_begin(struct store_build *b, struct io *io, oid_t oid, oid_t rel, lsn_t lsn,
+                      struct err *e);
 int store_build_read(struct store_build *b, pgno_t pgno, void *p, struct err *e);
 int store_build_write(struct store_build *b, pgno_t pgno, const void *p, struct err *e);
 int store_build_finish(struct store_build *b, struct err *e);
 void store_build_abort(struct store_build *b);
 
-/* DROP, first half (FILE-3): CAS READY → DROPPING if ours is the only reference; 55006 otherwise. The caller holds the target's writer lock. */
+/* DROP, first half (FILE-3): CAS READY → DROPPING if ours is the only reference; 55006 otherwise.
+ * The caller holds the target's writer lock. */
 int store_drop_begin(struct store *st, uint32_t db, struct err *e);
 void store_drop_cancel(struct store *st, uint32_t db);
-/* Checkpointer, once per second and in each checkpoint: purge, unlink, rmdir what cap allows. Returns the number of databases gone, or < 0. */
+/* Checkpointer, once per second and in each checkpoint: purge, unlink, rmdir what cap allows.
+ * Returns the number of databases gone, or < 0. */
 int store_purge_dropped(struct store *st, struct err *e);
 /* Wait until the checkpointer has removed it; interruptible. */
 int store_drop_wait(struct store *st, oid_t oid, struct err *e);
@@ -49,7 +55,9 @@ int store_drop_wait(struct store *st, oid_t oid, struct err *e);
 struct store_listed {
     oid_t oid, rel;
 };
-/* FILE-6: remove every base/<n ≠ 1> directory and relation file that is not listed. Startup, after redo. */
+/* FILE-6: remove every base/<n ≠ 1> directory and relation file that is not listed. Startup, after
+ * redo. */
 int store_sweep(struct store *st, const struct store_listed *list, uint32_t n, struct err *e);
-/* FILE-8: open and write-lock (OFD on SQLite's lock bytes) every listed file; keeps the descriptors. Checkpointer. -EAGAIN: somebody else has one. */
+/* FILE-8: open and write-lock (OFD on SQLite's lock bytes) every listed file; keeps the
+ * descriptors. Checkpointer. -EAGAIN: somebody else has one. */
 int store_lock_files(struct store *st, const struct store_listed *list, uint32_t n, struct err *e);

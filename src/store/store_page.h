@@ -1,5 +1,6 @@
-/* The last 24 bytes of a page: LSN u64 (8168), CRC-32C u32 (8176), format u32 (8180), spare u64 (8184; zero).
- * CRC: over bytes 0..8175 ‖ 8180..8183 … with the page number mixed in (FILE-7). Pure. */
+/* The last 24 bytes of a page: LSN u64 (8168), CRC-32C u32 (8176), format u32 (8180), spare u64
+ * (8184; zero). CRC: over bytes 0..8175 ‖ 8180..8183 … with the page number mixed in (FILE-7).
+ * Pure. */
 #pragma once
 
 #include "base/err.h"
@@ -9,7 +10,8 @@
 
 /* Stamp `page` (PAGE_BYTES) as block `block` with version LSN `lsn`. */
 void page_stamp(uint8_t *page, blk_t block, lsn_t lsn);
-/* Check CRC, format and block. 0 and *ret_lsn; an all-zero page is good with LSN 0. < 0: -ERR_DATA_CORRUPTED with block, expected and found. */
+/* Check CRC, format and block. 0 and *ret_lsn; an all-zero page is good with LSN 0. < 0:
+ * -ERR_DATA_CORRUPTED with block, expected and found. */
 int page_check(const uint8_t *page, blk_t block, lsn_t *ret_lsn, struct err *e);
 bool page_is_zero(const uint8_t *page);
 /* Size in pages as page 1 says (header bytes 28..31, big-endian). */

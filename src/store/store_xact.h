@@ -5,14 +5,16 @@
 
 enum xact_status { XACT_ABORTED, XACT_COMMITTED, XACT_IN_PROGRESS, XACT_UNKNOWN };
 
-/* Hand out the next id (XID-2: waits at X only). Outside the gate; interruptible. May write an old pg_xact page (XID-4). */
+/* Hand out the next id (XID-2: waits at X only). Outside the gate; interruptible. May write an old
+ * pg_xact page (XID-4). */
 int store_xid_assign(struct store *st, xid_t *ret, struct err *e);
 xid_t store_xid_next(const struct store *st);
 /* COMMIT-5's step: cannot fail. */
 void store_xact_set_committed(struct store *st, xid_t xid);
 /* The id of a running transaction is remembered per process while it has one (0 = none). */
 void store_xact_running(struct store *st, xid_t xid);
-/* txid_status(): reads the status, waits until H ≥ the insert position read after it, then answers. Interruptible. */
+/* txid_status(): reads the status, waits until H ≥ the insert position read after it, then answers.
+ * Interruptible. */
 int store_xact_status(struct store *st, xid_t xid, enum xact_status *ret, struct err *e);
 /* A record's 32 bits as a full id, near nextXid (XID-1). */
 xid_t store_xid_widen(xid_t near, uint32_t low);

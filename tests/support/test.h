@@ -1,4 +1,5 @@
-/* cmocka with what it forgets to include, in the order it needs. Include only this, never <cmocka.h>. */
+/* cmocka with what it forgets to include, in the order it needs. Include only this, never
+ * <cmocka.h>. */
 #pragma once
 
 /* clang-format off */
@@ -12,9 +13,9 @@
 #include "base/err.h"
 
 /* Fail with the error's own words. */
-#define assert_ok(r, e)                                                                            \
-    do {                                                                                           \
-        int assert_ok_r = (int) (r);                                                               \
-        if (assert_ok_r < 0)                                                                       \
-            fail_msg("%s: %s [%s] %s", #r, (e)->message, err_sqlstate(assert_ok_r), (e)->detail);  \
+#define assert_ok(r, e)                                                                           \
+    do {                                                                                          \
+        int assert_ok_r = (int) (r);                                                              \
+        if (assert_ok_r < 0)                                                                      \
+            fail_msg("%s: %s [%s] %s", #r, (e)->message, err_sqlstate(assert_ok_r), (e)->detail); \
     } while (0)

@@ -22,8 +22,8 @@ errno_maps_to_what_a_user_can_act_on(void **state)
         int errnum;
         const char *sqlstate;
     } rows[] = {
-        { ENOSPC, "53100" }, { ENOMEM, "53200" }, { ENOENT, "58P01" }, { EIO, "58030" },
-        { EINVAL, "58000" },
+        { ENOSPC, "53100" }, { ENOMEM, "53200" }, { ENOENT, "58P01" },
+        { EIO, "58030" },    { EINVAL, "58000" },
     };
 
     (void) state;
