@@ -1,0 +1,315 @@
+/* Locks in shared memory, with their order asserted. Runs in every attached process. Owns: nothing;
+ * all state is in the lock words and self. */
+#include "shm/lock.h"
+
+#include <sched.h>
+#include <stdatomic.h>
+
+#include "base/clock.h"
+
+/* ---- order ---- */
+
+static void
+push_rank(struct self *self, enum lock_rank rank)
+{
+    ASSERT(self->n_held < SELF_LOCKS_MAX);
+    /* Equal ranks: COMMIT-1's two writer locks, two buckets never. */
+    if (self->n_held > 0)
+        ASSERT(self->held[self->n_held - 1] < rank || rank == LOCK_WRITER);
+    self->held[self->n_held++] = (uint8_t) rank;
+}
+
+static void
+pop_rank(struct self *self, enum lock_rank rank)
+{
+    for (uint32_t i = self->n_held; i-- > 0;)
+        if (self->held[i] == rank) {
+            for (; i + 1 < self->n_held; i++)
+                self->held[i] = self->held[i + 1];
+            self->n_held--;
+            return;
+        }
+    ASSERT(!"lock is not held");
+}
+
+/* ---- SHORT ---- */
+
+#define SPINS 100
+
+static inline void
+cpu_relax(void)
+{
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+static bool
+spin_grab(struct spin *s)
+{
+    return atomic_load_explicit(&s->word, memory_order_relaxed) == 0 &&
+           atomic_exchange_explicit(&s->word, 1, memory_order_acquire) == 0;
+}
+
+static void
+spin_wait(struct spin *s)
+{
+    for (int i = 0; !spin_grab(s); i++) {
+        if (i < SPINS)
+            cpu_relax();
+        else
+            (void) sched_yield();
+    }
+}
+
+static void
+spin_free(struct spin *s)
+{
+    atomic_store_explicit(&s->word, 0, memory_order_release);
+}
+
+void
+spin_take(struct self *self, struct spin *s, enum lock_rank rank)
+{
+    push_rank(self, rank);
+    spin_wait(s);
+}
+
+bool
+spin_try(struct self *self, struct spin *s, enum lock_rank rank)
+{
+    if (!spin_grab(s))
+        return false;
+    push_rank(self, rank);
+    return true;
+}
+
+void
+spin_drop(struct self *self, struct spin *s, enum lock_rank rank)
+{
+    pop_rank(self, rank);
+    spin_free(s);
+}
+
+/* ---- LONG ---- */
+
+#define RW_WRITER UINT32_C(0x80000000)
+
+/* Sleeps of a lock are never interrupted: what it guards is short work of another process. */
+static void
+lock_sleep(struct self *self, _Atomic uint32_t *word, uint32_t seen, enum wait_event why)
+{
+    self_hold(self);
+    (void) wait_sleep(self, word, seen, 0, why, NULL);
+    self_resume(self);
+}
+
+void
+rwlock_take_shared(struct self *self, struct rwlock *l, enum lock_rank rank, enum wait_event why)
+{
+    push_rank(self, rank);
+    for (;;) {
+        uint32_t v = atomic_load_explicit(&l->word, memory_order_relaxed);
+
+        if ((v & RW_WRITER) != 0) {
+            lock_sleep(self, &l->word, v, why);
+            continue;
+        }
+        uint32_t w = atomic_load_explicit(&l->waiting, memory_order_relaxed);
+        if (w > 0) { /* writers are preferred: wait until the waiting ones had their turn */
+            lock_sleep(self, &l->waiting, w, why);
+            continue;
+        }
+        if (atomic_compare_exchange_weak_explicit(&l->word, &v, v + 1, memory_order_acquire,
+                                                  memory_order_relaxed))
+            return;
+    }
+}
+
+void
+rwlock_take_exclusive(struct self *self, struct rwlock *l, enum lock_rank rank, enum wait_event why)
+{
+    push_rank(self, rank);
+    (void) atomic_fetch_add_explicit(&l->waiting, 1, memory_order_relaxed);
+    for (;;) {
+        uint32_t v = 0;
+
+        if (atomic_compare_exchange_strong_explicit(&l->word, &v, RW_WRITER, memory_order_acquire,
+                                                    memory_order_relaxed))
+            break;
+        lock_sleep(self, &l->word, v, why);
+    }
+    (void) atomic_fetch_sub_explicit(&l->waiting, 1, memory_order_relaxed);
+    wait_wake(&l->waiting, WAIT_ALL);
+}
+
+bool
+rwlock_try_exclusive(struct self *self, struct rwlock *l, enum lock_rank rank)
+{
+    uint32_t v = 0;
+
+    if (!atomic_compare_exchange_strong_explicit(&l->word, &v, RW_WRITER, memory_order_acquire,
+                                                 memory_order_relaxed))
+        return false;
+    push_rank(self, rank);
+    return true;
+}
+
+void
+rwlock_drop_shared(struct self *self, struct rwlock *l, enum lock_rank rank)
+{
+    pop_rank(self, rank);
+    if (atomic_fetch_sub_explicit(&l->word, 1, memory_order_release) == 1)
+        wait_wake(&l->word, WAIT_ALL);
+}
+
+void
+rwlock_drop_exclusive(struct self *self, struct rwlock *l, enum lock_rank rank)
+{
+    pop_rank(self, rank);
+    atomic_store_explicit(&l->word, 0, memory_order_release);
+    wait_wake(&l->word, WAIT_ALL);
+}
+
+/* ---- FAIR ---- */
+
+static void
+fair_own(struct fair *f, uint64_t owner)
+{
+    atomic_store_explicit(&f->since_usec, owner != 0 ? clock_mono_usec() : 0, memory_order_relaxed);
+    atomic_store_explicit(&f->owner, owner, memory_order_release);
+}
+
+static void
+queue_append(struct fair *f, struct fair_wait *waits, uint32_t procno)
+{
+    atomic_store_explicit(&waits[procno].next, 0, memory_order_relaxed);
+    atomic_store_explicit(&waits[procno].granted, 0, memory_order_relaxed);
+    if (f->last != 0)
+        atomic_store_explicit(&waits[f->last - 1].next, procno + 1, memory_order_relaxed);
+    else
+        f->first = procno + 1;
+    f->last = procno + 1;
+}
+
+/* Take `procno` out of the queue, wherever it stands. */
+static void
+queue_remove(struct fair *f, struct fair_wait *waits, uint32_t procno)
+{
+    uint32_t before = 0;
+
+    for (uint32_t at = f->first; at != 0;
+         before = at, at = atomic_load_explicit(&waits[at - 1].next, memory_order_relaxed)) {
+        if (at != procno + 1)
+            continue;
+        uint32_t next = atomic_load_explicit(&waits[procno].next, memory_order_relaxed);
+
+        if (before != 0)
+            atomic_store_explicit(&waits[before - 1].next, next, memory_order_relaxed);
+        else
+            f->first = next;
+        if (f->last == at)
+            f->last = before;
+        return;
+    }
+}
+
+bool
+fair_try(struct self *self, struct fair *f, enum lock_rank rank)
+{
+    bool is_free;
+
+    spin_wait(&f->guard);
+    is_free = atomic_load_explicit(&f->owner, memory_order_relaxed) == 0;
+    if (is_free)
+        fair_own(f, FAIR_OWNER_PROC(self->procno));
+    spin_free(&f->guard);
+    if (is_free) {
+        push_rank(self, rank);
+        atomic_thread_fence(memory_order_acquire);
+    }
+    return is_free;
+}
+
+/* Leave the queue after a time-out or interrupt; true if the lock was handed to us meanwhile. */
+static bool
+leave_queue(struct self *self, struct fair *f, struct fair_wait *waits)
+{
+    bool granted;
+
+    spin_wait(&f->guard);
+    granted = atomic_load_explicit(&waits[self->procno].granted, memory_order_relaxed) != 0;
+    if (!granted)
+        queue_remove(f, waits, self->procno);
+    spin_free(&f->guard);
+    return granted;
+}
+
+int
+fair_take(struct self *self, struct fair *f, struct fair_wait *waits, enum lock_rank rank,
+          enum wait_event why, usec_t deadline, struct err *e)
+{
+    struct fair_wait *mine = &waits[self->procno];
+    bool is_free;
+    int r = 0;
+
+    ASSERT(!fair_is_mine(self, f));
+    push_rank(self, rank);
+    spin_wait(&f->guard);
+    is_free = atomic_load_explicit(&f->owner, memory_order_relaxed) == 0;
+    if (is_free)
+        fair_own(f, FAIR_OWNER_PROC(self->procno));
+    else
+        queue_append(f, waits, self->procno);
+    spin_free(&f->guard);
+
+    while (!is_free && r == 0 && atomic_load_explicit(&mine->granted, memory_order_acquire) == 0)
+        r = wait_sleep(self, &mine->granted, 0, deadline, why, e);
+    if (r != 0 && !leave_queue(self, f, waits)) {
+        pop_rank(self, rank);
+        return r;
+    }
+    if (r < 0) { /* handed over in the same instant as the interrupt: it is ours, and goes to the
+                    next */
+        fair_drop(self, f, waits, rank);
+        return r;
+    }
+    atomic_thread_fence(memory_order_acquire);
+    return 0;
+}
+
+void
+fair_drop(struct self *self, struct fair *f, struct fair_wait *waits, enum lock_rank rank)
+{
+    uint32_t next;
+
+    pop_rank(self, rank);
+    spin_wait(&f->guard);
+    next = f->first;
+    if (next != 0) {
+        queue_remove(f, waits, next - 1);
+        fair_own(f, FAIR_OWNER_PROC(next - 1));
+        atomic_store_explicit(&waits[next - 1].granted, 1, memory_order_release);
+    } else {
+        fair_own(f, 0);
+    }
+    spin_free(&f->guard);
+    if (next != 0)
+        wait_wake(&waits[next - 1].granted, 1);
+}
+
+void
+fair_reassign(struct self *self, struct fair *f, enum lock_rank rank, uint64_t owner)
+{
+    ASSERT(fair_is_mine(self, f));
+    pop_rank(self, rank);
+    atomic_store_explicit(&f->owner, owner, memory_order_release);
+}
+
+bool
+fair_is_mine(const struct self *self, const struct fair *f)
+{
+    return atomic_load_explicit(&f->owner, memory_order_acquire) == FAIR_OWNER_PROC(self->procno);
+}
