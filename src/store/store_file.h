@@ -20,8 +20,19 @@ struct store_ride {
 void store_path_dir(char *p, size_t n, oid_t oid);
 void store_path_file(char *p, size_t n, oid_t oid, oid_t rel);
 
-/* Next oid (NEXTOID logged and flushed ahead, FILE-2). Interruptible. */
+/* Oids, in struct store_shared as `oids`. Valid when zeroed, useless until store_oid_start(). */
+#define STORE_OIDS_LOGGED 8192u /* one NEXTOID record per so many (FILE-2) */
+struct store_oid_shared {
+    struct rwlock lock;     /* LOCK_OID */
+    _Atomic uint32_t next;  /* written under lock */
+    _Atomic uint32_t limit; /* first oid that no durable record reserves; written under lock */
+};
+/* Next oid (NEXTOID logged and flushed ahead, FILE-2) whose base/<oid> does not exist. */
 int store_oid_new(struct store *st, oid_t *ret, struct err *e);
+/* What a checkpoint record carries: at shutdown the next, else the limit. */
+oid_t store_oid_for_checkpoint(const struct store *st, bool is_shutdown);
+/* Recovery: the first oid that may be handed out. */
+void store_oid_start(struct store *st, oid_t next);
 
 /* A new file written by a build handle (src/vfs/vfs_build.c): whole pages straight to the file,
  * stamped with L = d read before (or `lsn` in init). begin: mkdir, PG_VERSION, O_EXCL; finish:
@@ -41,6 +52,8 @@ int store_build_write(struct store_build *b, pgno_t pgno, const void *p, struct 
 int store_build_finish(struct store_build *b, struct err *e);
 void store_build_abort(struct store_build *b);
 
+/* COMMIT-5 of a RIDE_DROP_DB: drop_lsn := C; from then on the checkpointer may purge it. */
+void store_drop_published(struct store *st, uint32_t db, lsn_t lsn);
 /* DROP, first half (FILE-3): CAS READY → DROPPING if ours is the only reference; 55006 otherwise.
  * The caller holds the target's writer lock. */
 int store_drop_begin(struct store *st, uint32_t db, struct err *e);
