@@ -1,0 +1,212 @@
+/* Loading the settings of a server: files, arguments, derived defaults; and taking over a reload.
+ *
+ * Runs in: postmaster, `piniond -C`, `piniond init`. Owns: nothing between calls. Source: design 11
+ * (places, modes). */
+#include <errno.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "conf/conf.h"
+
+/* May a file or argument set it? */
+static int
+settable_at_start(enum conf_id id, struct err *e)
+{
+    const struct conf_desc *d = conf_desc(id);
+
+    if (d->context == CONF_CONTEXT_INTERNAL || (d->flags & CONF_FLAG_TXN) != 0)
+        return ERR(e, CANT_CHANGE_RUNTIME_PARAM, "parameter \"%s\" cannot be changed", d->name);
+    return 0;
+}
+
+/* Each row to its setting; what is wrong to issues. Returns 0 or -ENOMEM. */
+static int
+put_rows(struct conf *conf, const struct conf_rows *rows, enum conf_source source,
+         struct conf_issues *issues)
+{
+    for (size_t i = 0; i < rows->n; i++) {
+        const struct conf_row *row = &rows->rows[i];
+        struct err e = ERR_INIT;
+        int id = conf_find(row->name), r;
+
+        if (id < 0)
+            r = ERR(&e, UNDEFINED_OBJECT, "unrecognized configuration parameter \"%s\"", row->name);
+        else
+            r = settable_at_start((enum conf_id) id, &e);
+        if (r == 0)
+            r = conf_put(conf, (enum conf_id) id, row->value, source, &e);
+        if (r < 0)
+            conf_issues_add(issues, row->file, row->line, row->name, &e);
+    }
+    return 0;
+}
+
+/* Derived text for a setting that was left empty. */
+static int
+derive(struct conf *conf, enum conf_id id, const char *folder, const char *name, struct err *e)
+{
+    char path[PATH_MAX];
+    int n = snprintf(path, sizeof path, "%s%s%s", folder, name[0] != '\0' ? "/" : "", name);
+
+    if (n < 0 || (size_t) n >= sizeof path)
+        return ERR(e, CONFIG_FILE_ERROR, "path of \"%s\" is too long", conf_desc(id)->name);
+    return conf_put(conf, id, path, (enum conf_source) conf->source[id], e);
+}
+
+enum {
+    WAL_BUFFERS_MIN_BYTES = 64 * 1024,
+    WAL_BUFFERS_MAX_BYTES = 16 * 1024 * 1024,
+};
+
+/* Defaults that depend on others or on where the server lives. */
+static int
+conf_resolve(struct conf *conf, const struct conf_where *w, struct err *e)
+{
+    const char *run =
+        w->runtime_dir != NULL && w->runtime_dir[0] != '\0' ? w->runtime_dir : w->data_dir;
+    int r = 0;
+
+    if (conf->v.wal_buffers < 0) {
+        int64_t bytes = conf->v.shared_buffers / 32;
+
+        bytes = MIN(MAX(bytes, WAL_BUFFERS_MIN_BYTES), WAL_BUFFERS_MAX_BYTES);
+        conf->v.wal_buffers = bytes / 8192 * 8192;
+    }
+    conf->v.wal_buffers = MAX(conf->v.wal_buffers, WAL_BUFFERS_MIN_BYTES);
+    if (w->data_dir[0] == '\0')
+        return 0;
+    r = derive(conf, CONF_data_directory, w->data_dir, "", e);
+    if (r == 0)
+        r = derive(conf, CONF_config_file, w->conf_dir, "pinion.conf", e);
+    if (r == 0 && conf->v.hba_file[0] == '\0')
+        r = derive(conf, CONF_hba_file, w->conf_dir, "pg_hba.conf", e);
+    if (r == 0 && conf->v.unix_socket_directories[0] == '\0')
+        r = derive(conf, CONF_unix_socket_directories, run, "", e);
+    if (r == 0 && conf->v.control_socket[0] == '\0')
+        r = derive(conf, CONF_control_socket, run, "control", e);
+    return r;
+}
+
+/* What no single setting can know. */
+static void
+cross_check(const struct conf *conf, struct conf_issues *issues)
+{
+    struct err e = ERR_INIT;
+
+    if (conf->v.superuser_reserved_connections >= conf->v.max_connections) {
+        (void) ERR(&e, INVALID_PARAMETER_VALUE,
+                   "superuser_reserved_connections (%" PRId64 ") must be less than max_connections "
+                   "(%" PRId64 ")",
+                   conf->v.superuser_reserved_connections, conf->v.max_connections);
+        conf_issues_add(issues, conf->v.config_file, 0, "superuser_reserved_connections", &e);
+    }
+}
+
+static int
+load_files(const struct conf_where *w, struct conf *conf, struct conf_issues *issues)
+{
+    CLEANUP(conf_rows_done) struct conf_rows rows = { 0 };
+    char path[PATH_MAX];
+    int r = 0;
+
+    if (w->data_dir[0] == '\0')
+        return 0;
+    (void) snprintf(path, sizeof path, "%s/pinion.conf", w->conf_dir);
+    r = conf_parse_file(path, false, &rows, issues);
+    if (r < 0)
+        return r;
+    (void) snprintf(path, sizeof path, "%s/postgresql.auto.conf", w->data_dir);
+    r = conf_parse_file(path, true, &rows, issues);
+    return r < 0 ? r : put_rows(conf, &rows, CONF_FROM_FILE, issues);
+}
+
+static int
+load_args(const char *const *args, size_t n_args, struct conf *conf, struct conf_issues *issues)
+{
+    CLEANUP(conf_rows_done) struct conf_rows rows = { 0 };
+
+    for (size_t i = 0; i < n_args; i++) {
+        int r = conf_parse_arg(args[i], &rows, issues);
+
+        if (r < 0)
+            return r;
+    }
+    return put_rows(conf, &rows, CONF_FROM_ARGS, issues);
+}
+
+static int
+summary(const struct conf_issues *issues, struct err *e)
+{
+    char text[sizeof e->message];
+    size_t more = issues->n - 1 + issues->n_dropped;
+    int r = ERR(e, CONFIG_FILE_ERROR, "%s", conf_issue_text(&issues->items[0], text, sizeof text));
+
+    if (more > 0)
+        err_detail(e, "There %s %zu more %s in the configuration.", more == 1 ? "is" : "are", more,
+                   more == 1 ? "error" : "errors");
+    if (issues->items[0].err.hint[0] != '\0')
+        err_hint(e, "%s", issues->items[0].err.hint);
+    return r;
+}
+
+int
+conf_load(const struct conf_where *where, const char *const *args, size_t n_args, struct conf *ret,
+          struct conf_issues *issues, struct err *e)
+{
+    CLEANUP(conf_done) struct conf next = { 0 };
+    int r = conf_init(&next, e);
+
+    if (r < 0)
+        return r;
+    r = load_files(where, &next, issues);
+    if (r == 0)
+        r = load_args(args, n_args, &next, issues);
+    if (r < 0)
+        return ERR(e, OUT_OF_MEMORY, "out of memory");
+    r = conf_resolve(&next, where, e);
+    if (r < 0)
+        return r;
+    cross_check(&next, issues);
+    if (issues->n > 0)
+        return summary(issues, e);
+    *ret = next;
+    next = (struct conf){ 0 };
+    return 0;
+}
+
+void
+conf_diff(const struct conf *cur, const struct conf *next, struct conf_diff *ret)
+{
+    *ret = (struct conf_diff){ 0 };
+    for (int id = 0; id < CONF_SETTINGS; id++) {
+        enum conf_context context = conf_desc((enum conf_id) id)->context;
+
+        if (context == CONF_CONTEXT_INTERNAL || conf_equal(cur, next, (enum conf_id) id))
+            continue;
+        if (context == CONF_CONTEXT_POSTMASTER) {
+            ret->restart[id] = true;
+            ret->n_restart++;
+        } else {
+            ret->changed[id] = true;
+            ret->n_changed++;
+        }
+    }
+}
+
+void
+conf_apply(struct conf *cur, struct conf *next, const struct conf_diff *diff)
+{
+    for (int id = 0; id < CONF_SETTINGS; id++) {
+        union conf_value v = { .i = 0 };
+
+        if (!diff->changed[id])
+            continue;
+        conf_swap(next, (enum conf_id) id, &v); /* out of next */
+        conf_swap(cur, (enum conf_id) id, &v);  /* into cur, the old one out */
+        conf_value_done((enum conf_id) id, &v);
+        cur->source[id] = next->source[id];
+    }
+    conf_done(next);
+}

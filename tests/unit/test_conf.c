@@ -1,0 +1,413 @@
+/* conf/conf, conf_load, conf_session: the table, loading whole or not at all, reload, SET and its
+ * undoing. */
+#include "support/test.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "conf/conf_session.h"
+
+static const char *
+show(const struct conf *conf, enum conf_id id)
+{
+    static char p[512];
+
+    return conf_show(conf, id, p, sizeof p);
+}
+
+static void
+every_row_has_a_valid_default_and_prints_it_again(void **state)
+{
+    struct conf conf, again;
+    struct err e = ERR_INIT;
+
+    (void) state;
+    assert_ok(conf_init(&conf, &e), &e);
+    assert_ok(conf_init(&again, &e), &e);
+    for (int id = 0; id < CONF_SETTINGS; id++) {
+        const struct conf_desc *d = conf_desc((enum conf_id) id);
+
+        assert_int_equal(conf_find(d->name), id); /* names are unique */
+        assert_true(d->text[0] != '\0' && d->group[0] != '\0');
+        assert_ok(
+            conf_put(&again, (enum conf_id) id, show(&conf, (enum conf_id) id), CONF_FROM_FILE, &e),
+            &e);
+        assert_true(conf_equal(&conf, &again, (enum conf_id) id));
+    }
+    assert_true(conf.v.shared_buffers == 128 << 20);
+    assert_true(conf.v.checkpoint_timeout == 300 * INT64_C(1000000));
+    assert_true(conf.v.idle_in_write_transaction_timeout == 60 * INT64_C(1000000));
+    assert_int_equal(conf.v.synchronous_commit, CONF_COMMIT_ON);
+    assert_int_equal(conf.v.default_transaction_isolation, CONF_READ_COMMITTED);
+    assert_int_equal(conf.v.log_min_messages, 3);
+    assert_string_equal(show(&conf, CONF_unix_socket_permissions), "0777");
+    assert_string_equal(show(&conf, CONF_shared_buffers), "128MB");
+    assert_string_equal(show(&conf, CONF_authentication_timeout), "1min");
+    assert_string_equal(show(&conf, CONF_checkpoint_completion_target), "0.9");
+    conf_done(&conf);
+    conf_done(&again);
+}
+
+/* clang-format off */
+static const struct {
+    enum conf_id id;
+    const char *text, *shown, *message; /* shown NULL: refused with message */
+} values[] = {
+    { CONF_shared_buffers, "1MB", "1MB", NULL },
+    { CONF_shared_buffers, "127", NULL, "127 is outside the valid range for parameter \"shared_buffers\" (128 8kB .. 1073741823 8kB)" },
+    { CONF_max_connections, "0", NULL, "0 is outside the valid range for parameter \"max_connections\" (1 .. 10000)" },
+    { CONF_max_connections, "ten", NULL, "invalid value for parameter \"max_connections\": \"ten\"" },
+    { CONF_log_checkpoints, "maybe", NULL, "parameter \"log_checkpoints\" requires a Boolean value" },
+    { CONF_checkpoint_completion_target, "1.5", NULL, "1.5 is outside the valid range for parameter \"checkpoint_completion_target\" (0 .. 1)" },
+    { CONF_synchronous_commit, "LOCAL", "local", NULL },
+    { CONF_synchronous_commit, "true", "on", NULL },
+    { CONF_synchronous_commit, "remote_apply", NULL, "invalid value for parameter \"synchronous_commit\": \"remote_apply\"" },
+    { CONF_default_transaction_isolation, "Repeatable Read", "repeatable read", NULL },
+    { CONF_standard_conforming_strings, "off", NULL, "invalid value for parameter \"standard_conforming_strings\": \"off\"" },
+    { CONF_client_encoding, "utf-8", "UTF8", NULL },
+    { CONF_client_encoding, "SQL_ASCII", "UTF8", NULL },
+    { CONF_client_encoding, "LATIN1", NULL, "invalid value for parameter \"client_encoding\": \"LATIN1\"" },
+    { CONF_datestyle, "iso", "ISO, MDY", NULL },
+    { CONF_datestyle, "ISO, DMY", "ISO, DMY", NULL },
+    { CONF_datestyle, "German", NULL, "invalid value for parameter \"DateStyle\": \"German\"" },
+    { CONF_timezone, "Europe/Berlin", "Europe/Berlin", NULL },
+    { CONF_timezone, "", NULL, "invalid value for parameter \"TimeZone\": \"\"" },
+    { CONF_application_name, "a\nb\xC3", "a?b?", NULL },
+    { CONF_idle_session_timeout, "1h", "1h", NULL },
+    { CONF_unix_socket_permissions, "0700", "0700", NULL },
+};
+/* clang-format on */
+
+static void
+each_value_is_taken_or_refused_with_its_words(void **state)
+{
+    (void) state;
+    for (size_t i = 0; i < ELEMENTSOF(values); i++) {
+        struct err e = ERR_INIT;
+        struct conf conf;
+        int r;
+
+        assert_int_equal(conf_init(&conf, NULL), 0);
+        r = conf_put(&conf, values[i].id, values[i].text, CONF_FROM_FILE, &e);
+        if (values[i].shown != NULL) {
+            assert_ok(r, &e);
+            assert_string_equal(show(&conf, values[i].id), values[i].shown);
+        } else {
+            assert_int_equal(r, -ERR_INVALID_PARAMETER_VALUE);
+            assert_string_equal(e.message, values[i].message);
+        }
+        conf_done(&conf);
+    }
+}
+
+struct dir {
+    char path[64];
+};
+
+static void
+write_conf(const struct dir *d, const char *name, const char *text)
+{
+    char path[128];
+    FILE *f;
+
+    (void) snprintf(path, sizeof path, "%s/%s", d->path, name);
+    f = fopen(path, "we");
+    assert_non_null(f);
+    assert_true(fputs(text, f) >= 0);
+    assert_int_equal(fclose(f), 0);
+}
+
+static int
+setup(void **state)
+{
+    struct dir *d = calloc(1, sizeof *d);
+
+    if (d == NULL)
+        return -1;
+    (void) snprintf(d->path, sizeof d->path, "/tmp/pinion-conf-XXXXXX");
+    *state = d;
+    return mkdtemp(d->path) != NULL ? 0 : -1;
+}
+
+static int
+teardown(void **state)
+{
+    struct dir *d = *state;
+    char path[128];
+
+    (void) snprintf(path, sizeof path, "%s/pinion.conf", d->path);
+    (void) unlink(path);
+    (void) snprintf(path, sizeof path, "%s/postgresql.auto.conf", d->path);
+    (void) unlink(path);
+    (void) rmdir(d->path);
+    free(d);
+    return 0;
+}
+
+static int
+load(const struct dir *d, const char *run, const char *arg, struct conf *conf,
+     struct conf_issues *issues, struct err *e)
+{
+    struct conf_where w = { d->path, d->path, run };
+
+    return conf_load(&w, &arg, arg != NULL ? 1 : 0, conf, issues, e);
+}
+
+static void
+files_then_auto_conf_then_arguments_win(void **state)
+{
+    const struct dir *d = *state;
+    struct conf_issues issues = { 0 };
+    struct err e = ERR_INIT;
+    struct conf conf;
+    char want[128];
+
+    write_conf(d, "pinion.conf", "port = 1\nlock_timeout = 5s\nmax_connections = 20\n");
+    write_conf(d, "postgresql.auto.conf", "port = 2\nmax_connections = 30\n");
+    assert_ok(load(d, NULL, "port=3", &conf, &issues, &e), &e);
+    assert_true(conf.v.port == 3);
+    assert_true(conf.v.max_connections == 30);
+    assert_true(conf.v.lock_timeout == 5000000);
+    assert_int_equal(conf.source[CONF_port], CONF_FROM_ARGS);
+    assert_int_equal(conf.source[CONF_lock_timeout], CONF_FROM_FILE);
+    assert_true(conf.v.wal_buffers == 4 << 20);
+    assert_string_equal(conf.v.data_directory, d->path);
+    assert_string_equal(conf.v.unix_socket_directories, d->path);
+    (void) snprintf(want, sizeof want, "%s/control", d->path);
+    assert_string_equal(conf.v.control_socket, want);
+    (void) snprintf(want, sizeof want, "%s/pg_hba.conf", d->path);
+    assert_string_equal(conf.v.hba_file, want);
+    conf_done(&conf);
+    assert_ok(load(d, "/run/pinion/main", "shared_buffers=1MB", &conf, &issues, &e), &e);
+    assert_string_equal(conf.v.unix_socket_directories, "/run/pinion/main");
+    assert_string_equal(conf.v.control_socket, "/run/pinion/main/control");
+    assert_true(conf.v.wal_buffers == 65536);
+    conf_done(&conf);
+}
+
+static void
+a_bad_load_lists_all_faults_and_changes_nothing(void **state)
+{
+    const struct dir *d = *state;
+    struct conf_issues issues = { 0 };
+    struct conf conf = { 0 };
+    struct err e = ERR_INIT;
+    char text[256], want[256];
+
+    write_conf(d, "pinion.conf",
+               "port = 1\nfsync = off\nport = x\nserver_version = '1'\nb='\n"
+               "transaction_isolation = serializable\nmax_connections = 3\n");
+    assert_int_equal(load(d, NULL, "nope=1", &conf, &issues, &e), -ERR_CONFIG_FILE_ERROR);
+    assert_null(conf.v.config_file);
+    assert_int_equal(issues.n, 7);
+    (void) snprintf(want, sizeof want, "%s/pinion.conf:5: unterminated quoted value", d->path);
+    assert_string_equal(conf_issue_text(&issues.items[0], text, sizeof text), want);
+    assert_string_equal(e.message, want);
+    assert_string_equal(e.detail, "There are 6 more errors in the configuration.");
+    assert_string_equal(issues.items[1].name, "fsync");
+    assert_int_equal(issues.items[1].line, 2);
+    assert_string_equal(issues.items[1].err.message,
+                        "unrecognized configuration parameter \"fsync\"");
+    assert_string_equal(conf_issue_text(&issues.items[5], text, sizeof text),
+                        "command line: unrecognized configuration parameter \"nope\"");
+    assert_string_equal(issues.items[6].name, "superuser_reserved_connections");
+    conf_issues_done(&issues);
+}
+
+static void
+a_missing_main_file_is_a_fault(void **state)
+{
+    const struct dir *d = *state;
+    struct conf_issues issues = { 0 };
+    struct conf conf = { 0 };
+
+    assert_int_equal(load(d, NULL, NULL, &conf, &issues, NULL), -ERR_CONFIG_FILE_ERROR);
+    assert_int_equal(issues.n, 1);
+    conf_issues_done(&issues);
+}
+
+static void
+a_reload_takes_what_may_change_and_names_what_needs_a_restart(void **state)
+{
+    const struct dir *d = *state;
+    struct conf_issues issues = { 0 };
+    struct conf cur, next;
+    struct conf_diff diff;
+    struct err e = ERR_INIT;
+
+    write_conf(d, "pinion.conf", "lock_timeout = 5s\nlog_connections = on\n");
+    assert_ok(load(d, NULL, NULL, &cur, &issues, &e), &e);
+    write_conf(d, "pinion.conf", "lock_timeout = 6s\nshared_buffers = 1GB\n");
+    assert_ok(load(d, NULL, NULL, &next, &issues, &e), &e);
+    conf_diff(&cur, &next, &diff);
+    assert_int_equal(diff.n_changed, 2);
+    assert_true(diff.changed[CONF_lock_timeout]);
+    assert_true(diff.changed[CONF_log_connections]); /* back to its default */
+    assert_int_equal(diff.n_restart, 2);
+    assert_true(diff.restart[CONF_shared_buffers]);
+    assert_true(diff.restart[CONF_wal_buffers]);
+    conf_apply(&cur, &next, &diff);
+    assert_true(cur.v.lock_timeout == 6000000);
+    assert_false(cur.v.log_connections);
+    assert_true(cur.v.shared_buffers == 128 << 20);
+    conf_done(&cur);
+}
+
+static void
+set_obeys_the_context_of_a_setting(void **state)
+{
+    static const struct {
+        const char *name, *value;
+        bool is_superuser;
+        int r;
+    } rows[] = {
+        { "lock_timeout", "5s", false, 0 },
+        { "LOCK_TIMEOUT", "5s", false, 0 },
+        { "log_min_messages", "debug", false, -ERR_INSUFFICIENT_PRIVILEGE },
+        { "log_min_messages", "debug", true, 0 },
+        { "shared_buffers", "1GB", true, -ERR_CANT_CHANGE_RUNTIME_PARAM },
+        { "checkpoint_timeout", "1min", true, -ERR_CANT_CHANGE_RUNTIME_PARAM },
+        { "server_version", "9", true, -ERR_CANT_CHANGE_RUNTIME_PARAM },
+        { "no_such", "9", true, -ERR_UNDEFINED_OBJECT },
+        { "lock_timeout", "x", true, -ERR_INVALID_PARAMETER_VALUE },
+    };
+
+    (void) state;
+    for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
+        struct conf_session s;
+        struct conf base;
+
+        assert_int_equal(conf_init(&base, NULL), 0);
+        assert_int_equal(conf_session_init(&s, &base, rows[i].is_superuser, NULL), 0);
+        assert_int_equal(conf_session_set(&s, rows[i].name, rows[i].value, false, NULL), rows[i].r);
+        assert_int_equal(conf_session_set_at_start(&s, rows[i].name, rows[i].value, NULL),
+                         rows[i].r);
+        conf_session_done(&s);
+        conf_done(&base);
+    }
+}
+
+/* A script: ( begins, ) commits, ! aborts, Ln SET LOCAL to n s, Sn SET, R reset; the value in the
+ * end. */
+static int64_t
+run(const char *script)
+{
+    struct conf_session s;
+    struct conf base;
+    int64_t ret;
+
+    assert_int_equal(conf_init(&base, NULL), 0);
+    assert_int_equal(conf_session_init(&s, &base, false, NULL), 0);
+    for (const char *p = script; *p != '\0'; p++) {
+        char value[3] = { p[1], 's', '\0' };
+
+        if (*p == '(')
+            conf_session_push(&s);
+        else if (*p == ')' || *p == '!')
+            conf_session_pop(&s, *p == ')');
+        else if (*p == 'R')
+            assert_int_equal(conf_session_set(&s, "lock_timeout", NULL, false, NULL), 0);
+        else
+            assert_int_equal(conf_session_set(&s, "lock_timeout", value, *p == 'L', NULL), 0);
+        p += *p == 'L' || *p == 'S' ? 1 : 0;
+    }
+    while (s.level > 0) /* as the backend would */
+        conf_session_pop(&s, true);
+    ret = s.cur.v.lock_timeout / 1000000;
+    conf_session_done(&s);
+    conf_done(&base);
+    return ret;
+}
+
+static void
+set_lives_and_dies_with_its_transaction(void **state)
+{
+    static const struct {
+        const char *script;
+        int64_t value;
+    } rows[] = {
+        { "S1", 1 },         { "L1", 0 },           { "(S1)", 1 },       { "(S1!", 0 },
+        { "(L1)", 0 },       { "(S1L2)", 1 },       { "(L1S2)", 2 },     { "(L1S2!", 0 },
+        { "S9(S1L2S3!", 9 }, { "(S1(S2!)", 1 },     { "(S1(S2))", 2 },   { "(S1(S2)!", 0 },
+        { "(L1(S2))", 2 },   { "(S1(L2))", 1 },     { "(S1(L2)S3)", 3 }, { "S4(R)", 0 },
+        { "S4(R!", 4 },      { "(S1(L2!S3L4)", 3 }, { "(S1S2S3!", 0 },   { "(L1L2L3S4L5L6)", 4 },
+    };
+
+    (void) state;
+    for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
+        if (run(rows[i].script) != rows[i].value)
+            fail_msg("%s gave %ld", rows[i].script, (long) run(rows[i].script));
+    }
+}
+
+static void
+the_client_is_told_of_thirteen_settings_and_of_each_change(void **state)
+{
+    struct conf_session s;
+    struct conf base;
+    int n = 0;
+
+    (void) state;
+    assert_int_equal(conf_init(&base, NULL), 0);
+    assert_int_equal(conf_session_init(&s, &base, false, NULL), 0);
+    while (conf_session_next_report(&s) >= 0)
+        n++;
+    assert_int_equal(n, 13);
+    conf_session_push(&s);
+    assert_int_equal(conf_session_set(&s, "application_name", "x", false, NULL), 0);
+    assert_int_equal(conf_session_set(&s, "lock_timeout", "1s", false, NULL), 0);
+    assert_int_equal(conf_session_next_report(&s), CONF_application_name);
+    assert_int_equal(conf_session_next_report(&s), -1);
+    conf_session_pop(&s, false);
+    assert_int_equal(conf_session_next_report(&s), CONF_application_name);
+    assert_string_equal(s.cur.v.application_name, "");
+    assert_int_equal(conf_session_set_internal(&s, CONF_in_hot_standby, "on", NULL), 0);
+    assert_int_equal(conf_session_next_report(&s), CONF_in_hot_standby);
+    conf_session_done(&s);
+    conf_done(&base);
+}
+
+static void
+a_session_follows_a_reload_except_where_it_set_itself(void **state)
+{
+    struct conf_session s;
+    struct conf base;
+    char p[64];
+
+    (void) state;
+    assert_int_equal(conf_init(&base, NULL), 0);
+    assert_int_equal(conf_session_init(&s, &base, false, NULL), 0);
+    assert_int_equal(conf_session_set(&s, "lock_timeout", "1s", false, NULL), 0);
+    assert_int_equal(conf_put(&base, CONF_lock_timeout, "2s", CONF_FROM_FILE, NULL), 0);
+    assert_int_equal(conf_put(&base, CONF_statement_timeout, "3s", CONF_FROM_FILE, NULL), 0);
+    assert_int_equal(conf_session_reload(&s, &base, NULL), 0);
+    assert_true(s.cur.v.lock_timeout == 1000000);
+    assert_true(s.cur.v.statement_timeout == 3000000);
+    assert_int_equal(conf_session_reset_all(&s, NULL), 0);
+    assert_int_equal(conf_session_show(&s, "Lock_Timeout", p, sizeof p, NULL), 0);
+    assert_string_equal(p, "2s");
+    conf_session_done(&s);
+    conf_done(&base);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_row_has_a_valid_default_and_prints_it_again),
+        cmocka_unit_test(each_value_is_taken_or_refused_with_its_words),
+        cmocka_unit_test_setup_teardown(files_then_auto_conf_then_arguments_win, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_bad_load_lists_all_faults_and_changes_nothing, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(a_missing_main_file_is_a_fault, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            a_reload_takes_what_may_change_and_names_what_needs_a_restart, setup, teardown),
+        cmocka_unit_test(set_obeys_the_context_of_a_setting),
+        cmocka_unit_test(set_lives_and_dies_with_its_transaction),
+        cmocka_unit_test(the_client_is_told_of_thirteen_settings_and_of_each_change),
+        cmocka_unit_test(a_session_follows_a_reload_except_where_it_set_itself),
+    };
+
+    return cmocka_run_group_tests_name("conf", tests, NULL, NULL);
+}
