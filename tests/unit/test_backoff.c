@@ -1,0 +1,58 @@
+#include "base/backoff.h"
+#include "support/test.h"
+
+static void
+delays_double_from_100_ms_up_to_10_s(void **state)
+{
+    static const usec_t want_msec[] = { 100, 200, 400, 800, 1600, 3200, 6400, 10000, 10000 };
+    struct backoff b = { 0 };
+
+    (void) state;
+    for (size_t i = 0; i < ELEMENTSOF(want_msec); i++) {
+        (void) backoff_fail(&b, 5000, 11);
+        if (b.not_before != 5000 + want_msec[i] * USEC_PER_MSEC)
+            fail_msg("failure %zu: not before %llu", i + 1, (unsigned long long) b.not_before);
+    }
+    assert_false(backoff_is_due(&b, 5000));
+    assert_true(backoff_is_due(&b, b.not_before));
+    backoff_reset(&b);
+    assert_true(backoff_is_due(&b, 0));
+}
+
+static void
+only_the_first_failure_and_a_new_reason_are_news(void **state)
+{
+    struct backoff b = { 0 };
+
+    (void) state;
+    assert_true(backoff_fail(&b, 0, 11));
+    assert_false(backoff_fail(&b, 1, 11));
+    assert_true(backoff_fail(&b, 2, 12));
+    assert_false(backoff_fail(&b, 3, 12));
+    backoff_reset(&b);
+    assert_true(backoff_fail(&b, 4, 12));
+}
+
+static void
+a_child_that_lived_long_is_replaced_at_once(void **state)
+{
+    struct backoff b = { 0 };
+
+    (void) state;
+    backoff_left(&b, 1000, 1000 + BACKOFF_STABLE_USEC);
+    assert_true(backoff_is_due(&b, 1000 + BACKOFF_STABLE_USEC));
+    backoff_left(&b, 1000, 2000);
+    assert_false(backoff_is_due(&b, 2000));
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(delays_double_from_100_ms_up_to_10_s),
+        cmocka_unit_test(only_the_first_failure_and_a_new_reason_are_news),
+        cmocka_unit_test(a_child_that_lived_long_is_replaced_at_once),
+    };
+
+    return cmocka_run_group_tests_name("backoff", tests, NULL, NULL);
+}
