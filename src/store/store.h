@@ -16,11 +16,13 @@ struct store_cfg {
     uint64_t max_wal_size; /* bytes */
     uint64_t min_wal_size;
     double completion_target;
+    uint64_t txn_bytes_max; /* of staged pages per transaction; 0: what the cache can hold */
+    uint32_t open_files;    /* descriptors of data files a process keeps open; 0: 64 */
 };
 
 struct store_shared; /* store_shared.h: for src/store and its tests */
 
-struct store_fd; /* this process' open data files: store_fd.h */
+struct store_fds; /* this process' open data files: store_fd.h */
 
 struct store {
     struct store_shared *sh;
@@ -30,8 +32,18 @@ struct store {
     struct cache *cache;
     struct self *self;
     struct shm_status *status; /* may be NULL in tests */
-    struct store_fd *fds;
-    uint8_t *page_buf; /* one aligned page, for write-back */
+    struct store_fds *fds;
+    uint8_t *page_buf;        /* one aligned page, for write-back */
+    struct store_encode *enc; /* buffers of prepare and commit, made at the first: store_commit.c */
+    struct store_txn *txns;   /* open handles, a list */
+    /* What the exit callback gives back (SNAP-4). */
+    uint32_t *refs; /* databases we hold a reference of, one element per reference; heap */
+    uint32_t n_refs, refs_cap;
+    uint32_t writers[2]; /* databases whose writer lock is ours (COMMIT-1) */
+    uint32_t n_writers;
+    uint32_t dropping; /* database we set DROPPING and that is not committed; CACHE_NONE */
+    bool in_gate;
+    bool has_long_commit;
 };
 
 uint64_t store_shm_bytes(const struct store_cfg *cfg);
