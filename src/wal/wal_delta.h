@@ -3,6 +3,7 @@
 #pragma once
 
 #include "base/buf.h"
+#include "base/err.h"
 #include "base/types.h"
 
 #define WAL_DELTA_FRAGMENT_HEADER 4u
