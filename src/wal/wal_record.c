@@ -76,7 +76,7 @@ check_block_to_put(const struct wal_rec *rec, uint32_t i, struct err *e)
 
     if (b->id >= WAL_BLOCKS || (i > 0 && b->id <= rec->blocks[i - 1].id))
         return ERR(e, INVALID_PARAMETER_VALUE, "block reference %u follows %u in a log record",
-                   b->id, i > 0 ? rec->blocks[i - 1].id : 0);
+                   b->id, i > 0 ? rec->blocks[i - 1].id : 0u);
     if ((b->flags & WAL_FORK_MASK) > WAL_FORK_INIT)
         return ERR(e, INVALID_PARAMETER_VALUE, "block reference %u names fork %u", b->id,
                    b->flags & WAL_FORK_MASK);
