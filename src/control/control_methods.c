@@ -1,0 +1,331 @@
+/* One short function per method of the control socket.
+ * Runs in: postmaster (and tests).
+ * Owns: nothing; a parked call carries its own state.
+ * Source: systemd-ops 2.7. */
+#include "control/control_methods.h"
+
+#include <string.h>
+
+#include "base/clock.h"
+#include "control/control.h"
+#include "control/control_json.h"
+
+int
+control_on_GET_INFO(struct control_call *call)
+{
+    struct json_object *p = json_object_new_object();
+    struct json_object *interfaces = json_object_new_array();
+
+    control_json_add_str(p, "vendor", "Pinion");
+    control_json_add_str(p, "product", "Pinion database server");
+    control_json_add_str(p, "version", PINION_VERSION);
+    control_json_add_str(p, "url", "man:pinion.control(7)");
+    (void) json_object_array_add(interfaces, json_object_new_string("org.varlink.service"));
+    (void) json_object_array_add(interfaces, json_object_new_string("org.pinion.Control"));
+    json_object_object_add(p, "interfaces", interfaces);
+    control_reply(call, p);
+    return CONTROL_REPLIED;
+}
+
+int
+control_on_GET_INTERFACE_DESCRIPTION(struct control_call *call)
+{
+    const char *name = call->args[ARG_GET_INTERFACE_DESCRIPTION_interface].text;
+    struct json_object *p = json_object_new_object();
+    CLEANUP(freep) char *text = control_idl(name);
+
+    if (text == NULL) {
+        control_json_add_str(p, "interface", name);
+        control_error(call, "org.varlink.service.InterfaceNotFound", p);
+        return CONTROL_REPLIED;
+    }
+    json_object_object_add(p, "description", json_object_new_string(text));
+    control_reply(call, p);
+    return CONTROL_REPLIED;
+}
+
+int
+control_on_PING(struct control_call *call)
+{
+    struct json_object *p = json_object_new_object();
+
+    control_json_add_int(p, "monotonicUSec", (int64_t) clock_mono_usec());
+    control_reply(call, p);
+    return CONTROL_REPLIED;
+}
+
+int
+control_on_GET_STATUS(struct control_call *call)
+{
+    struct control_status s;
+    struct json_object *p = json_object_new_object();
+
+    control_status_get(call->view, &s);
+    json_object_object_add(p, "status", control_status_object(&s, call->peer->who));
+    control_reply(call, p);
+    return CONTROL_REPLIED;
+}
+
+/* Is this one of the states the watcher waits for? */
+static bool
+is_until(const struct control_call *call, enum control_state state)
+{
+    struct json_object *list = call->args[ARG_WATCH_STATUS_untilState].list;
+
+    if (list == NULL)
+        return false;
+    for (size_t i = 0; i < json_object_array_length(list); i++) {
+        const char *name = json_object_get_string(json_object_array_get_idx(list, i));
+        if (strcmp(name, control_state_name(state)) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* What a watcher compares: the status without what moves all the time. Positions and connections
+ * alone are no news. */
+static struct json_object *
+watch_key(const struct control_call *call, const struct control_status *s)
+{
+    const struct control_arg *progress = &call->args[ARG_WATCH_STATUS_progress];
+    struct json_object *key = json_object_new_object();
+
+    control_json_add_str(key, "state", control_state_name(s->state));
+    control_json_add_str(key, "pmState", s->pm_state);
+    control_json_add_int(key, "generation", (int64_t) s->config_generation);
+    control_json_add_int(key, "crashes", s->crash_restarts);
+    if (!progress->given || progress->is_true)
+        control_json_add_str(key, "message", s->progress.message);
+    return key;
+}
+
+int
+control_poll_watch(struct control_call *call, bool quiet)
+{
+    struct control_status s;
+
+    control_status_get(call->view, &s);
+    CLEANUP(control_json_putp) struct json_object *key = watch_key(call, &s);
+    bool last = is_until(call, s.state);
+    if (!last && !quiet && call->shown != NULL && json_object_equal(key, call->shown))
+        return CONTROL_PARKED;
+
+    struct json_object *p = json_object_new_object();
+    control_json_add_int(p, "sequence", call->sequence++);
+    json_object_object_add(p, "status", control_status_object(&s, call->peer->who));
+    control_json_putp(&call->shown);
+    call->shown = TAKE_PTR(key);
+    if (last)
+        control_reply(call, p);
+    else
+        control_reply_continues(call, p);
+    return last ? CONTROL_REPLIED : CONTROL_PARKED;
+}
+
+int
+control_on_WATCH_STATUS(struct control_call *call)
+{
+    return control_poll_watch(call, false);
+}
+
+struct process_list {
+    const char *role; /* or NULL: all */
+    struct json_object *list;
+};
+
+static void
+add_process(void *arg, const struct control_process *p)
+{
+    struct process_list *to = arg;
+
+    if (to->role != NULL && strcmp(to->role, p->role) != 0)
+        return;
+    struct json_object *o = json_object_new_object();
+    control_json_add_int(o, "pid", p->pid);
+    control_json_add_str(o, "role", p->role);
+    control_json_add_str(o, "state", p->state);
+    control_json_add_int(o, "startedUSec", (int64_t) p->started_usec);
+    if (p->heartbeat_age_usec >= 0)
+        control_json_add_int(o, "heartbeatAgeUSec", p->heartbeat_age_usec);
+    json_object_object_add(o, "critical", json_object_new_boolean(p->critical));
+    control_json_add_str(o, "database", p->database);
+    control_json_add_str(o, "user", p->user);
+    control_json_add_str(o, "client", p->client);
+    (void) json_object_array_add(to->list, o);
+}
+
+int
+control_on_LIST_PROCESSES(struct control_call *call)
+{
+    struct json_object *p = json_object_new_object();
+    struct process_list to = { .role = call->args[ARG_LIST_PROCESSES_role].text,
+                               .list = json_object_new_array() };
+
+    call->view->ops->processes(call->view->ctx, add_process, &to);
+    json_object_object_add(p, "processes", to.list);
+    control_reply(call, p);
+    return CONTROL_REPLIED;
+}
+
+static struct json_object *
+string_list(const char *const *names)
+{
+    struct json_object *list = json_object_new_array();
+
+    for (; *names != NULL; names++)
+        (void) json_object_array_add(list, control_json_string(*names));
+    return list;
+}
+
+static struct json_object *
+problem_list(const struct control_reload *reload)
+{
+    struct json_object *list = json_object_new_array();
+
+    for (int i = 0; i < reload->n_problems; i++) {
+        const struct control_problem *p = &reload->problems[i];
+        struct json_object *o = json_object_new_object();
+        control_json_add_str(o, "file", p->file[0] != '\0' ? p->file : NULL);
+        if (p->line > 0)
+            control_json_add_int(o, "line", p->line);
+        control_json_add_str(o, "setting", p->setting[0] != '\0' ? p->setting : NULL);
+        control_json_add_str(o, "severity", p->is_error ? "error" : "warning");
+        control_json_add_str(o, "message", p->message);
+        control_json_add_str(o, "hint", p->hint[0] != '\0' ? p->hint : NULL);
+        (void) json_object_array_add(list, o);
+    }
+    return list;
+}
+
+int
+control_on_RELOAD(struct control_call *call)
+{
+    static struct control_reload reload; /* large; one call at a time runs in the loop */
+    struct err e = ERR_INIT;
+
+    memset(&reload, 0, sizeof reload);
+    int r = call->view->ops->reload(call->view->ctx, &reload, &e);
+    struct json_object *p = json_object_new_object();
+    if (r < 0 && r != -ERR_CONFIG_FILE_ERROR) {
+        (void) json_object_put(p);
+        control_error_from(call, r, &e);
+        return CONTROL_REPLIED;
+    }
+    if (r < 0) {
+        control_json_add_str(p, "message", e.message);
+        json_object_object_add(p, "problems", problem_list(&reload));
+        control_error_own(call, CONTROL_ERROR_CONFIG_INVALID, p);
+        return CONTROL_REPLIED;
+    }
+    control_json_add_int(p, "generation", (int64_t) reload.generation);
+    json_object_object_add(p, "changed", string_list(reload.changed));
+    json_object_object_add(p, "pendingRestart", string_list(reload.pending_restart));
+    json_object_object_add(p, "problems", problem_list(&reload));
+    control_reply(call, p);
+    return CONTROL_REPLIED;
+}
+
+/* Progress of a parked call, if it differs from the last or `quiet`. */
+static void
+reply_progress(struct control_call *call, const struct control_status *s, bool quiet)
+{
+    if (!call->more || s->progress.phase[0] == '\0')
+        return;
+    CLEANUP(control_json_putp)
+    struct json_object *now = json_object_new_string(s->progress.message);
+    if (!quiet && call->shown != NULL && json_object_equal(now, call->shown))
+        return;
+
+    struct json_object *p = json_object_new_object();
+    if (call->method == METHOD_CHECKPOINT)
+        control_json_add_int(p, "operation", (int64_t) call->operation);
+    json_object_object_add(p, "completed", json_object_new_boolean(false));
+    json_object_object_add(p, "progress", control_progress_object(&s->progress));
+    control_json_putp(&call->shown);
+    call->shown = TAKE_PTR(now);
+    control_reply_continues(call, p);
+}
+
+static void
+reply_checkpoint(struct control_call *call, bool completed)
+{
+    struct json_object *p = json_object_new_object();
+    struct control_status s;
+
+    control_json_add_int(p, "operation", (int64_t) call->operation);
+    json_object_object_add(p, "completed", json_object_new_boolean(completed));
+    if (completed) {
+        control_status_get(call->view, &s);
+        control_json_add_lsn(p, "lsn", s.checkpoint.lsn);
+    }
+    control_reply(call, p);
+}
+
+int
+control_poll_checkpoint(struct control_call *call, bool quiet)
+{
+    struct control_status s;
+    struct err e = ERR_INIT;
+
+    switch (call->view->ops->checkpoint_state(call->view->ctx, call->operation)) {
+    case OPERATION_RUNNING:
+        control_status_get(call->view, &s);
+        reply_progress(call, &s, quiet);
+        return CONTROL_PARKED;
+    case OPERATION_DONE:
+        reply_checkpoint(call, true);
+        return CONTROL_REPLIED;
+    case OPERATION_FAILED:
+        break;
+    }
+    int r = ERR(&e, SYSTEM_ERROR, "checkpoint request failed");
+    err_hint(&e, "Consult recent messages in the server log for details.");
+    control_error_from(call, r, &e);
+    return CONTROL_REPLIED;
+}
+
+int
+control_on_CHECKPOINT(struct control_call *call)
+{
+    const struct control_arg *mode = &call->args[ARG_CHECKPOINT_mode];
+    const struct control_arg *wait = &call->args[ARG_CHECKPOINT_wait];
+    struct err e = ERR_INIT;
+    bool fast = !mode->given || mode->value == 0;
+
+    int r = call->view->ops->checkpoint(call->view->ctx, fast, &call->operation, &e);
+    if (r < 0) {
+        control_error_from(call, r, &e);
+        return CONTROL_REPLIED;
+    }
+    if (call->oneway || (wait->given && !wait->is_true)) {
+        reply_checkpoint(call, false);
+        return CONTROL_REPLIED;
+    }
+    return control_poll_checkpoint(call, false);
+}
+
+/* The final reply comes from control_call_finish(). */
+int
+control_poll_stop(struct control_call *call, bool quiet)
+{
+    struct control_status s;
+
+    control_status_get(call->view, &s);
+    reply_progress(call, &s, quiet);
+    return CONTROL_PARKED;
+}
+
+int
+control_on_STOP(struct control_call *call)
+{
+    const struct control_arg *mode = &call->args[ARG_STOP_mode];
+    struct err e = ERR_INIT;
+
+    call->mode = mode->given ? (enum control_stop_mode) mode->value : STOP_FAST;
+    int r = call->view->ops->stop(call->view->ctx, call->mode, &e);
+    if (r < 0) {
+        control_error_from(call, r, &e);
+        return CONTROL_REPLIED;
+    }
+    return call->oneway ? CONTROL_REPLIED : CONTROL_PARKED;
+}

@@ -1,0 +1,120 @@
+/* What the control socket knows about the server: one record that the postmaster fills, and a few
+ * requests it takes. A table of functions, so that tests run the service over a made-up server. */
+#pragma once
+
+#include <sys/types.h>
+
+#include "base/err.h"
+#include "base/types.h"
+
+/* clang-format off */
+enum control_state {
+#define CONTROL_STATE(id, name, glyph, exit) CONTROL_##id,
+#include "tbl/control_states.def"
+#undef CONTROL_STATE
+    CONTROL_STATES
+};
+/* clang-format on */
+
+enum control_stop_mode { STOP_SMART, STOP_FAST, STOP_IMMEDIATE }; /* rising strictness */
+
+#define CONTROL_LIST_MAX     16 /* listen addresses, settings, causes in one reply */
+#define CONTROL_PROBLEMS_MAX 16
+
+/* The phase that runs right now. An empty phase = none; quantities of 0 are unknown and left out.
+ */
+struct control_progress {
+    char phase[32];   /* "redo", "fsync", "shutdown_checkpoint", "checkpoint", "clients" */
+    const char *unit; /* "bytes", "buffers", "files", "clients"; NULL with total 0 */
+    uint64_t done;
+    uint64_t total;
+    usec_t elapsed_usec;
+    usec_t remaining_usec;
+    char message[200]; /* the STATUS= text */
+};
+
+/* The last finished checkpoint; duration and counters as in PostgreSQL's log line. lsn 0 = none
+ * yet. */
+struct control_checkpoint {
+    const char *cause[CONTROL_LIST_MAX]; /* NULL-terminated */
+    usec_t started_usec;                 /* real time */
+    usec_t duration_usec, write_usec, sync_usec;
+    uint64_t buffers_written, segments_added, segments_removed, segments_recycled;
+    lsn_t redo_lsn, lsn;
+};
+
+/* Strings are borrowed until the next turn of the loop. 0, NULL and -1 mean unknown: left out of
+ * the reply. */
+struct control_status {
+    enum control_state state;
+    const char *pm_state; /* PostgreSQL's name, verbatim */
+    const char *role;     /* "primary", "standby" or NULL */
+    const char *instance;
+    const char *unit;
+    pid_t main_pid;
+    usec_t state_since_usec, started_usec, ready_usec; /* real time */
+    const char *data_directory;
+    uint64_t system_identifier;
+    const char *listen[CONTROL_LIST_MAX]; /* NULL-terminated */
+    int connections, connections_max;     /* -1 unknown */
+    uint64_t config_generation;
+    bool config_valid;
+    usec_t config_loaded_usec;
+    const char *pending_restart[CONTROL_LIST_MAX]; /* NULL-terminated */
+    tli_t timeline;
+    lsn_t insert_lsn, flush_lsn, replay_lsn, visible_lsn;
+    int64_t crash_restarts; /* -1 unknown */
+    struct control_checkpoint checkpoint;
+    struct control_progress progress;
+    bool stop_requested;
+    enum control_stop_mode stop_mode; /* if stop_requested */
+};
+
+struct control_process {
+    pid_t pid;
+    const char *role;
+    const char *state; /* or NULL */
+    usec_t started_usec;
+    int64_t heartbeat_age_usec; /* -1: not a process that beats */
+    bool critical;
+    const char *database, *user, *client; /* or NULL */
+};
+
+typedef void (*control_process_fn)(void *arg, const struct control_process *p);
+
+struct control_problem {
+    char file[256]; /* empty = unknown */
+    int line;       /* 0 = unknown */
+    char setting[64];
+    bool is_error;
+    char message[256];
+    char hint[256];
+};
+
+struct control_reload {
+    uint64_t generation; /* the one that is active now */
+    const char *changed[CONTROL_LIST_MAX + 1];
+    const char *pending_restart[CONTROL_LIST_MAX + 1];
+    int n_problems;
+    struct control_problem problems[CONTROL_PROBLEMS_MAX];
+};
+
+enum control_operation { OPERATION_RUNNING, OPERATION_DONE, OPERATION_FAILED };
+
+/* All run in the postmaster's loop and return at once. */
+struct control_view_ops {
+    /* Fill *ret, which is zeroed except for the "-1 unknown" fields. */
+    void (*status)(void *ctx, struct control_status *ret);
+    void (*processes)(void *ctx, control_process_fn fn, void *arg);
+    /* Ask for a checkpoint; *ret_operation names it, two requests may share one. */
+    int (*checkpoint)(void *ctx, bool fast, uint64_t *ret_operation, struct err *e);
+    enum control_operation (*checkpoint_state)(void *ctx, uint64_t operation);
+    int (*stop)(void *ctx, enum control_stop_mode mode, struct err *e);
+    /* 0 applied, -ERR_CONFIG_FILE_ERROR: problems say why and nothing was changed. */
+    int (*reload)(void *ctx, struct control_reload *ret, struct err *e);
+};
+
+struct control_view {
+    const struct control_view_ops *ops;
+    void *ctx;
+};

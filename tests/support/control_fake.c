@@ -1,0 +1,129 @@
+/* See control_fake.h. Runs in: unit tests. Owns: nothing. Source: none. */
+#include "support/control_fake.h"
+
+#include <stdio.h>
+
+static void
+fake_status(void *ctx, struct control_status *ret)
+{
+    const struct control_fake *f = ctx;
+    pid_t pid = ret->main_pid;
+
+    *ret = f->status;
+    ret->main_pid = pid;
+}
+
+static void
+fake_processes(void *ctx, control_process_fn fn, void *arg)
+{
+    static const struct control_process list[] = {
+        { .pid = 100,
+          .role = "postmaster",
+          .state = "running",
+          .heartbeat_age_usec = -1,
+          .critical = true },
+        { .pid = 101,
+          .role = "checkpointer",
+          .state = "running",
+          .heartbeat_age_usec = 1000,
+          .critical = true },
+        { .pid = 102,
+          .role = "backend",
+          .state = "active",
+          .heartbeat_age_usec = -1,
+          .database = "postgres",
+          .user = "al\xff",
+          .client = "local" },
+    };
+
+    (void) ctx;
+    for (size_t i = 0; i < ELEMENTSOF(list); i++)
+        fn(arg, &list[i]);
+}
+
+static int
+fake_checkpoint(void *ctx, bool fast, uint64_t *ret_operation, struct err *e)
+{
+    struct control_fake *f = ctx;
+
+    (void) e;
+    f->last_fast = fast;
+    *ret_operation = (uint64_t) ++f->n_checkpoints;
+    return 0;
+}
+
+static enum control_operation
+fake_checkpoint_state(void *ctx, uint64_t operation)
+{
+    const struct control_fake *f = ctx;
+
+    (void) operation;
+    return f->checkpoint_state;
+}
+
+static int
+fake_stop(void *ctx, enum control_stop_mode mode, struct err *e)
+{
+    struct control_fake *f = ctx;
+
+    (void) e;
+    f->n_stops++;
+    f->last_mode = mode;
+    return 0;
+}
+
+static int
+fake_reload(void *ctx, struct control_reload *ret, struct err *e)
+{
+    struct control_fake *f = ctx;
+
+    f->n_reloads++;
+    ret->generation = f->status.config_generation;
+    if (f->reload_result == 0) {
+        ret->generation = ++f->status.config_generation;
+        ret->changed[0] = "log_min_messages";
+        ret->pending_restart[0] = "shared_buffers";
+        return 0;
+    }
+    struct control_problem *p = &ret->problems[ret->n_problems++];
+    (void) snprintf(p->file, sizeof p->file, "/etc/pinion/main/pinion.conf");
+    p->line = 12;
+    p->is_error = true;
+    (void) snprintf(p->message, sizeof p->message, "max_connections must be >= 1");
+    return err_set(e, f->reload_result, "configuration file contains errors");
+}
+
+void
+control_fake_init(struct control_fake *f)
+{
+    *f = (struct control_fake){
+        .status = { .state = CONTROL_READY,
+                    .pm_state = "PM_RUN",
+                    .role = "primary",
+                    .instance = "main",
+                    .data_directory = "/var/lib/pinion/main",
+                    .listen = { "127.0.0.1:5454" },
+                    .connections = 3,
+                    .connections_max = 100,
+                    .config_generation = 7,
+                    .config_valid = true,
+                    .crash_restarts = 0,
+                    .timeline = 1,
+                    .flush_lsn = UINT64_C(0x100000028) },
+    };
+}
+
+struct control_view
+control_fake_view(struct control_fake *f)
+{
+    static const struct control_view_ops ops = {
+        .status = fake_status,
+        .processes = fake_processes,
+        .checkpoint = fake_checkpoint,
+        .checkpoint_state = fake_checkpoint_state,
+        .stop = fake_stop,
+        .reload = fake_reload,
+    };
+
+    return (struct control_view){ .ops = &ops, .ctx = f };
+}
