@@ -45,7 +45,7 @@ static const char *const action_names[PM_ACTIONS] = {
 #define ATTACHED        true
 #define DETACHED        false
 const struct child_policy child_policies[CHILD_KINDS] = {
-#define CHILD_KIND(id, role_, descr, main_, runs, attaches, exit0, exit1, phase_) \
+#define CHILD_KIND(id, role_, descr, main_, max, runs, attaches, exit0, exit1, phase_) \
     [CHILD_##id] = { .role = role_, .description = descr, .main = main_, .runs_in = (runs), .is_attached = attaches, \
                      .on_exit0 = EXIT_##exit0, .on_exit1 = EXIT_##exit1, .phase = PHASE_##phase_ },
 #include "tbl/child_kinds.def"

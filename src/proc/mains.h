@@ -1,9 +1,9 @@
 /* What the postmaster starts: the kinds of children, their main functions, and what each is told at
  * birth.
  *
- * The only header of proc that pm includes besides segment.h and child.h. A main runs in a fresh
- * fork, after child_begin() (signals, descriptors, role, parent-death signal, slot); it never
- * returns and leaves by child_exit(). */
+ * With child.h and segment.h the only headers of proc that pm includes. A main runs in a fresh
+ * fork, after child_begin() (signals, descriptors, role, parent-death signal); it never returns and
+ * leaves by child_exit(). */
 #pragma once
 
 #include <stdbool.h>
@@ -11,11 +11,13 @@
 
 #include "base/types.h"
 
+struct conf;
+struct conf_where;
 struct segment;
 
 /* clang-format off */
 enum child_kind {
-#define CHILD_KIND(id, role, description, main, runs, attaches, exit0, exit1, phase) CHILD_##id,
+#define CHILD_KIND(id, role, description, main, max, runs, attaches, exit0, exit1, phase) CHILD_##id,
 #include "tbl/child_kinds.def"
 #undef CHILD_KIND
     CHILD_KINDS
@@ -24,31 +26,40 @@ enum child_kind {
 
 /* What a client is told; decided by the postmaster before the fork (postmaster.md 3.2). All but
  * CLIENT_OK: FATAL with this SQLSTATE after the startup packet, before any authentication, by a
- * dead-end child. Messages: child_verdict_text(). */
+ * dead-end child. */
 enum client_verdict {
     CLIENT_OK,
     CLIENT_STARTING,       /* 57P03 the database system is starting up */
-    CLIENT_NOT_CONSISTENT, /* 57P03 the database system is not yet accepting connections */
+    CLIENT_NOT_CONSISTENT, /* 57P03 the database system is not yet accepting connections; detail:
+                              Consistent recovery state has not been yet reached. */
     CLIENT_RECOVERING,     /* 57P03 the database system is in recovery mode */
     CLIENT_STOPPING,       /* 57P03 the database system is shutting down */
     CLIENT_TOO_MANY,       /* 53300 sorry, too many clients already */
     CLIENT_VERDICTS
 };
 
-/* Told to a child; lives in its copy of the postmaster's memory for ever. */
+/* Told to a child; it and all it points to live in the child's copy of the postmaster's memory for
+ * ever. */
 struct child_start {
     enum child_kind kind;
-    int slot_idx;        /* its slot in the segment, from 0; -1 for a child that is not attached */
-    uint32_t cancel_key; /* backend: drawn before the fork */
-    int client_fd;       /* backend, dead end: the accepted socket, owned by the child; else -1 */
+    const char *role;            /* "checkpointer" */
+    int slot_idx;                /* its slot = its procno; -1 for a child that is not attached */
+    uint32_t cancel_key;         /* backend: drawn before the fork */
+    int client_fd;               /* backend, dead end: the accepted socket, the child's; else -1 */
     enum client_verdict verdict; /* dead end: what to say; backend: CLIENT_OK */
-    bool is_stopping; /* dead end: 1 s instead of authentication_timeout for the startup packet */
-    struct segment *segment; /* mapped; NULL for a child that is not attached */
-    const char *data_dir;    /* absolute; also the working directory */
+    bool is_stopping;            /* dead end: at most 1 s for the startup packet */
+    bool after_crash;            /* startup: memory was reset after a crash of a child */
+    pid_t parent;                /* the postmaster */
+    struct segment *segment;     /* mapped; NULL for a child that is not attached */
+    struct conf *conf;           /* the child's own copy, to change as it likes */
+    const struct conf_where *where; /* for reloads: child_reload() */
+    const char *const *conf_args;   /* -c arguments of the postmaster */
+    size_t n_conf_args;
+    const char *data_dir; /* absolute; also the working directory */
 };
 
 /* clang-format off */
-#define CHILD_KIND(id, role, description, main, runs, attaches, exit0, exit1, phase) \
+#define CHILD_KIND(id, role, description, main, max, runs, attaches, exit0, exit1, phase) \
     __attribute__((noreturn)) void main(const struct child_start *start);
 #include "tbl/child_kinds.def"
 #undef CHILD_KIND

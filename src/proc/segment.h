@@ -1,0 +1,60 @@
+/* The segment put together: sizes, regions, the postmaster's page, and who gets which slot.
+ *
+ * The postmaster makes it before its first fork and resets it after a crash (SHM-1); it never looks
+ * beyond the postmaster's page, the slots and the status block, and takes no lock. The regions of
+ * log, cache and store are filled by the startup process (attach.h). */
+#pragma once
+
+#include <stdatomic.h>
+
+#include "proc/mains.h"
+#include "shm/shm.h"
+
+struct conf;
+
+/* Bits of segment_page.messages: a child's word to the postmaster. */
+enum segment_message {
+    MSG_REDO_STARTED = 1u << 0, /* startup */
+    MSG_CONSISTENT = 1u << 1,   /* startup (standby) */
+    MSG_WAL_IS_SHUT = 1u << 2,  /* checkpointer: the shutdown checkpoint is done, or none was due */
+    MSG_CHECKPOINT = 1u << 3,   /* checkpointer: one began or ended */
+    MSG_PROGRESS = 1u << 4,     /* startup, checkpointer: the status block has moved */
+};
+
+/* Region 0. Single atomics; read by the postmaster with range checks. */
+struct segment_page {
+    _Atomic uint32_t messages;    /* children: fetch_or release; postmaster: exchange acquire */
+    _Atomic uint32_t quit_reason; /* postmaster, before QUIT is sent: enum quit_reason */
+    _Atomic uint32_t has_shutdown_checkpoint; /* checkpointer, before MSG_WAL_IS_SHUT */
+    /* Checkpoints asked by the postmaster: it ORs flags of store_checkpoint.h in and wakes the
+     * checkpointer, which takes them (exchange). A ticket is `started` as read before the OR. */
+    _Atomic uint32_t checkpoint_asked;
+    _Atomic uint64_t checkpoint_started;     /* checkpointer: counts */
+    _Atomic uint64_t checkpoint_done;        /* checkpointer: := started, after the end of each */
+    _Atomic uint64_t checkpoint_failed;      /* checkpointer: `started` of the last that failed */
+    _Atomic uint64_t checkpoint_pages_total; /* checkpointer: of the running one, 0 = not known */
+    _Atomic uint64_t checkpoint_pages_done;
+};
+
+/* Make and map it for the settings in `conf` and the control file under data_dir (-1 < 0: 53200,
+ * XX001 for a bad control file). Takes nothing. */
+int segment_create(const struct conf *conf, const char *data_dir, struct segment **ret,
+                   struct err *e);
+/* A segment without log, cache and store, for tests of the postmaster. */
+int segment_create_bare(unsigned max_connections, struct segment **ret, struct err *e);
+/* All zero again; only when no child is left. */
+int segment_reset(struct segment *seg, struct err *e);
+/* Unmap and free. Accepts NULL. */
+void segment_free(struct segment *seg);
+
+/* How many children of a kind there may be, and the first slot of its pool (-1: no slots). */
+unsigned segment_pool(const struct segment *seg, enum child_kind kind, int *ret_first_slot);
+struct slot *segment_slot(const struct segment *seg, int slot_idx);
+struct shm_status *segment_status(const struct segment *seg);
+struct segment_page *segment_page(const struct segment *seg);
+
+/* Child → postmaster: set bits and wake it. Any child that has the segment. */
+void segment_tell(const struct segment *seg, uint32_t messages);
+/* The postmaster's end: the eventfd to watch, and what was said since the last call. */
+int segment_wake_fd(const struct segment *seg);
+uint32_t segment_take_messages(const struct segment *seg);
