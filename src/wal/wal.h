@@ -55,8 +55,9 @@ int wal_start(struct wal *w, tli_t tli, lsn_t at, lsn_t prev, struct err *e);
 /* Upper bound of the log bytes that `u` MAXALIGNed record bytes can take, page headers included,
  * wherever they start. Pure. */
 uint64_t wal_need(uint64_t u, uint32_t segsize);
-/* Reserve wal_need(u) bytes for this process (adds to what it holds). 0 or WAL_NO_ROOM. Never
- * waits. */
+/* Reserve wal_need(u) bytes for this process (adds to what it holds). `u` is what one insertion at
+ * one place takes: a group of at most WAL_GROUP_BYTES, or one record; call once for each. 0 or
+ * WAL_NO_ROOM (and nothing added). Never waits. */
 int wal_reserve(struct wal *w, uint64_t u);
 /* Give back what is left of the reservation. */
 void wal_unreserve(struct wal *w);
@@ -112,9 +113,13 @@ tli_t wal_tli(const struct wal *w);
 /* ---- segments (WAL-3) ---- */
 /* Make segments so that `ahead` whole ones are ready behind the insert position. Walwriter. */
 int wal_keep_ahead(struct wal *w, uint32_t ahead, struct err *e);
-/* Recycle or remove every segment that lies wholly below `keep`: rename to a future name while
- * fewer than max_bytes of segments exist ahead, else unlink; min_bytes as in min_wal_size. Returns
- * the number removed or recycled, or < 0. Checkpointer. */
-int wal_recycle(struct wal *w, lsn_t keep, uint64_t min_bytes, uint64_t max_bytes, struct err *e);
+/* Dispose of every segment of any timeline that lies wholly below `keep`: renamed to a future name
+ * while the segments made end below `recycle_until`, else unlinked. Checkpointer. */
+struct wal_recycled {
+    uint32_t n_recycled;
+    uint32_t n_removed;
+};
+int wal_recycle(struct wal *w, lsn_t keep, lsn_t recycle_until, struct wal_recycled *ret,
+                struct err *e);
 /* The exit callback's part (SNAP-4): reservation back; asserts that no insertion is open. */
 void wal_process_exit(struct wal *w);

@@ -1,0 +1,284 @@
+/* Segments of the log: made ahead, recycled, removed; and opening the log where recovery found its
+ * end.
+ *
+ * Runs in: walwriter (keeps some ahead), checkpointer (recycles), backends that need room, startup
+ * (wal_start). Owns: made_upto, lock WAL_MAKE. Source: engine-rules WAL-2, WAL-3; wal-format 1.2.
+ */
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/fault.h"
+#include "wal/wal_page.h"
+#include "wal/wal_shared.h"
+
+#define FILL_BYTES (256u * 1024)
+
+/* ---- making one ---- */
+
+static int
+fill_zeros(struct wal *w, int fd, struct err *e)
+{
+    static const uint8_t zeros[FILL_BYTES];
+    int r = 0;
+
+    for (uint32_t at = 0; r >= 0 && at < w->cfg.segsize; at += FILL_BYTES) {
+        r = FAULT(WAL_SEGMENT_WRITE);
+        if (r == 0)
+            r = (int) io_pwrite(w->io, fd, zeros, FILL_BYTES, at);
+        if (r >= 0)
+            r = self_check(w->self, e); /* INT-1: making a segment is interruptible */
+    }
+    if (r >= 0)
+        r = FAULT(WAL_SEGMENT_SYNC);
+    if (r >= 0)
+        r = io_fsync(w->io, fd);
+    return r;
+}
+
+/* WAL-3: the name appears only when the zeros are durable; counted only when the name is. */
+static int
+install(struct wal *w, const char *from, const char *to)
+{
+    int r = FAULT(WAL_SEGMENT_RENAME);
+
+    if (r == 0)
+        r = io_rename(w->io, from, to);
+    if (r == 0)
+        r = FAULT(WAL_SEGMENT_SYNC_DIR);
+    if (r == 0)
+        r = io_fsync_dir(w->io, WAL_DIR);
+    return r;
+}
+
+static int
+make_segment(struct wal *w, uint64_t segno, struct err *e)
+{
+    char path[WAL_SEGMENT_PATH_BYTES];
+    char tmp[64];
+    int fd;
+    int r;
+
+    wal_segment_path(path, wal_tli(w), segno, w->cfg.segsize);
+    (void) snprintf(tmp, sizeof tmp, WAL_DIR "/xlogtemp.%u.tmp", w->self->procno);
+    fd = io_open(w->io, tmp, O_RDWR | O_CREAT | O_TRUNC, 0600);
+    if (fd < 0)
+        return err_set_errno(e, -fd, "could not create write-ahead log file \"%s\"", tmp);
+    r = fill_zeros(w, fd, e);
+    (void) io_close(w->io, fd);
+    if (r >= 0)
+        r = install(w, tmp, path);
+    if (r >= 0)
+        return 0;
+    (void) io_unlink(w->io, tmp);
+    if (r < -ERR_BASE)
+        return r; /* interrupted: e says so */
+    (void) err_set_errno(e, -r, "could not make write-ahead log file \"%s\"", path);
+    if (r == -ENOSPC)
+        err_hint(e, "Free space on the file system of pg_wal; nothing was committed.");
+    return r;
+}
+
+static lsn_t
+made_upto(const struct wal *w)
+{
+    return atomic_load_explicit(&w->sh->made_upto, memory_order_acquire);
+}
+
+/* Caller holds WAL_MAKE. */
+static int
+make_until(struct wal *w, lsn_t upto, struct err *e)
+{
+    int r = 0;
+
+    while (r == 0 && made_upto(w) < upto) {
+        r = make_segment(w, made_upto(w) / w->cfg.segsize, e);
+        if (r == 0)
+            (void) atomic_fetch_add_explicit(&w->sh->made_upto, w->cfg.segsize,
+                                             memory_order_release);
+    }
+    return r;
+}
+
+static int
+make_locked(struct wal *w, lsn_t upto, struct err *e)
+{
+    int r;
+
+    rwlock_take_exclusive(w->self, &w->sh->make, LOCK_WAL_MAKE, WAIT_WAL_SEGMENT);
+    r = make_until(w, upto, e);
+    rwlock_drop_exclusive(w->self, &w->sh->make, LOCK_WAL_MAKE);
+    return r;
+}
+
+int
+wal_make_room(struct wal *w, uint64_t u, struct err *e)
+{
+    struct wal_shared *sh = w->sh;
+    lsn_t want;
+
+    spin_take(w->self, &sh->reserve, LOCK_WAL_RESERVE);
+    want = wal_usable_to_start(sh->insert_u, w->cfg.segsize) + sh->reserved;
+    spin_drop(w->self, &sh->reserve, LOCK_WAL_RESERVE);
+    return make_locked(w, want + wal_need(u, w->cfg.segsize) + WAL_STANDING_BYTES, e);
+}
+
+int
+wal_keep_ahead(struct wal *w, uint32_t ahead, struct err *e)
+{
+    uint64_t segno = wal_segno(wal_insert_end(w), w->cfg.segsize);
+
+    return make_locked(w, (segno + 1 + ahead) * w->cfg.segsize, e);
+}
+
+/* ---- recycling ---- */
+
+#define OLD_MAX 512 /* names looked at in one round; the rest waits for the next checkpoint */
+
+struct old_segments {
+    uint32_t segsize;
+    lsn_t keep;
+    uint32_t n;
+    char name[OLD_MAX][WAL_SEGMENT_NAME_BYTES];
+};
+
+static int
+note_old(void *arg, const char *name, bool is_dir)
+{
+    struct old_segments *old = arg;
+    uint64_t segno;
+    tli_t tli;
+
+    if (is_dir || old->n == OLD_MAX || !wal_segment_parse(name, old->segsize, &tli, &segno))
+        return 0;
+    if ((segno + 1) * old->segsize <= old->keep)
+        memcpy(old->name[old->n++], name, WAL_SEGMENT_NAME_BYTES);
+    return 0;
+}
+
+static int
+dispose(struct wal *w, const char *name, lsn_t recycle_until, struct wal_recycled *ret)
+{
+    char from[WAL_SEGMENT_PATH_BYTES];
+    char to[WAL_SEGMENT_PATH_BYTES];
+    int r = FAULT(WAL_RECYCLE);
+
+    (void) snprintf(from, sizeof from, WAL_DIR "/%s", name);
+    if (r == 0 && made_upto(w) < recycle_until) {
+        wal_segment_path(to, wal_tli(w), made_upto(w) / w->cfg.segsize, w->cfg.segsize);
+        r = install(w, from, to);
+        if (r == 0) {
+            (void) atomic_fetch_add_explicit(&w->sh->made_upto, w->cfg.segsize,
+                                             memory_order_release);
+            ret->n_recycled++;
+        }
+    } else if (r == 0) {
+        r = io_unlink(w->io, from);
+        ret->n_removed++;
+    }
+    return r;
+}
+
+int
+wal_recycle(struct wal *w, lsn_t keep, lsn_t recycle_until, struct wal_recycled *ret, struct err *e)
+{
+    struct old_segments *old = calloc(1, sizeof *old);
+    int r;
+
+    *ret = (struct wal_recycled){ 0 };
+    if (old == NULL)
+        return ERR(e, OUT_OF_MEMORY, "could not allocate memory for a list of log files");
+    old->segsize = w->cfg.segsize;
+    old->keep = keep;
+    r = io_list(w->io, WAL_DIR, note_old, old);
+    rwlock_take_exclusive(w->self, &w->sh->make, LOCK_WAL_MAKE, WAIT_WAL_SEGMENT);
+    for (uint32_t i = 0; r == 0 && i < old->n; i++)
+        r = dispose(w, old->name[i], recycle_until, ret);
+    rwlock_drop_exclusive(w->self, &w->sh->make, LOCK_WAL_MAKE);
+    if (r == 0 && ret->n_removed > 0)
+        r = io_fsync_dir(w->io, WAL_DIR);
+    free(old);
+    if (r < 0)
+        return err_set_errno(e, -r, "could not remove old write-ahead log files");
+    return 0;
+}
+
+/* ---- opening ---- */
+
+/* Is the segment there with its full length? */
+static bool
+segment_is_whole(struct wal *w, tli_t tli, uint64_t segno)
+{
+    char path[WAL_SEGMENT_PATH_BYTES];
+    uint64_t bytes = 0;
+    int fd;
+    int r;
+
+    wal_segment_path(path, tli, segno, w->cfg.segsize);
+    fd = io_open(w->io, path, O_RDWR, 0);
+    if (fd < 0)
+        return false;
+    r = io_size(w->io, fd, &bytes);
+    (void) io_close(w->io, fd);
+    return r == 0 && bytes == w->cfg.segsize;
+}
+
+/* Bring the part of the page before `at` into the ring. */
+static int
+load_page(struct wal *w, lsn_t at, struct err *e)
+{
+    char path[WAL_SEGMENT_PATH_BYTES];
+    uint8_t *p = wal_ring_page(w, wal_page_start(at));
+    uint32_t n = wal_page_offset(at);
+    ssize_t got;
+    int fd;
+
+    wal_segment_path(path, wal_tli(w), wal_segno(at, w->cfg.segsize), w->cfg.segsize);
+    fd = io_open(w->io, path, O_RDWR, 0);
+    if (fd < 0)
+        return err_set_errno(e, -fd, "could not open write-ahead log file \"%s\"", path);
+    memset(p, 0, WAL_PAGE_BYTES);
+    got = io_pread(w->io, fd, p, n, wal_segment_offset(wal_page_start(at), w->cfg.segsize));
+    (void) io_close(w->io, fd);
+    if (got < 0)
+        return err_set_errno(e, (int) -got, "could not read write-ahead log file \"%s\"", path);
+    if ((uint32_t) got != n)
+        return ERR(e, DATA_CORRUPTED, "write-ahead log file \"%s\" is too short", path);
+    return 0;
+}
+
+int
+wal_start(struct wal *w, tli_t tli, lsn_t at, lsn_t prev, struct err *e)
+{
+    struct wal_shared *sh = w->sh;
+    uint32_t seg = w->cfg.segsize;
+    uint64_t segno = wal_segno(at, seg);
+    lsn_t end;
+    int r = 0;
+
+    sh->insert_u = wal_usable_of(at, seg);
+    sh->has_last = false;
+    sh->prev_at_start = prev;
+    end = wal_usable_to_end(sh->insert_u, seg);
+    atomic_store_explicit(&sh->tli, tli, memory_order_release);
+    if (wal_page_offset(end) != 0)
+        r = load_page(w, end, e);
+    if (r < 0)
+        return r;
+    atomic_store_explicit(&sh->init_upto,
+                          (end + WAL_PAGE_BYTES - 1) / WAL_PAGE_BYTES * WAL_PAGE_BYTES,
+                          memory_order_release);
+    atomic_store_explicit(&sh->written, end, memory_order_release);
+    atomic_store_explicit(&sh->durable, end, memory_order_release);
+    while (segment_is_whole(w, tli, segno))
+        segno++;
+    atomic_store_explicit(&sh->made_upto, segno * seg, memory_order_release);
+    if (w->status != NULL) {
+        atomic_store_explicit(&w->status->tli, tli, memory_order_relaxed);
+        atomic_store_explicit(&w->status->insert_lsn, end, memory_order_relaxed);
+        atomic_store_explicit(&w->status->write_lsn, end, memory_order_relaxed);
+        atomic_store_explicit(&w->status->flush_lsn, end, memory_order_relaxed);
+    }
+    return wal_keep_ahead(w, 1, e);
+}

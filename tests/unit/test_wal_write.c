@@ -1,0 +1,277 @@
+/* The log, written and read back: by many threads as processes, over a small ring and small
+ * segments. Also run under TSan. */
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "support/test.h"
+#include "support/tmpdir.h"
+
+#include "base/rng.h"
+#include "wal/wal.h"
+#include "wal/wal_reader.h"
+#include "wal/wal_record.h"
+#include "wal/wal_shared.h"
+#include "wal/wal_source_io.h"
+
+#define SEG     WAL_SEGMENT_BYTES_MIN
+#define THREADS 6
+#define ROUNDS  250
+
+struct rig {
+    struct tmpdir dir;
+    struct wal_cfg cfg;
+    void *mem;
+};
+
+static struct rig rig;
+static const lsn_t log_begin = SEG + WAL_LONG_HEADER;
+
+static void
+attach(struct wal *w, struct self *self, uint32_t procno)
+{
+    self_init(self, procno, NULL);
+    wal_attach(w, rig.mem, &rig.cfg, &rig.dir.io, self, NULL);
+}
+
+static int
+setup(void **state)
+{
+    (void) state;
+    tmpdir_make(&rig.dir);
+    rig.cfg = (struct wal_cfg){
+        .segsize = SEG, .n_buffers = 8, .max_procs = THREADS + 1, .system_id = 77
+    };
+    rig.mem = aligned_alloc(8192, (wal_shm_bytes(&rig.cfg) + 8191) / 8192 * 8192);
+    wal_shm_init(rig.mem, &rig.cfg);
+    return io_mkdir(&rig.dir.io, WAL_DIR, 0700);
+}
+
+static int
+teardown(void **state)
+{
+    (void) state;
+    free(rig.mem);
+    tmpdir_remove(&rig.dir);
+    return 0;
+}
+
+/* A NOOP record whose main data say who wrote it: thread, sequence, then filler that follows from
+ * both. */
+static uint32_t
+encode(uint8_t *p, size_t cap, uint32_t thread, uint32_t seq, uint32_t filler)
+{
+    static _Thread_local uint8_t body[70000];
+    struct wal_rec rec = { .rmid = RM_XLOG, .info = XLOG_NOOP, .main = body };
+    struct buf b = buf_init(p, cap);
+    struct err e = ERR_INIT;
+
+    put_u32(body, thread);
+    put_u32(body + 4, seq);
+    memset(body + 8, (int) (thread * 31 + seq), filler);
+    rec.main_bytes = 8 + filler;
+    assert_ok(wal_record_put(&b, &rec, &e), &e);
+    return (uint32_t) b.n;
+}
+
+static void
+insert_one(struct wal *w, uint32_t thread, uint32_t seq, struct rng *rng)
+{
+    static _Thread_local uint8_t bytes[3][80000];
+    struct wal_bytes recs[3];
+    uint32_t n = 1 + (uint32_t) rng_below(rng, 3);
+    struct wal_inserted at;
+    struct err e = ERR_INIT;
+    uint64_t u = 0;
+
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t filler = rng_below(rng, 20) == 0 ? (uint32_t) rng_below(rng, 60000)
+                                                  : (uint32_t) rng_below(rng, 300);
+        recs[i] = (struct wal_bytes){ bytes[i], encode(bytes[i], sizeof bytes[i], thread,
+                                                       seq * 4 + i, filler) };
+        u += MAXALIGN(recs[i].n);
+    }
+    while (wal_reserve(w, u) == WAL_NO_ROOM)
+        assert_ok(wal_make_room(w, u, &e), &e);
+    wal_insert(w, recs, n, WAL_KEEP_SLOT, &at);
+    wal_slot_release(w);
+    wal_unreserve(w);
+    if (rng_below(rng, 3) == 0) {
+        wal_flush(w, at.end);
+        assert_true(wal_durable(w) >= at.end);
+    }
+}
+
+static void *
+writer(void *arg)
+{
+    uint32_t thread = (uint32_t) (uintptr_t) arg;
+    struct self self;
+    struct wal w;
+    struct rng rng;
+
+    rng_init(&rng, thread);
+    attach(&w, &self, thread);
+    for (uint32_t i = 0; i < ROUNDS; i++)
+        insert_one(&w, thread, i, &rng);
+    wal_flush(&w, wal_insert_end(&w));
+    wal_process_exit(&w);
+    wal_detach(&w);
+    return NULL;
+}
+
+/* Read the whole log; per thread the sequence must ascend. Returns the number of NOOP records and
+ * sets the end. */
+static uint32_t
+read_back(lsn_t from, lsn_t *ret_end)
+{
+    struct wal_history h;
+    struct wal_source_io src;
+    struct wal_reader *r = NULL;
+    const struct wal_decoded *d;
+    uint32_t last[THREADS + 1] = { 0 };
+    uint32_t n = 0;
+    struct err e = ERR_INIT;
+    int rc;
+
+    assert_ok(wal_history_init(&h, 1, &e), &e);
+    wal_source_io_init(&src, &rig.dir.io, &h, SEG);
+    assert_ok(wal_reader_new(&r,
+                             &(struct wal_reader_params){ .read = wal_source_io_read,
+                                                          .arg = &src,
+                                                          .segment_bytes = SEG,
+                                                          .sysid = 77,
+                                                          .history = &h },
+                             &e),
+              &e);
+    wal_reader_seek(r, from);
+    while ((rc = wal_reader_next(r, &d, &e)) == 0) {
+        if (d->info != XLOG_NOOP || d->main_bytes < 8)
+            continue;
+        uint32_t thread = get_u32(d->main);
+        uint32_t seq = get_u32(d->main + 4);
+
+        assert_true(thread <= THREADS);
+        assert_true(last[thread] == 0 || seq + 1 > last[thread]);
+        for (uint32_t i = 8; i < d->main_bytes; i++)
+            if (d->main[i] != (uint8_t) (thread * 31 + seq))
+                fail_msg("thread %u record %u: byte %u differs", thread, seq, i);
+        last[thread] = seq + 1;
+        n++;
+    }
+    assert_ok(rc, &e);
+    *ret_end = wal_reader_end(r);
+    wal_reader_free(r);
+    wal_source_io_done(&src);
+    wal_history_done(&h);
+    return n;
+}
+
+static void
+what_many_processes_insert_is_read_back_in_order(void **state)
+{
+    pthread_t t[THREADS];
+    struct self self;
+    struct wal w;
+    struct err e = ERR_INIT;
+    lsn_t end;
+
+    (void) state;
+    attach(&w, &self, THREADS);
+    assert_ok(wal_start(&w, 1, log_begin, 0, &e), &e);
+    for (uintptr_t i = 0; i < THREADS; i++)
+        assert_int_equal(pthread_create(&t[i], NULL, writer, (void *) i), 0);
+    for (int i = 0; i < THREADS; i++)
+        (void) pthread_join(t[i], NULL);
+    assert_true(read_back(log_begin, &end) >= THREADS * ROUNDS);
+    assert_true(end == wal_insert_end(&w));
+    assert_true(wal_durable(&w) == end);
+    wal_detach(&w);
+}
+
+static void
+the_log_goes_on_where_a_restart_found_its_end(void **state)
+{
+    struct self self;
+    struct wal w;
+    struct rng rng;
+    struct err e = ERR_INIT;
+    lsn_t end;
+    lsn_t at = log_begin;
+    lsn_t prev = 0;
+    uint32_t n = 0;
+
+    (void) state;
+    rng_init(&rng, 5);
+    for (uint32_t life = 0; life < 40; life++) {
+        wal_shm_init(rig.mem, &rig.cfg);
+        attach(&w, &self, 0);
+        assert_ok(wal_start(&w, 1, at, prev, &e), &e);
+        for (uint32_t i = 0; i < 5; i++)
+            insert_one(&w, 0, life * 5 + i, &rng);
+        wal_flush(&w, wal_insert_end(&w));
+        at = wal_insert_end(&w);
+        prev = wal_last_record(&w);
+        wal_detach(&w);
+        n = read_back(log_begin, &end);
+        assert_true(end == at);
+    }
+    assert_true(n >= 200);
+}
+
+static void
+a_switch_fills_the_segment_and_a_recycled_one_shows_nothing_old(void **state)
+{
+    struct self self;
+    struct wal w;
+    struct rng rng;
+    struct err e = ERR_INIT;
+    struct wal_recycled gone;
+    uint8_t bytes[32];
+    struct wal_rec rec = { .rmid = RM_XLOG, .info = XLOG_SWITCH };
+    lsn_t end;
+    lsn_t before = log_begin;
+
+    (void) state;
+    rng_init(&rng, 9);
+    attach(&w, &self, 0);
+    assert_ok(wal_start(&w, 1, log_begin, 0, &e), &e);
+    for (uint32_t i = 0; i < 20; i++) {
+        struct buf b = buf_init(bytes, sizeof bytes);
+        struct wal_inserted at;
+
+        for (uint32_t k = 0; k < 5; k++)
+            insert_one(&w, 0, i * 8 + k, &rng);
+        assert_ok(wal_keep_ahead(&w, 2, &e), &e);
+        assert_ok(wal_record_put(&b, &rec, &e), &e);
+        wal_insert(&w, &(struct wal_bytes){ bytes, (uint32_t) b.n }, 1, WAL_SWITCH, &at);
+        assert_int_equal(at.end % SEG, 0);
+        wal_flush(&w, at.end);
+        (void) read_back(before, &end);
+        assert_true(end == at.end);
+        before = wal_start_of(at.end, SEG);
+        assert_ok(wal_recycle(&w, at.end, at.end + 4 * SEG, &gone, &e), &e);
+        assert_int_equal(gone.n_recycled + gone.n_removed, 1);
+    }
+    insert_one(&w, 0, 1000, &rng);
+    wal_flush(&w, wal_insert_end(&w));
+    (void) read_back(before, &end);
+    assert_true(end == wal_insert_end(&w));
+    wal_detach(&w);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(what_many_processes_insert_is_read_back_in_order, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(the_log_goes_on_where_a_restart_found_its_end, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(
+            a_switch_fills_the_segment_and_a_recycled_one_shows_nothing_old, setup, teardown),
+    };
+
+    return cmocka_run_group_tests_name("wal_write", tests, NULL, NULL);
+}
