@@ -244,7 +244,8 @@ write_upto(struct wal *w, lsn_t upto, struct err *e)
     }
 }
 
-/* How far may be written: below every slot (WAL-6). */
+/* How far may be written: below every slot (WAL-6). Read before the write lock is taken: the lock
+ * of the insert position is an outer one. */
 static lsn_t
 write_limit(const struct wal *w)
 {
@@ -262,12 +263,11 @@ write_unlock(struct wal *w)
     wait_wake(&w->sh->flush_word, WAIT_ALL);
 }
 
-/* Leader: under the write lock, write and sync what is complete. */
+/* Leader: under the write lock, write and sync up to `limit`. */
 static lsn_t
-flush_locked(struct wal *w)
+flush_locked(struct wal *w, lsn_t limit)
 {
     struct err e = ERR_INIT;
-    lsn_t limit = write_limit(w);
 
     write_upto(w, limit, &e);
     limit = atomic_load_explicit(&w->sh->written, memory_order_relaxed);
@@ -298,11 +298,13 @@ wal_flush(struct wal *w, lsn_t upto)
         check_failed(w);
         if (wal_durable(w) >= upto)
             break;
+        lsn_t limit = write_limit(w);
+
         if (!rwlock_try_exclusive(w->self, &sh->write, LOCK_WAL_WRITE)) {
             (void) wait_sleep(w->self, &sh->flush_word, seen, 0, WAIT_WAL_FLUSH, NULL);
             continue;
         }
-        lsn_t durable = wal_durable(w) >= upto ? upto : flush_locked(w);
+        lsn_t durable = wal_durable(w) >= upto ? upto : flush_locked(w, limit);
 
         write_unlock(w);
         ASSERT(durable >= upto);
@@ -313,13 +315,14 @@ wal_flush(struct wal *w, lsn_t upto)
     self_resume(w->self);
 }
 
-/* Whole pages below the smallest slot, without sync. */
+/* Whole pages below `limit`, without sync. */
 static uint64_t
-write_whole_pages(struct wal *w)
+write_whole_pages(struct wal *w, lsn_t limit)
 {
     struct err e = ERR_INIT;
     lsn_t from = atomic_load_explicit(&w->sh->written, memory_order_acquire);
-    lsn_t limit = wal_page_start(write_limit(w));
+
+    limit = wal_page_start(limit);
 
     if (limit > from)
         write_upto(w, limit, &e);
@@ -329,12 +332,13 @@ write_whole_pages(struct wal *w)
 uint64_t
 wal_write_background(struct wal *w)
 {
+    lsn_t limit = write_limit(w);
     uint64_t n;
 
     check_failed(w);
     if (!rwlock_try_exclusive(w->self, &w->sh->write, LOCK_WAL_WRITE))
         return 0;
-    n = write_whole_pages(w);
+    n = write_whole_pages(w, limit);
     write_unlock(w);
     return n;
 }
@@ -349,11 +353,13 @@ wal_write_for_space(struct wal *w, lsn_t upto)
 
         check_failed(w);
         wait_for_slots(w, upto);
+        lsn_t limit = write_limit(w);
+
         if (!rwlock_try_exclusive(w->self, &sh->write, LOCK_WAL_WRITE)) {
             (void) wait_sleep(w->self, &sh->flush_word, seen, 0, WAIT_WAL_WRITE, NULL);
             continue;
         }
-        (void) write_whole_pages(w);
+        (void) write_whole_pages(w, limit);
         write_unlock(w);
     }
 }

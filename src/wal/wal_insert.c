@@ -333,7 +333,8 @@ insert_group(struct wal *w, struct wal_bytes *recs, uint32_t n, unsigned flags,
 
         start = wal_usable_to_start(u, w->cfg.segsize);
         wal_record_seal(recs[i].p, recs[i].n, prev);
-        if (stays) {
+        if (stays) { /* it cannot be written before its own end: it has to fit into the ring */
+            ASSERT(recs[i].n <= (w->cfg.n_buffers - 2) * WAL_USABLE_BYTES_PAGE);
             atomic_store_explicit(&wal_slots(w)[w->self->procno].inserting, start,
                                   memory_order_release);
             wal_slot_moved(w);

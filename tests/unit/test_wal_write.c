@@ -86,8 +86,8 @@ insert_one(struct wal *w, uint32_t thread, uint32_t seq, struct rng *rng)
     uint64_t u = 0;
 
     for (uint32_t i = 0; i < n; i++) {
-        uint32_t filler = rng_below(rng, 20) == 0 ? (uint32_t) rng_below(rng, 60000)
-                                                  : (uint32_t) rng_below(rng, 300);
+        uint32_t filler = i + 1 < n && rng_below(rng, 10) == 0 ? (uint32_t) rng_below(rng, 60000)
+                                                               : (uint32_t) rng_below(rng, 300);
         recs[i] = (struct wal_bytes){ bytes[i], encode(bytes[i], sizeof bytes[i], thread,
                                                        seq * 4 + i, filler) };
         u += MAXALIGN(recs[i].n);
