@@ -219,8 +219,8 @@ wal_xact_get_prepare(const void *p, size_t n, struct wal_prepare *ret, struct er
     ret->subxids = cur_take(&c, padded(4 * (size_t) ret->n_subxids));
     ret->commit_rels = cur_take(&c, padded(sizeof(struct wal_rel) * ret->n_commit_rels));
     ret->abort_rels = cur_take(&c, padded(sizeof(struct wal_rel) * ret->n_abort_rels));
-    (void) cur_take(&c, padded(STATS_BYTES * (size_t) ret->n_commit_stats));
-    (void) cur_take(&c, padded(STATS_BYTES * (size_t) ret->n_abort_stats));
+    ret->commit_stats = cur_take(&c, padded(STATS_BYTES * (size_t) ret->n_commit_stats));
+    ret->abort_stats = cur_take(&c, padded(STATS_BYTES * (size_t) ret->n_abort_stats));
     ret->messages = cur_take(&c, padded(MESSAGE_BYTES * (size_t) ret->n_messages));
     if (c.failed || magic != PREPARE_MAGIC || total != n + CRC_BYTES || gid_bytes == 0 ||
         gid_bytes > WAL_GID_BYTES_MAX || ret->gid[gid_bytes - 1] != '\0' ||

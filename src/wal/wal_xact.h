@@ -82,6 +82,8 @@ struct wal_prepare {
     const void *subxids;
     const void *commit_rels;
     const void *abort_rels;
+    const void *commit_stats; /* 12 bytes each */
+    const void *abort_stats;
     const void *messages;
     lsn_t origin_lsn;
     int64_t origin_time;
