@@ -29,7 +29,7 @@ pop_rank(struct self *self, enum lock_rank rank)
             self->n_held--;
             return;
         }
-    ASSERT(!"lock is not held");
+    assert_failed("the lock is held", __FILE__, __LINE__);
 }
 
 /* ---- SHORT ---- */
