@@ -1,0 +1,111 @@
+/* An attached child's handles. Runs in: every attached child. Owns: nothing but what the caller
+ * gave. Source: SHM-1, SNAP-4. */
+#include "proc/attach.h"
+
+#include <fcntl.h>
+
+#include "base/clock.h"
+#include "conf/conf.h"
+#include "proc/segment_int.h"
+
+/* How often a waiting child looks whether the startup process is ready. */
+#define READY_POLL_USEC (10 * USEC_PER_MSEC)
+
+static void
+on_exit_cb(void *arg)
+{
+    struct attached *a = arg;
+
+    store_process_exit(&a->store); /* SNAP-4 */
+}
+
+static void
+init_self(struct attached *a, const struct child_start *start)
+{
+    a->start = start;
+    a->slot = segment_slot(start->segment, start->slot_idx);
+    self_init(&a->self, (uint32_t) start->slot_idx, a->slot);
+    a->self.poll = child_poll;
+    io_real_init(&a->io, AT_FDCWD);
+}
+
+static int
+make_handles(struct attached *a, struct err *e)
+{
+    const struct segment *seg = a->start->segment;
+    struct shm_status *status = segment_status(seg);
+    struct cache_ops ops;
+    int r;
+
+    wal_attach(&a->wal, shm_region(&seg->shm, REGION_WAL), &seg->wal_cfg, &a->io, &a->self, status);
+    a->wal.on_durable = store_on_durable;
+    a->wal.on_durable_arg = &a->cache;
+    ops = store_cache_ops(&a->store);
+    cache_attach(&a->cache, shm_region(&seg->shm, REGION_CACHE), &seg->cache_cfg, seg->over_map,
+                 seg->over_fd, &a->self, &ops);
+    r = store_attach(&a->store, shm_region(&seg->shm, REGION_STORE), &seg->store_cfg, &a->io,
+                     &a->wal, &a->cache, &a->self, status, e);
+    if (r < 0)
+        return r;
+    child_on_exit(on_exit_cb, a);
+    return 0;
+}
+
+int
+attach_first(struct attached *a, const struct child_start *start, struct err *e)
+{
+    const struct segment *seg = start->segment;
+    struct shm_status *status = segment_status(seg);
+    int r;
+
+    init_self(a, start);
+    wal_shm_init(shm_region(&seg->shm, REGION_WAL), &seg->wal_cfg);
+    cache_shm_init(shm_region(&seg->shm, REGION_CACHE), &seg->cache_cfg);
+    store_shm_init(shm_region(&seg->shm, REGION_STORE), &seg->store_cfg);
+    atomic_store_explicit(&status->in_recovery, 1, memory_order_relaxed);
+    r = make_handles(a, e);
+    if (r < 0)
+        return r;
+    atomic_store_explicit(&status->ready, 1, memory_order_release);
+    return 0;
+}
+
+int
+attach_begin(struct attached *a, const struct child_start *start, struct err *e)
+{
+    struct shm_status *status = segment_status(start->segment);
+
+    init_self(a, start);
+    while (atomic_load_explicit(&status->ready, memory_order_acquire) == 0) {
+        uint32_t bits = attach_sleep(a, clock_mono_usec() + READY_POLL_USEC);
+
+        if ((bits & (REQ_STOP | REQ_TERMINATE | REQ_FINISH)) != 0)
+            return ERR(e, ADMIN_SHUTDOWN, "told to leave before recovery had begun");
+    }
+    return make_handles(a, e);
+}
+
+struct slot *
+attach_slot_of(const struct attached *a, enum child_kind kind)
+{
+    int first;
+
+    (void) segment_pool(a->start->segment, kind, &first);
+    return segment_slot(a->start->segment, first);
+}
+
+uint32_t
+attach_sleep(struct attached *a, usec_t deadline)
+{
+    for (;;) {
+        uint32_t seen = atomic_load_explicit(&a->slot->wake, memory_order_acquire);
+        uint32_t bits;
+
+        child_poll(NULL);
+        bits = atomic_load_explicit(&a->slot->request, memory_order_acquire);
+        if (bits != 0)
+            return bits;
+        if (wait_sleep(&a->self, &a->slot->wake, seen, deadline, WAIT_MAIN, NULL) == WAIT_TIMED_OUT)
+            return 0;
+    }
+}
