@@ -1,0 +1,276 @@
+/* The registered VFS and the opening of connections.
+ *
+ * Runs in: backend, startup, checkpointer, init; never in the postmaster (connections do not
+ * survive a fork). Owns: the registration, the name under which the next main file is opened.
+ * Source: sqlite-vfs 5.1, 5.2, 5.11, 5.12. */
+#include "vfs/vfs.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "vfs/vfs_err.h"
+#include "vfs/vfs_file.h"
+#include "vfs/vfs_temp.h"
+
+#define FILE_BYTES MAX(sizeof(struct vfs_handle), sizeof(struct vfs_temp))
+/* Milliseconds between 1 January 4713 BC (SQLite's day 0) and 1970. */
+#define UNIX_EPOCH_MSEC INT64_C(210866760000000)
+
+static char temp_dir[512];
+
+/* What the next xOpen of a main file is for. Set by vfs_connect() around sqlite3_open_v2(), which
+ * calls xOpen before it returns. One process has one thread here. */
+static struct {
+    const struct vfs_open_args *args; /* NULL = nothing may be opened */
+    char name[32];
+    struct vfs_handle *opened;
+} pending;
+
+static int
+open_main(sqlite3_filename name, sqlite3_file *f, int *ret_flags)
+{
+    struct vfs_handle *h = (struct vfs_handle *) (void *) f;
+
+    if (pending.args == NULL || name == NULL || strcmp(name, pending.name) != 0)
+        return SQLITE_CANTOPEN; /* ATTACH and the like: no file of ours, no file of anybody's */
+    if (sqlite3_uri_boolean(name, "nolock", 0) != 0 ||
+        sqlite3_uri_boolean(name, "immutable", 0) != 0)
+        return SQLITE_CANTOPEN; /* 5.11: would make no lock calls */
+    *h = (struct vfs_handle){ .ops = pending.args->ops,
+                              .t = pending.args->t,
+                              .level = SQLITE_LOCK_NONE,
+                              .is_building = pending.args->is_building,
+                              .trace = pending.args->trace,
+                              .trace_arg = pending.args->trace_arg };
+    h->base.pMethods = &vfs_file_methods;
+    pending.opened = h;
+    if (ret_flags != NULL)
+        *ret_flags |= SQLITE_OPEN_MEMORY; /* 5.1: rollback journal in memory */
+    return SQLITE_OK;
+}
+
+static int
+vfs_open(sqlite3_vfs *vfs, sqlite3_filename name, sqlite3_file *f, int flags, int *ret_flags)
+{
+    (void) vfs;
+    f->pMethods = NULL;
+    if (ret_flags != NULL)
+        *ret_flags = flags;
+    if ((flags & SQLITE_OPEN_MAIN_DB) != 0)
+        return open_main(name, f, ret_flags);
+    if (name != NULL &&
+        (flags & (SQLITE_OPEN_MAIN_JOURNAL | SQLITE_OPEN_WAL | SQLITE_OPEN_SUPER_JOURNAL)) != 0)
+        return SQLITE_CANTOPEN;
+    return vfs_temp_open((struct vfs_temp *) (void *) f, temp_dir);
+}
+
+static int
+vfs_delete(sqlite3_vfs *vfs, const char *name, int sync_dir)
+{
+    (void) vfs;
+    (void) name;
+    (void) sync_dir;
+    return SQLITE_OK;
+}
+
+static int
+vfs_access(sqlite3_vfs *vfs, const char *name, int flags, int *ret)
+{
+    (void) vfs;
+    (void) name;
+    (void) flags;
+    *ret = 0; /* 5.3: journal and WAL file must be absent */
+    return SQLITE_OK;
+}
+
+static int
+vfs_full_pathname(sqlite3_vfs *vfs, const char *name, int n, char *ret)
+{
+    (void) vfs;
+    (void) snprintf(ret, (size_t) n, "%s", name);
+    return SQLITE_OK;
+}
+
+static void *
+vfs_dl_open(sqlite3_vfs *vfs, const char *name)
+{
+    (void) vfs;
+    (void) name;
+    return NULL; /* no extension is ever loaded */
+}
+
+static void
+vfs_dl_error(sqlite3_vfs *vfs, int n, char *ret)
+{
+    (void) vfs;
+    (void) snprintf(ret, (size_t) n, "extensions cannot be loaded");
+}
+
+static void (*vfs_dl_sym(sqlite3_vfs *vfs, void *lib, const char *name))(void)
+{
+    (void) vfs;
+    (void) lib;
+    (void) name;
+    return NULL;
+}
+
+static void
+vfs_dl_close(sqlite3_vfs *vfs, void *lib)
+{
+    (void) vfs;
+    (void) lib;
+}
+
+static int
+vfs_randomness(sqlite3_vfs *vfs, int n, char *ret)
+{
+    ssize_t r = getrandom(ret, (size_t) n, 0);
+
+    (void) vfs;
+    return r < 0 ? 0 : (int) r;
+}
+
+static int
+vfs_sleep(sqlite3_vfs *vfs, int usec)
+{
+    (void) vfs;
+    return usec; /* nobody waits inside SQLite: there is no busy handler */
+}
+
+static int
+vfs_now_msec(sqlite3_vfs *vfs, sqlite3_int64 *ret)
+{
+    (void) vfs;
+    *ret = UNIX_EPOCH_MSEC + (sqlite3_int64) (clock_real_usec() / USEC_PER_MSEC);
+    return SQLITE_OK;
+}
+
+static int
+vfs_now_days(sqlite3_vfs *vfs, double *ret)
+{
+    sqlite3_int64 msec;
+
+    (void) vfs_now_msec(vfs, &msec);
+    *ret = (double) msec / 86400000.0;
+    return SQLITE_OK;
+}
+
+static int
+vfs_last_error(sqlite3_vfs *vfs, int n, char *ret)
+{
+    (void) vfs;
+    (void) n;
+    (void) ret;
+    return 0;
+}
+
+static sqlite3_vfs pinion_vfs = {
+    .iVersion = 2,
+    .szOsFile = FILE_BYTES,
+    .mxPathname = 512,
+    .zName = VFS_NAME,
+    .xOpen = vfs_open,
+    .xDelete = vfs_delete,
+    .xAccess = vfs_access,
+    .xFullPathname = vfs_full_pathname,
+    .xDlOpen = vfs_dl_open,
+    .xDlError = vfs_dl_error,
+    .xDlSym = vfs_dl_sym,
+    .xDlClose = vfs_dl_close,
+    .xRandomness = vfs_randomness,
+    .xSleep = vfs_sleep,
+    .xCurrentTime = vfs_now_days,
+    .xGetLastError = vfs_last_error,
+    .xCurrentTimeInt64 = vfs_now_msec,
+};
+
+int
+vfs_register(const char *dir, struct err *e)
+{
+    int rc;
+
+    (void) snprintf(temp_dir, sizeof temp_dir, "%s", dir);
+    if (sqlite3_vfs_find(VFS_NAME) != NULL)
+        return 0;
+    rc = sqlite3_initialize();
+    if (rc == SQLITE_OK)
+        rc = sqlite3_vfs_register(&pinion_vfs, 1); /* the default: nothing reaches plain files */
+    if (rc != SQLITE_OK)
+        return ERR(e, SYSTEM_ERROR, "could not initialize libsqlite3: %s", sqlite3_errstr(rc));
+    return 0;
+}
+
+/* ---- a connection ---- */
+
+struct config_row {
+    int op;
+    int value;
+};
+
+/* sqlite-vfs 5.12. WRITABLE_SCHEMA needs no row: off by default, and DEFENSIVE keeps it so. */
+static const struct config_row config_rows[] = {
+    { SQLITE_DBCONFIG_DEFENSIVE, 1 },
+    { SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0 },
+    { SQLITE_DBCONFIG_ENABLE_LOAD_EXTENSION, 0 },
+    { SQLITE_DBCONFIG_ENABLE_FTS3_TOKENIZER, 0 },
+    { SQLITE_DBCONFIG_DQS_DML, 0 },
+    { SQLITE_DBCONFIG_DQS_DDL, 0 },
+    { SQLITE_DBCONFIG_ENABLE_FKEY, 1 },
+    { SQLITE_DBCONFIG_WRITABLE_SCHEMA, 0 },
+    { SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1 },
+};
+
+static int
+configure(sqlite3 *db, const struct vfs_open_args *args)
+{
+    int rc = SQLITE_OK;
+
+    for (size_t i = 0; i < ELEMENTSOF(config_rows) && rc == SQLITE_OK; i++)
+        rc = sqlite3_db_config(db, config_rows[i].op, config_rows[i].value, NULL);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_extended_result_codes(db, 1);
+    /* 5.9, 5.0. None of these reads the database (PRAGMA synchronous would). */
+    if (rc == SQLITE_OK)
+        rc = sqlite3_exec(db,
+                          "PRAGMA cache_spill = OFF; PRAGMA secure_delete = OFF;"
+                          "PRAGMA temp_store = FILE",
+                          NULL, NULL, NULL);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_exec(
+            db, args->use_fetch ? "PRAGMA mmap_size = 2147418112" : "PRAGMA mmap_size = 0", NULL,
+            NULL, NULL);
+    return rc;
+}
+
+int
+vfs_connect(const struct vfs_open_args *args, sqlite3 **ret_db, struct vfs_handle **ret_handle,
+            struct err *e)
+{
+    static unsigned counter = 0;
+    sqlite3 *db = NULL;
+    int rc;
+
+    (void) snprintf(pending.name, sizeof pending.name, "/database-%u", ++counter);
+    pending.args = args;
+    pending.opened = NULL;
+    rc = sqlite3_open_v2(pending.name, &db,
+                         SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX |
+                             SQLITE_OPEN_EXRESCODE,
+                         VFS_NAME);
+    pending.args = NULL;
+    if (pending.opened == NULL)
+        args->ops->close(args->t); /* else xClose does */
+    if (rc == SQLITE_OK)
+        rc = configure(db, args);
+    if (rc != SQLITE_OK) {
+        (void) vfs_err_set(db, pending.opened, rc, e);
+        (void) sqlite3_close(db);
+        return e != NULL && e->code != 0 ? e->code : -vfs_err_code(rc);
+    }
+    *ret_db = db;
+    *ret_handle = pending.opened;
+    return 0;
+}
