@@ -1,0 +1,148 @@
+"""One server of a test's own: an unprivileged user, a directory below /tmp, no fixed port. Everything is gone after done().
+
+The build under test is installed below $PINION_TEST_ROOT (packaging/dev.sh test does that)."""
+import json
+import os
+import pwd
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import psycopg2
+
+ROOT = Path(os.environ.get("PINION_TEST_ROOT", "/var/tmp/pinion-dev/test"))
+USER = os.environ.get("PINION_TEST_USER", "pinion-dev")
+PINIOND = ROOT / "usr/sbin/piniond"
+PINIONCTL = ROOT / "usr/bin/pinionctl"
+PGBIN = Path("/usr/lib/postgresql/15/bin")
+DEADLINE = float(os.environ.get("PINION_TEST_DEADLINE", "60"))
+
+
+def as_user(*argv):
+    return ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups", "--", *map(str, argv)]
+
+
+def run(*argv, check=True, timeout=DEADLINE, user=True, env=None, stdin=None):
+    """Run a program as the test user (or as root); returns the CompletedProcess, with text output."""
+    full = {**os.environ, "PINIOND": str(PINIOND), **(env or {})}
+    p = subprocess.run(as_user(*argv) if user else [str(a) for a in argv], input=stdin, capture_output=True,
+                       text=True, timeout=timeout, env=full, check=False)
+    if check and p.returncode != 0:
+        raise AssertionError(f"{' '.join(map(str, argv))} → {p.returncode}\n{p.stdout}\n{p.stderr}")
+    return p
+
+
+def until(condition, what, deadline=DEADLINE):
+    """Poll a condition; its first true value. A test never sleeps for an amount of time."""
+    end = time.monotonic() + deadline
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise AssertionError(f"not within {deadline} s: {what}")
+        select.select([], [], [], 0.02)
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+class Server:
+    """pinionctl init / start / stop of one cluster."""
+
+    def __init__(self, conf="", init_args=(), tcp=False):
+        self.dir = Path(tempfile.mkdtemp(prefix="pinion-t-", dir="/tmp"))
+        self.data = self.dir / "data"
+        self.port = free_port()
+        pw = pwd.getpwnam(USER)
+        os.chown(self.dir, pw.pw_uid, pw.pw_gid)
+        self.ctl("init", "-D", self.data, "-U", "postgres", "--auth-local=trust", "--auth-host=trust",
+                 *init_args)
+        listen = "'localhost'" if tcp else "''"
+        self.configure(f"port = {self.port}\nlisten_addresses = {listen}\n{conf}\n")
+
+    def configure(self, text):
+        with open(self.data / "pinion.conf", "a", encoding="utf-8") as f:
+            f.write(text)
+
+    def ctl(self, *argv, **kw):
+        return run(PINIONCTL, *argv, **kw)
+
+    def start(self, check=True, env=None, wait=True):
+        args = ["start", "-D", self.data, "-l", self.data / "server.log"] + ([] if wait else ["--no-wait"])
+        return self.ctl(*args, check=check, env=env)
+
+    def stop(self, mode="fast", check=True):
+        return self.ctl("stop", "-D", self.data, "-m", mode, check=check)
+
+    def status(self):
+        p = self.ctl("status", "-D", self.data, "--json", check=False)
+        return json.loads(p.stdout) if p.stdout.strip().startswith("{") else {}
+
+    @property
+    def pid(self):
+        return int((self.data / "postmaster.pid").read_text().split()[0])
+
+    def children(self):
+        """{pid: role} of the server's processes, from the control socket."""
+        p = json.loads(self.ctl("ps", "-D", self.data, "--json").stdout)
+        return {x["pid"]: x["role"] if "role" in x else x.get("kind") for x in p["processes"]}
+
+    def kill9(self):
+        """SIGKILL to the postmaster; returns when nothing of it is left."""
+        pid = self.pid
+        os.kill(pid, signal.SIGKILL)
+        until(lambda: not self.processes(), "all processes of the server are gone")
+
+    def processes(self):
+        """Live processes that have the data directory as their working directory."""
+        found = []
+        for p in Path("/proc").iterdir():
+            if p.name.isdigit():
+                try:
+                    if os.readlink(p / "cwd") == str(self.data) and "\nState:\tZ" not in (p / "status").read_text():
+                        found.append(int(p.name))
+                except OSError:
+                    pass
+        return found
+
+    def connect(self, dbname="postgres", autocommit=True, user="postgres", **kw):
+        c = psycopg2.connect(host=str(self.data), port=self.port, user=user, dbname=dbname,
+                             connect_timeout=int(DEADLINE), **kw)
+        c.autocommit = autocommit
+        return c
+
+    def sql(self, text, dbname="postgres"):
+        """Rows of one statement in a session of its own."""
+        c = self.connect(dbname)
+        try:
+            cur = c.cursor()
+            cur.execute(text)
+            return cur.fetchall() if cur.description else []
+        finally:
+            c.close()
+
+    def psql(self, text, dbname="postgres", check=True, args=()):
+        return run("psql", "-X", "-v", "ON_ERROR_STOP=1", "-h", self.data, "-p", str(self.port), "-U", "postgres",
+                   "-d", dbname, "-At", *args, stdin=text, check=check)
+
+    def log(self):
+        path = self.data / "server.log"
+        return path.read_text(errors="replace") if path.exists() else ""
+
+    def done(self):
+        for pid in self.processes():
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except OSError:
+                pass
+        until(lambda: not self.processes(), "all processes of the server are gone")
+        shutil.rmtree(self.dir)
