@@ -22,6 +22,7 @@ struct cache_cfg {
     uint32_t n_overflow; /* NO: frames the overflow file can hold */
     uint32_t max_procs;
     usec_t snapshot_patience; /* microseconds */
+    struct slot *slots;       /* [max_procs], borrowed: whom SNAP-6 wakes; NULL: nobody is woken */
 };
 
 struct cache_key {
@@ -46,6 +47,11 @@ struct cache_ops {
 };
 
 struct cache_shared; /* cache_shared.h: for src/cache and its tests */
+struct cache_ver;
+struct cache_chain;
+struct cache_bucket;
+struct cache_db;
+struct cache_proc;
 
 struct cache {
     struct cache_shared *sh;
@@ -57,6 +63,17 @@ struct cache {
     uint32_t pin_quota; /* CACHE-4 */
     uint64_t n_read;    /* pages this process read from disk */
     uint64_t n_hit;
+    /* Private from here. Where the arrays of the region are in this process: */
+    struct cache_ver *ver;       /* [NF + NO] */
+    struct cache_chain *chain;   /* [NF + NO + MaxProcs]: the Pages of CACHE-1 */
+    struct cache_bucket *bucket; /* [2^k] */
+    struct cache_db *db;         /* [CACHE_DBS] */
+    struct cache_proc *proc;     /* [MaxProcs] */
+    uint64_t *over_used;         /* bit per overflow frame */
+    uint8_t *data;               /* [NF] frames */
+    uint64_t pins;               /* bit per element of our pin array that is in use */
+    uint32_t n_owned;            /* frames taken and neither published nor given back */
+    uint32_t io_ref;             /* chain index + 1 whose io we own; 0 = none */
 };
 
 /* ---- life ---- */
