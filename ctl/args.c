@@ -1,0 +1,224 @@
+/* The command line and its help, both from two tables.
+ * Runs in: pinionctl. Owns: nothing. Source: systemd-ops 4.2. */
+#include "args.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cmd.h"
+
+#define OPT(id)    (UINT64_C(1) << OPTION_##id)
+#define OPT_COMMON (OPT(LOG) - 1) /* everything before the first verb's own option */
+#define RAW        (~UINT64_C(0)) /* takes all arguments as they are */
+
+struct option {
+    char short_name;
+    const char *long_name;
+    const char *argument;
+    const char *help;
+};
+
+/* clang-format off */
+static const struct option options[] = {
+#define OPTION(id, short_name, long_name, argument, help) [OPTION_##id] = { short_name, long_name, argument, help },
+#include "options.def"
+#undef OPTION
+};
+const struct verb verbs[] = {
+#define VERB(name, function, positional, min, max, options, summary, help) \
+    { name, function, positional, min, max, options, summary, help },
+#include "verbs.def"
+#undef VERB
+};
+/* clang-format on */
+const size_t n_verbs = ELEMENTSOF(verbs);
+
+static const struct verb *
+find_verb(const char *name)
+{
+    for (size_t i = 0; i < n_verbs; i++) {
+        if (strcmp(verbs[i].name, name) == 0)
+            return &verbs[i];
+    }
+    return NULL;
+}
+
+/* "--name" or "--name=value" without its dashes. */
+static int
+find_long(const char *text, const char **ret_value)
+{
+    size_t n = strcspn(text, "=");
+
+    *ret_value = text[n] == '=' ? text + n + 1 : NULL;
+    for (int i = 0; i < OPTIONS; i++) {
+        if (strlen(options[i].long_name) == n && strncmp(options[i].long_name, text, n) == 0)
+            return i;
+    }
+    return -1;
+}
+
+static int
+find_short(char c)
+{
+    for (int i = 0; i < OPTIONS; i++) {
+        if (options[i].short_name == c && c != '\0')
+            return i;
+    }
+    return -1;
+}
+
+/* One option at argv[*i]; steps over its argument. */
+static int
+take_option(int argc, char **argv, int *i, struct args *ret, struct problem *p)
+{
+    const char *text = argv[*i], *value = NULL;
+    int id;
+
+    if (text[1] == '-') {
+        id = find_long(text + 2, &value);
+    } else {
+        id = find_short(text[1]);
+        value = text[2] != '\0' ? text + 2 : NULL;
+    }
+    if (id < 0)
+        return fail(p, CTL_USAGE, "unknown option \"%s\"", text);
+    if (options[id].argument == NULL && value != NULL)
+        return fail(p, CTL_USAGE, "option \"%s\" takes no argument", text);
+    if (options[id].argument != NULL && value == NULL) {
+        if (*i + 1 == argc)
+            return fail(p, CTL_USAGE, "option \"%s\" needs an argument", text);
+        value = argv[++*i];
+    }
+    ret->value[id] = value == NULL ? "" : value;
+    return 0;
+}
+
+static int
+check_choice(const struct args *a, enum option_id id, const char *choices, struct problem *p)
+{
+    const char *value = a->value[id];
+
+    if (value == NULL)
+        return 0;
+    const char *at = strstr(choices, value);
+    size_t n = strlen(value);
+    if (n > 0 && at != NULL && (at == choices || at[-1] == ' ') && (at[n] == ' ' || at[n] == '\0'))
+        return 0;
+    fail(p, CTL_USAGE, "unknown %s \"%s\"", options[id].long_name, value);
+    hint(p, "One of: %s.", choices);
+    return CTL_USAGE;
+}
+
+static int
+check_timeout(struct args *a, struct problem *p)
+{
+    const char *value = a->value[OPTION_TIMEOUT];
+    char *end;
+
+    if (value == NULL)
+        return 0;
+    double sec = strtod(value, &end);
+    if (end == value || *end != '\0' || !(sec > 0) || sec > 1e9)
+        return fail(p, CTL_USAGE, "\"%s\" is not a number of seconds", value);
+    a->timeout_usec = (uint64_t) (sec * (double) USEC_PER_SEC);
+    return 0;
+}
+
+/* Does everything fit together? */
+static int
+check(struct args *a, struct problem *p)
+{
+    const struct verb *v = a->verb;
+    int r;
+
+    if (v->options != RAW) {
+        for (int i = 0; i < OPTIONS; i++) {
+            if (a->value[i] != NULL && !((v->options | OPT_COMMON) & (UINT64_C(1) << i)))
+                return fail(p, CTL_USAGE, "\"%s\" does not take option \"--%s\"", v->name,
+                            options[i].long_name);
+        }
+        if (a->n_rest < v->min)
+            return fail(p, CTL_USAGE, "\"%s\" needs %s", v->name, v->positional);
+        if (a->n_rest > v->max)
+            return fail(p, CTL_USAGE, "unexpected argument \"%s\"", a->rest[v->max]);
+    }
+    int n_targets =
+        args_has(a, OPTION_DATADIR) + args_has(a, OPTION_INSTANCE) + args_has(a, OPTION_SOCKET);
+    if (n_targets > 1)
+        return fail(p, CTL_USAGE, "only one of -D, -i and --socket can be given");
+    if ((r = check_choice(a, OPTION_MODE, "smart fast immediate", p)) != 0 ||
+        (r = check_choice(a, OPTION_COLOR, "auto always never", p)) != 0)
+        return r;
+    return check_timeout(a, p);
+}
+
+int
+args_parse(int argc, char **argv, struct args *ret, struct problem *p)
+{
+    int n = 0;
+
+    memset(ret, 0, sizeof *ret);
+    ret->rest = argv; /* positional ones are moved to the front */
+    for (int i = 1; i < argc; i++) {
+        int r = 0;
+        if (argv[i][0] == '-' && argv[i][1] != '\0')
+            r = take_option(argc, argv, &i, ret, p);
+        else if (ret->verb != NULL)
+            argv[n++] = argv[i];
+        else if ((ret->verb = find_verb(argv[i])) == NULL)
+            r = fail(p, CTL_USAGE, "unknown command \"%s\"", argv[i]);
+        if (r != 0) {
+            hint(p, "Try 'pinionctl --help'.");
+            return r;
+        }
+        if (ret->verb != NULL && ret->verb->options == RAW) {
+            ret->rest = argv + i + 1;
+            n = argc - i - 1;
+            break;
+        }
+    }
+    ret->n_rest = n;
+    if (args_has(ret, OPTION_HELP) || args_has(ret, OPTION_VERSION))
+        return 0;
+    if (ret->verb == NULL) {
+        fail(p, CTL_USAGE, "no command given");
+        hint(p, "Try 'pinionctl --help'.");
+        return CTL_USAGE;
+    }
+    return check(ret, p);
+}
+
+static void
+print_options(uint64_t set)
+{
+    for (int i = 0; i < OPTIONS; i++) {
+        const struct option *o = &options[i];
+        char left[64];
+        if (!(set & (UINT64_C(1) << i)))
+            continue;
+        (void) snprintf(left, sizeof left, "%c%c%s--%s%s%s", o->short_name ? '-' : ' ',
+                        o->short_name ? o->short_name : ' ', o->short_name ? ", " : "  ",
+                        o->long_name, o->argument ? "=" : "", o->argument ? o->argument : "");
+        (void) printf("  %-24s %s\n", left, o->help);
+    }
+}
+
+void
+args_help(const struct verb *v)
+{
+    if (v != NULL) {
+        (void) printf("Usage: pinionctl [OPTION…] %s %s\n\n%s%s\n", v->name, v->positional,
+                      v->summary, v->help[0] != '\0' ? "." : "");
+        (void) printf("%s\nOptions:\n", v->help);
+        print_options(v->options == RAW ? OPT_COMMON : v->options | OPT_COMMON);
+        return;
+    }
+    (void) printf("Usage: pinionctl [OPTION…] COMMAND [ARGUMENT…]\n\n"
+                  "Operate a Pinion database server.\n\nCommands:\n");
+    for (size_t i = 0; i < n_verbs; i++)
+        (void) printf("  %-12s %s\n", verbs[i].name, verbs[i].summary);
+    (void) printf("\nOptions:\n");
+    print_options(OPT_COMMON);
+    (void) printf("\n'pinionctl COMMAND --help' says more about one of them.\n");
+}

@@ -1,0 +1,19 @@
+/* The commands, one function each. All return an exit code; `p` says why it is not 0. */
+#pragma once
+
+#include "args.h"
+
+/* cmd_look.c */
+int cmd_status(const struct args *a, struct problem *p);
+int cmd_ps(const struct args *a, struct problem *p);
+int cmd_watch(const struct args *a, struct problem *p);
+int cmd_call(const struct args *a, struct problem *p);
+/* cmd_run.c */
+int cmd_start(const struct args *a, struct problem *p);
+int cmd_stop(const struct args *a, struct problem *p);
+int cmd_restart(const struct args *a, struct problem *p);
+int cmd_reload(const struct args *a, struct problem *p);
+int cmd_checkpoint(const struct args *a, struct problem *p);
+/* cmd_make.c */
+int cmd_init(const struct args *a, struct problem *p);
+int cmd_create(const struct args *a, struct problem *p);

@@ -1,0 +1,367 @@
+/* Commands that change what runs: start, stop, restart, reload, checkpoint.
+ * Runs in: pinionctl. Owns: nothing. Source: systemd-ops 4.2 (waiting, systemd first), design 11.
+ */
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "client.h"
+#include "cmd.h"
+#include "out.h"
+#include "process.h"
+
+#define POLL_USEC  (USEC_PER_SEC / 20)
+#define REFUSAL_USEC (USEC_PER_SEC / 2)
+#define REPLY_USEC (60 * USEC_PER_SEC) /* answers that come from the postmaster's loop */
+
+static uint64_t
+deadline_of(const struct args *a)
+{
+    return a->timeout_usec == 0 ? CLIENT_NO_TIMEOUT : now_mono_usec() + a->timeout_usec;
+}
+
+/* Already so: fine, or exit 2 with --strict. */
+static int
+already(const struct args *a, const struct target *t, const char *how, struct problem *p)
+{
+    if (args_has(a, OPTION_STRICT))
+        return fail(p, CTL_USAGE, "%s is %s", t->name, how);
+    out->result(t, how, NULL);
+    return CTL_OK;
+}
+
+/* One look at a starting server. Returns 1 ready, 0 not yet; *ret_message changes when something is
+ * worth saying. */
+static bool
+look(const struct target *t, char *message, size_t cap, json_t **ret_reply)
+{
+    struct client c = { 0 };
+    struct problem ignored;
+    bool ready = false;
+
+    *ret_reply = NULL;
+    if (client_open(&c, t->socket, &ignored) == 0 &&
+        client_call(&c, "GetStatus", NULL, now_mono_usec() + USEC_PER_SEC, ret_reply, &ignored) ==
+            0) {
+        const json_t *s = json_object_get(*ret_reply, "status");
+        const char *state = json_string_value(json_object_get(s, "state"));
+        const char *text =
+            json_string_value(json_object_get(json_object_get(s, "progress"), "message"));
+        ready = state != NULL && (strcmp(state, "ready") == 0 || strcmp(state, "standby") == 0);
+        (void) snprintf(message, cap, "%s", text != NULL ? text : state != NULL ? state : "");
+    }
+    client_close(&c);
+    return ready;
+}
+
+/* Wait until the server is ready or its process has ended. */
+static int
+wait_ready(const struct args *a, struct target *t, int pidfd, struct problem *p)
+{
+    uint64_t deadline = deadline_of(a), begun = now_mono_usec(), told = 0;
+    char message[256] = "", shown[256] = "", took[32];
+
+    for (;;) {
+        json_auto_t *reply = NULL;
+        if (look(t, message, sizeof message, &reply)) {
+            format_duration(took, sizeof took, now_mono_usec() - begun);
+            (void) snprintf(message, sizeof message, "ready after %s", took);
+            out->result(t, message, reply);
+            return CTL_OK;
+        }
+        uint64_t now = now_mono_usec();
+        if (strcmp(message, shown) != 0 && now - told > USEC_PER_SEC / 4) {
+            (void) snprintf(shown, sizeof shown, "%s", message);
+            out->progress(t, message, NULL);
+            told = now;
+        }
+        if (process_wait(pidfd, now + POLL_USEC))
+            return -1; /* ended */
+        if (util_interrupted)
+            return fail(p, CTL_INTERRUPTED, "interrupted; the start goes on");
+        if (now >= deadline) {
+            fail(p, CTL_TIMED_OUT, "not ready in time; the start goes on");
+            hint(p, "Follow it with 'pinionctl watch'.");
+            return CTL_TIMED_OUT;
+        }
+    }
+}
+
+/* Why the server we started has ended. */
+static int
+explain_end(pid_t pid, const char *log_file, struct problem *p)
+{
+    int status = 0;
+
+    (void) waitpid(pid, &status, 0);
+    if (WIFSIGNALED(status))
+        fail(p, CTL_FAILED, "the server was ended by signal %d while starting", WTERMSIG(status));
+    else
+        fail(p,
+             WEXITSTATUS(status) == CTL_PERMISSION || WEXITSTATUS(status) == CTL_CONFIG
+                 ? WEXITSTATUS(status)
+                 : CTL_FAILED,
+             "could not start the server: it ended with status %d", WEXITSTATUS(status));
+    if (log_file != NULL)
+        hint(p, "See %s.", log_file);
+    return p->exit;
+}
+
+static int
+start_directly(const struct args *a, struct target *t, struct problem *p)
+{
+    char server[4096];
+    const char *argv[] = { server, t->instance[0] != '\0' ? "--instance" : "-D",
+                           t->instance[0] != '\0' ? t->instance : t->datadir, NULL };
+    CLEANUP(closep) int pidfd = -1;
+    pid_t pid;
+    int r;
+
+    if (t->datadir[0] == '\0')
+        return fail(p, CTL_USAGE, "a start needs -D or -i");
+    if ((r = process_find_server(server, sizeof server, p)) != 0 ||
+        (r = process_spawn_server(argv, a->value[OPTION_LOG], &pid, &pidfd, p)) != 0)
+        return r;
+    if (args_has(a, OPTION_NO_WAIT)) {
+        out->result(t, "start requested", NULL);
+        return CTL_OK;
+    }
+    r = wait_ready(a, t, pidfd, p);
+    return r >= 0 ? r : explain_end(pid, a->value[OPTION_LOG], p);
+}
+
+/* `verb` on the unit. */
+static int
+through_systemd(const struct args *a, const struct target *t, const char *verb, const char *done,
+                struct problem *p)
+{
+    const char *argv[] = { "systemctl",
+                           args_has(a, OPTION_NO_WAIT) ? "--no-block" : "--no-ask-password", verb,
+                           t->unit, NULL };
+
+    if (geteuid() != 0) {
+        fail(p, CTL_PERMISSION, "permission denied: the service manager needs root for this");
+        hint(p, "sudo systemctl %s %s", verb, t->unit);
+        return CTL_PERMISSION;
+    }
+    int status = process_run(argv, NULL, 0, (uid_t) -1, 0);
+    if (status != 0) {
+        fail(p, CTL_FAILED, "'systemctl %s %s' failed", verb, t->unit);
+        hint(p, "See 'pinionctl -i %s status' and 'journalctl -u %s'.", t->instance, t->unit);
+        return CTL_FAILED;
+    }
+    out->result(t, args_has(a, OPTION_NO_WAIT) ? "requested" : done, NULL);
+    return CTL_OK;
+}
+
+static bool
+is_reachable(const struct target *t)
+{
+    struct client c = { 0 };
+    struct problem ignored;
+    bool yes = client_open(&c, t->socket, &ignored) == 0;
+
+    client_close(&c);
+    return yes;
+}
+
+int
+cmd_start(const struct args *a, struct problem *p)
+{
+    struct target t;
+    int r = target_find(a, &t, p);
+
+    if (r != 0)
+        return r;
+    if (is_reachable(&t))
+        return already(a, &t, "already running", p);
+    util_catch_interrupt();
+    if (t.unit[0] != '\0' && has_systemd())
+        return through_systemd(a, &t, "start", "started", p);
+    return start_directly(a, &t, p);
+}
+
+/* Follow the replies of a long call. Returns 0 with the final reply's parameters. */
+static int
+follow(struct client *c, const struct target *t, uint64_t deadline, json_t **ret, struct problem *p)
+{
+    for (;;) {
+        bool more;
+        int r = client_next(c, deadline, ret, &more, p);
+        if (r != 0 || !more)
+            return r;
+        const json_t *progress = json_object_get(*ret, "progress");
+        out->progress(t, json_string_value(json_object_get(progress, "message")), progress);
+        json_decrefp(ret);
+    }
+}
+
+static json_t *
+stop_parameters(const struct args *a)
+{
+    const char *mode = a->value[OPTION_MODE], *reason = a->value[OPTION_REASON];
+    json_t *o = json_pack("{s:s}", "mode", mode == NULL ? "fast" : mode);
+
+    if (reason != NULL)
+        (void) json_object_set_new(o, "reason", json_string(reason));
+    return o;
+}
+
+/* Behind the final reply, or the end of the connection: the process must be gone before we say so.
+ */
+static int
+confirm_end(int pidfd, const struct target *t, uint64_t begun, uint64_t deadline,
+            const json_t *reply, struct problem *p)
+{
+    char message[128], took[32];
+
+    if (pidfd >= 0 && !process_wait(pidfd, deadline))
+        return util_interrupted ? fail(p, CTL_INTERRUPTED, "interrupted; the stop goes on")
+                                : fail(p, CTL_TIMED_OUT, "not stopped in time; the stop goes on");
+    format_duration(took, sizeof took, now_mono_usec() - begun);
+    (void) snprintf(message, sizeof message, "stopped%s after %s",
+                    json_is_true(json_object_get(reply, "clean")) ? " cleanly"
+                    : json_is_false(json_object_get(reply, "clean"))
+                        ? " without a shutdown checkpoint"
+                        : "",
+                    took);
+    out->result(t, message, reply);
+    return CTL_OK;
+}
+
+/* --no-wait: an error comes at once, nothing else has to. */
+static int
+stop_requested(struct client *c, const struct target *t, struct problem *p)
+{
+    json_auto_t *reply = NULL;
+    int r = client_next(c, now_mono_usec() + REFUSAL_USEC, &reply, NULL, p);
+
+    client_close(c);
+    if (r != 0 && r != CTL_TIMED_OUT && r != CTL_UNREACHABLE)
+        return r;
+    memset(p, 0, sizeof *p);
+    out->result(t, "stop requested", NULL);
+    return CTL_OK;
+}
+
+static int
+stop(const struct args *a, struct target *t, struct problem *p)
+{
+    struct client c = { 0 };
+    json_auto_t *reply = NULL;
+    uint64_t begun = now_mono_usec(), deadline = deadline_of(a);
+    int r = client_open(&c, t->socket, p);
+
+    if (r == CTL_NOT_RUNNING)
+        return already(a, t, "not running", p);
+    CLEANUP(closep) int pidfd = process_open(c.server_pid);
+    if (r == 0)
+        r = client_send(&c, "Stop", stop_parameters(a), true, p);
+    if (r == 0 && args_has(a, OPTION_NO_WAIT))
+        return stop_requested(&c, t, p);
+    if (r == 0)
+        r = follow(&c, t, deadline, &reply, p);
+    client_close(&c);
+    if (r == CTL_UNREACHABLE && pidfd >= 0) { /* it went without a word */
+        memset(p, 0, sizeof *p);
+        r = 0;
+    }
+    return r != 0 ? r : confirm_end(pidfd, t, begun, deadline, reply, p);
+}
+
+int
+cmd_stop(const struct args *a, struct problem *p)
+{
+    struct target t;
+    int r = target_find(a, &t, p);
+
+    util_catch_interrupt();
+    return r != 0 ? r : stop(a, &t, p);
+}
+
+int
+cmd_restart(const struct args *a, struct problem *p)
+{
+    struct target t;
+    int r = target_find(a, &t, p);
+
+    if (r != 0)
+        return r;
+    util_catch_interrupt();
+    bool by_systemd = t.unit[0] != '\0' && has_systemd();
+    bool is_fast = a->value[OPTION_MODE] == NULL || strcmp(a->value[OPTION_MODE], "fast") == 0;
+    if (by_systemd && is_fast) /* its stop signal means fast */
+        return through_systemd(a, &t, "restart", "restarted", p);
+    if ((r = stop(a, &t, p)) != 0)
+        return r;
+    return by_systemd ? through_systemd(a, &t, "start", "started", p) : start_directly(a, &t, p);
+}
+
+int
+cmd_reload(const struct args *a, struct problem *p)
+{
+    struct target t;
+    struct client c = { 0 };
+    json_auto_t *reply = NULL;
+    char message[128];
+    int r = target_find(a, &t, p);
+
+    if (r == 0)
+        r = client_open(&c, t.socket, p);
+    if (r == 0)
+        r = client_call(&c, "Reload", NULL, now_mono_usec() + REPLY_USEC, &reply, p);
+    client_close(&c);
+    if (r != 0)
+        return r;
+    size_t n_pending = json_array_size(json_object_get(reply, "pendingRestart"));
+    (void) snprintf(
+        message, sizeof message, "configuration %lld active, %zu changed, %zu wait%s for a restart",
+        (long long) json_integer_value(json_object_get(reply, "generation")),
+        json_array_size(json_object_get(reply, "changed")), n_pending, n_pending == 1 ? "s" : "");
+    out->result(&t, message, reply);
+    return CTL_OK;
+}
+
+static json_t *
+checkpoint_parameters(const struct args *a)
+{
+    json_t *o = json_pack("{s:s}", "mode", args_has(a, OPTION_SPREAD) ? "spread" : "fast");
+
+    if (args_has(a, OPTION_NO_WAIT))
+        (void) json_object_set_new(o, "wait", json_false());
+    return o;
+}
+
+int
+cmd_checkpoint(const struct args *a, struct problem *p)
+{
+    struct target t;
+    struct client c = { 0 };
+    json_auto_t *reply = NULL;
+    char message[128], took[32];
+    uint64_t begun = now_mono_usec();
+    int r = target_find(a, &t, p);
+
+    util_catch_interrupt();
+    if (r == 0)
+        r = client_open(&c, t.socket, p);
+    if (r == 0)
+        r = client_send(&c, "Checkpoint", checkpoint_parameters(a), true, p);
+    if (r == 0)
+        r = follow(&c, &t, deadline_of(a), &reply, p);
+    client_close(&c);
+    if (r != 0)
+        return r;
+    const char *lsn = json_string_value(json_object_get(reply, "lsn"));
+    format_duration(took, sizeof took, now_mono_usec() - begun);
+    if (!json_is_true(json_object_get(reply, "completed")))
+        (void) snprintf(message, sizeof message, "checkpoint requested");
+    else
+        (void) snprintf(message, sizeof message, "checkpoint complete after %s%s%s", took,
+                        lsn != NULL ? ", at " : "", lsn != NULL ? lsn : "");
+    out->result(&t, message, reply);
+    return CTL_OK;
+}

@@ -1,0 +1,53 @@
+/* pinionctl: operate a Pinion server over its control socket.
+ * Runs in: its own process. Owns: standard output, the exit code. Source: systemd-ops part 4. */
+#include <locale.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "args.h"
+#include "out.h"
+
+const struct out *out = &out_text;
+struct out_options out_options;
+
+static bool
+wants_color(const char *when)
+{
+    /* NOLINTBEGIN(concurrency-mt-unsafe): one thread */
+    const char *term = getenv("TERM");
+
+    if (when != NULL && strcmp(when, "auto") != 0)
+        return strcmp(when, "always") == 0;
+    return getenv("NO_COLOR") == NULL && isatty(STDOUT_FILENO) && term != NULL &&
+           strcmp(term, "dumb") != 0;
+    /* NOLINTEND */
+}
+
+int
+main(int argc, char **argv)
+{
+    struct args a;
+    struct problem p = { 0 };
+
+    (void) setlocale(LC_TIME, "");
+    int r = args_parse(argc, argv, &a, &p);
+    if (args_has(&a, OPTION_JSON))
+        out = &out_json;
+    out_options.quiet = args_has(&a, OPTION_QUIET);
+    out_options.color = wants_color(a.value[OPTION_COLOR]);
+    if (r == 0 && args_has(&a, OPTION_HELP)) {
+        args_help(a.verb);
+        return CTL_OK;
+    }
+    if (r == 0 && args_has(&a, OPTION_VERSION)) {
+        (void) printf("pinionctl (Pinion) %s\n", PINION_VERSION);
+        return CTL_OK;
+    }
+    if (r == 0)
+        r = a.verb->run(&a, &p);
+    if (p.exit != 0)
+        out->failure(&p);
+    return r;
+}

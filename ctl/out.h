@@ -1,0 +1,42 @@
+/* Two ways to show everything: text for people, JSON for programs. Chosen once by main(). */
+#pragma once
+
+#include <jansson.h>
+
+#include "target.h"
+
+/* What is known of a server that does not answer. Strings may be empty. */
+struct out_stopped {
+    bool is_active;        /* a process or unit is there all the same */
+    char since[64];        /* "Sat 2026-11-21 14:20:07 CET" */
+    char last_exit[64];    /* "status 78/CONFIG" */
+    char status_text[256]; /* its last STATUS= */
+};
+
+struct out {
+    void (*status)(const struct target *t, const json_t *status);
+    void (*stopped)(const struct target *t, const struct out_stopped *s);
+    void (*processes)(const json_t *parameters);
+    /* One change of a watch: the reply's parameters. */
+    void (*watch)(const json_t *parameters);
+    /* A wait goes on: `message` in words, the reply's parameters or NULL. */
+    void (*progress)(const struct target *t, const char *message, const json_t *parameters);
+    /* It is done: `message` in words (NULL = nothing to say), the reply's parameters or NULL. */
+    void (*result)(const struct target *t, const char *message, const json_t *parameters);
+    /* Any reply, as it is. */
+    void (*reply)(const json_t *parameters);
+    void (*failure)(const struct problem *p);
+    /* Round a list of several instances. */
+    void (*list_begin)(void);
+    void (*list_end)(void);
+};
+
+extern const struct out out_text;
+extern const struct out out_json;
+extern const struct out *out; /* the chosen one */
+
+struct out_options {
+    bool quiet;
+    bool color;
+};
+extern struct out_options out_options;

@@ -1,0 +1,123 @@
+/* JSON output: the replies' own parameters, one object; watches and progress one object per line.
+ * Runs in: pinionctl. Owns: the list that `status --all` collects. Source: design 11,
+ * systemd-ops 4.2. */
+#include <stdio.h>
+
+#include "client.h"
+#include "out.h"
+
+static json_t *list; /* between list_begin and list_end */
+
+static void
+print(const json_t *o)
+{
+    (void) json_dumpf(o, stdout, JSON_COMPACT | JSON_REAL_PRECISION(6));
+    (void) fputc('\n', stdout);
+    (void) fflush(stdout);
+}
+
+/* {"status":…}, or only the status as a member of the list. Takes status. */
+static void
+print_status(json_t *status)
+{
+    if (list != NULL) {
+        (void) json_array_append_new(list, status);
+        return;
+    }
+    json_auto_t *o = json_pack("{s:o}", "status", status);
+    print(o);
+}
+
+static void
+json_out_status(const struct target *t, const json_t *status)
+{
+    (void) t;
+    print_status(json_deep_copy(status));
+}
+
+static void
+set_text(json_t *o, const char *key, const char *text)
+{
+    if (text[0] != '\0')
+        (void) json_object_set_new(o, key, json_string(text));
+}
+
+static void
+json_out_stopped(const struct target *t, const struct out_stopped *s)
+{
+    json_t *status =
+        json_pack("{s:s, s:s}", "instance", t->instance[0] != '\0' ? t->instance : t->name, "state",
+                  s->is_active ? "unreachable" : "stopped");
+
+    set_text(status, "unit", t->unit);
+    set_text(status, "lastExit", s->last_exit);
+    set_text(status, "statusText", s->status_text);
+    print_status(status);
+}
+
+static void
+json_out_reply(const json_t *parameters)
+{
+    print(parameters);
+}
+
+static void
+json_out_progress(const struct target *t, const char *message, const json_t *parameters)
+{
+    (void) t;
+    (void) message;
+    if (parameters != NULL && !out_options.quiet)
+        print(parameters);
+}
+
+static void
+json_out_result(const struct target *t, const char *message, const json_t *parameters)
+{
+    (void) t;
+    (void) message;
+    if (parameters != NULL)
+        print(parameters);
+    else
+        (void) puts("{}");
+}
+
+static void
+json_out_failure(const struct problem *p)
+{
+    CLEANUP(json_decrefp)
+    json_t *error = json_pack("{s:s, s:i}", "message", p->message, "exit", p->exit);
+
+    set_text(error, "name", p->name);
+    set_text(error, "detail", p->detail);
+    set_text(error, "hint", p->hint);
+    json_auto_t *o = json_pack("{s:O}", "error", error);
+    print(o);
+}
+
+static void
+json_out_list_begin(void)
+{
+    list = json_array();
+}
+
+static void
+json_out_list_end(void)
+{
+    json_auto_t *o = json_pack("{s:o}", "instances", list);
+
+    list = NULL;
+    print(o);
+}
+
+const struct out out_json = {
+    .status = json_out_status,
+    .stopped = json_out_stopped,
+    .processes = json_out_reply,
+    .watch = json_out_reply,
+    .progress = json_out_progress,
+    .result = json_out_result,
+    .reply = json_out_reply,
+    .failure = json_out_failure,
+    .list_begin = json_out_list_begin,
+    .list_end = json_out_list_end,
+};

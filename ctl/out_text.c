@@ -1,0 +1,337 @@
+/* Text output.
+ * Runs in: pinionctl. Owns: the line that a terminal redraws. Source: systemd-ops 4.2, 4.5. */
+#include <ctype.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "out.h"
+
+static const struct {
+    const char *name, *glyph;
+    int exit;
+} states[] = {
+/* clang-format off */
+#define CONTROL_STATE(id, name, glyph, exit) { name, glyph, exit },
+#include "tbl/control_states.def"
+#undef CONTROL_STATE
+    /* clang-format on */
+};
+
+static bool line_open; /* a progress line without its newline stands on the terminal */
+
+static const char *
+text_of(const json_t *o, const char *key)
+{
+    const char *s = json_string_value(json_object_get(o, key));
+
+    return s == NULL ? "" : s;
+}
+
+static uint64_t
+number_of(const json_t *o, const char *key)
+{
+    return (uint64_t) json_integer_value(json_object_get(o, key));
+}
+
+static void
+close_line(void)
+{
+    if (line_open)
+        (void) printf("\r\033[K");
+    line_open = false;
+}
+
+/* The dot in front, green if it serves. */
+static void
+print_glyph(const char *state)
+{
+    const char *glyph = "○";
+    int code = -1;
+
+    for (size_t i = 0; i < ELEMENTSOF(states); i++) {
+        if (strcmp(states[i].name, state) == 0) {
+            glyph = states[i].glyph;
+            code = states[i].exit;
+        }
+    }
+    if (out_options.color)
+        (void) printf("\033[%sm%s\033[0m", code == 0 ? "32" : code > 0 ? "33" : "31", glyph);
+    else
+        (void) printf("%s", glyph);
+}
+
+static void
+print_row(const char *label, const char *text)
+{
+    if (text[0] != '\0')
+        (void) printf("    %-10s %s\n", label, text);
+}
+
+/* "main  ready (primary)  PM_RUN" and, on the right, the version or what it means. */
+static void
+print_first_line(const struct target *t, const json_t *s)
+{
+    const char *instance = text_of(s, "instance"), *state = text_of(s, "state");
+    const char *phase = text_of(json_object_get(s, "progress"), "phase");
+    const char *paren = phase[0] != '\0' ? phase : text_of(s, "role");
+    char left[256], right[64];
+
+    (void) snprintf(left, sizeof left, "%s  %s%s%s%s  %s", instance[0] != '\0' ? instance : t->name,
+                    state, paren[0] != '\0' ? " (" : "", paren, paren[0] != '\0' ? ")" : "",
+                    text_of(s, "pmState"));
+    if (strcmp(state, "ready") == 0 || strcmp(state, "standby") == 0)
+        (void) snprintf(right, sizeof right, "Pinion %s", text_of(s, "version"));
+    else
+        (void) snprintf(right, sizeof right, "not accepting connections");
+    print_glyph(state);
+    (void) printf(" %-54s  %s\n", left, right);
+}
+
+static void
+print_since(const json_t *s)
+{
+    char time[64], ago[32], up[32], row[192];
+    uint64_t now = now_real_usec(), since = number_of(s, "stateSinceUSec");
+    uint64_t started = number_of(s, "startedUSec");
+
+    if (since == 0)
+        return;
+    format_time(time, sizeof time, since);
+    format_duration(ago, sizeof ago, now > since ? now - since : 0);
+    format_duration(up, sizeof up, now > started ? now - started : 0);
+    (void) snprintf(row, sizeof row, "%s, %s ago (up %s)", time, ago, up);
+    print_row("Since", row);
+}
+
+static void
+print_progress_row(const json_t *s)
+{
+    const json_t *p = json_object_get(s, "progress");
+    const json_t *percent = json_object_get(p, "percent");
+    char row[512], bar[24];
+    int n = 0;
+
+    if (p == NULL)
+        return;
+    if (percent == NULL) {
+        print_row("Progress", text_of(p, "message"));
+        return;
+    }
+    double value = json_number_value(percent);
+    for (int i = 0; i < 20; i++)
+        bar[n++] = value >= (i + 1) * 5 ? '#' : '-';
+    bar[n] = '\0';
+    (void) snprintf(row, sizeof row, "[%s] %3d %%   %s", bar, (int) value, text_of(p, "message"));
+    print_row("Progress", row);
+}
+
+static void
+join(char *to, size_t cap, const json_t *names)
+{
+    size_t i;
+    json_t *o;
+
+    to[0] = '\0';
+    json_array_foreach(names, i, o)
+    {
+        size_t n = strlen(to);
+        (void) snprintf(to + n, cap - n, "%s%s", n > 0 ? "  " : "", json_string_value(o));
+    }
+}
+
+static void
+print_data(const json_t *s)
+{
+    const json_t *c = json_object_get(s, "lastCheckpoint");
+    char row[512], ago[32];
+    uint64_t ended = number_of(c, "startedUSec") + number_of(c, "durationUSec");
+    uint64_t now = now_real_usec();
+
+    format_duration(ago, sizeof ago, now > ended ? now - ended : 0);
+    (void) snprintf(row, sizeof row, "%s%s%s%s", text_of(s, "dataDirectory"),
+                    c != NULL ? "  last checkpoint " : "", c != NULL ? ago : "",
+                    c != NULL ? " ago" : "");
+    print_row("Data", row);
+}
+
+static void
+print_log(const json_t *s)
+{
+    char row[256];
+    const char *flush = text_of(s, "flushLsn"), *replay = text_of(s, "replayLsn");
+
+    if (flush[0] == '\0' && replay[0] == '\0')
+        return;
+    (void) snprintf(row, sizeof row, "%s%s%s%s  timeline %" PRIu64,
+                    flush[0] != '\0' ? "durable to " : "", flush,
+                    replay[0] != '\0' ? "  replayed to " : "", replay, number_of(s, "timeline"));
+    print_row("Log", row);
+}
+
+static void
+print_config(const json_t *s)
+{
+    char row[512], pending[256];
+    uint64_t generation = number_of(s, "configGeneration");
+
+    if (generation == 0)
+        return;
+    join(pending, sizeof pending, json_object_get(s, "pendingRestart"));
+    (void) snprintf(row, sizeof row, "generation %" PRIu64 "%s%s%s", generation,
+                    json_is_false(json_object_get(s, "configValid")) ? "; the files have errors"
+                                                                     : "",
+                    pending[0] != '\0' ? "; waits for a restart: " : "", pending);
+    print_row("Config", row);
+}
+
+static void
+text_status(const struct target *t, const json_t *s)
+{
+    char row[1024];
+    uint64_t crashes = number_of(s, "crashRestarts");
+
+    print_first_line(t, s);
+    if (out_options.quiet)
+        return;
+    print_since(s);
+    print_progress_row(s);
+    (void) snprintf(row, sizeof row, "%s%smain pid %" PRIu64, text_of(s, "unit"),
+                    text_of(s, "unit")[0] != '\0' ? ", " : "", number_of(s, "mainPid"));
+    print_row("Process", row);
+    join(row, sizeof row, json_object_get(s, "listen"));
+    print_row("Listen", row);
+    if (json_object_get(s, "connections") != NULL) {
+        (void) snprintf(row, sizeof row, "%" PRIu64 " of %" PRIu64, number_of(s, "connections"),
+                        number_of(s, "connectionsMax"));
+        print_row("Sessions", row);
+    }
+    print_data(s);
+    print_log(s);
+    print_config(s);
+    if (crashes > 0) {
+        (void) snprintf(row, sizeof row, "%" PRIu64 " internal restart%s", crashes,
+                        crashes == 1 ? "" : "s");
+        print_row("Crashes", row);
+    }
+}
+
+static void
+text_stopped(const struct target *t, const struct out_stopped *s)
+{
+    print_glyph("");
+    (void) printf(" %s  %s%s%s\n", t->name,
+                  s->is_active ? "runs, but its control socket does not answer" : "stopped",
+                  s->since[0] != '\0' ? " since " : "", s->since);
+    if (out_options.quiet)
+        return;
+    print_row("Last exit", s->last_exit);
+    print_row("Status", s->status_text);
+}
+
+static const char *
+dash(const char *text)
+{
+    return text[0] == '\0' ? "-" : text;
+}
+
+static void
+text_processes(const json_t *parameters)
+{
+    size_t i;
+    json_t *o;
+    uint64_t now = now_real_usec();
+
+    (void) printf("%7s %-13s %-20s %12s %8s  %-12s %-12s %s\n", "PID", "ROLE", "STATE", "AGE",
+                  "BEAT", "DATABASE", "USER", "CLIENT");
+    json_array_foreach(json_object_get(parameters, "processes"), i, o)
+    {
+        char age[32], beat[32] = "-";
+        uint64_t started = number_of(o, "startedUSec");
+        format_duration(age, sizeof age, now > started ? now - started : 0);
+        if (json_object_get(o, "heartbeatAgeUSec") != NULL)
+            format_duration(beat, sizeof beat, number_of(o, "heartbeatAgeUSec"));
+        (void) printf("%7" PRIu64 " %-13s %-20s %12s %8s  %-12s %-12s %s\n", number_of(o, "pid"),
+                      text_of(o, "role"), dash(text_of(o, "state")), age, beat,
+                      dash(text_of(o, "database")), dash(text_of(o, "user")),
+                      dash(text_of(o, "client")));
+    }
+}
+
+static void
+text_watch(const json_t *parameters)
+{
+    const json_t *s = json_object_get(parameters, "status");
+    char time[64];
+
+    format_time(time, sizeof time, now_real_usec());
+    (void) printf("%s  %-16s %-16s %s\n", time, text_of(s, "state"), text_of(s, "pmState"),
+                  text_of(json_object_get(s, "progress"), "message"));
+    (void) fflush(stdout);
+}
+
+/* "main: stopping: checkpoint 41 %": one line that a terminal redraws, else a line each time. */
+static void
+text_progress(const struct target *t, const char *message, const json_t *parameters)
+{
+    (void) parameters;
+    if (out_options.quiet || message == NULL || message[0] == '\0')
+        return;
+    close_line();
+    (void) printf("%s: %c%s", t->name, tolower((unsigned char) message[0]), message + 1);
+    line_open = isatty(STDOUT_FILENO);
+    if (!line_open)
+        (void) putchar('\n');
+    (void) fflush(stdout);
+}
+
+static void
+text_result(const struct target *t, const char *message, const json_t *parameters)
+{
+    (void) parameters;
+    close_line();
+    if (!out_options.quiet && message != NULL)
+        (void) printf("%s: %s\n", t->name, message);
+}
+
+static void
+text_reply(const json_t *parameters)
+{
+    (void) json_dumpf(parameters, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
+    (void) putchar('\n');
+    (void) fflush(stdout);
+}
+
+static void
+text_failure(const struct problem *p)
+{
+    close_line();
+    (void) fflush(stdout);
+    (void) fprintf(stderr, "pinionctl: error: %s\n", p->message);
+    for (const char *line = p->detail; *line != '\0';) {
+        size_t n = strcspn(line, "\n");
+        (void) fprintf(stderr, "  %.*s\n", (int) n, line);
+        line += n + (line[n] == '\n');
+    }
+    if (p->hint[0] != '\0')
+        (void) fprintf(stderr, "  hint: %s\n", p->hint);
+}
+
+static void
+text_list(void)
+{
+}
+
+const struct out out_text = {
+    .status = text_status,
+    .stopped = text_stopped,
+    .processes = text_processes,
+    .watch = text_watch,
+    .progress = text_progress,
+    .result = text_result,
+    .reply = text_reply,
+    .failure = text_failure,
+    .list_begin = text_list,
+    .list_end = text_list,
+};

@@ -1,0 +1,27 @@
+/* Other programs: finding piniond, running it and systemctl, waiting for processes. */
+#pragma once
+
+#include <sys/types.h>
+
+#include "util.h"
+
+/* The path of piniond: $PINIOND, beside this program in a build tree, the configured place. Returns
+ * 0, or CTL_FAILED. */
+int process_find_server(char *to, size_t cap, struct problem *p);
+
+/* Start argv detached (new session, stdin from /dev/null, output appended to log_file, or standard
+ * error kept and standard output dropped if NULL). Returns 0 with the pid and a pidfd, or
+ * CTL_FAILED. */
+int process_spawn_server(const char *const *argv, const char *log_file, pid_t *ret_pid,
+                         int *ret_pidfd, struct problem *p);
+
+/* Run argv and wait. `output` (or NULL) takes its standard output. Returns its exit status, 128 +
+ * signal, or -1 if it could not be run. `uid`/`gid`: become that user first; (uid_t) -1 = stay. */
+int process_run(const char *const *argv, char *output, size_t cap, uid_t uid, gid_t gid);
+
+/* Wait until the process behind pidfd has ended, at most until deadline (monotonic). 1 ended, 0 not
+ * yet. */
+bool process_wait(int pidfd, uint64_t deadline_usec);
+
+/* A pidfd, or -1 (no such process). */
+int process_open(pid_t pid);

@@ -1,0 +1,169 @@
+/* From options to a control socket.
+ * Runs in: pinionctl. Owns: nothing. Source: design 11 (places), systemd-ops 4.2 (default
+ * instance). */
+#include <sys/types.h>
+
+#include "target.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define PID_FILE_PG_LINES 8 /* PostgreSQL's; ours follow */
+
+bool
+has_systemd(void)
+{
+    return access("/run/systemd/system", F_OK) == 0;
+}
+
+bool
+is_instance_name(const char *name)
+{
+    size_t n = strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_.-");
+
+    return n > 0 && n <= 31 && name[n] == '\0' && strchr("_.-", name[0]) == NULL;
+}
+
+void
+target_set_instance(struct target *t, const char *name)
+{
+    memset(t, 0, sizeof *t);
+    (void) snprintf(t->name, sizeof t->name, "%s", name);
+    (void) snprintf(t->instance, sizeof t->instance, "%s", name);
+    (void) snprintf(t->socket, sizeof t->socket, "%s/%s/control", PINION_RUNDIR, name);
+    (void) snprintf(t->datadir, sizeof t->datadir, "%s/%s", PINION_STATEDIR, name);
+    (void) snprintf(t->unit, sizeof t->unit, "pinion@%s.service", name);
+}
+
+static int
+is_instance_dir(const struct dirent *d)
+{
+    return is_instance_name(d->d_name);
+}
+
+int
+target_each_instance(void (*fn)(void *arg, const char *name), void *arg)
+{
+    struct dirent **list = NULL;
+    int n_found = 0;
+    int n = scandir(PINION_SYSCONFDIR, &list, is_instance_dir, alphasort);
+
+    for (int i = 0; i < n; i++) {
+        char file[512];
+        (void) snprintf(file, sizeof file, "%s/%s/pinion.conf", PINION_SYSCONFDIR, list[i]->d_name);
+        if (access(file, F_OK) == 0 || errno == EACCES) {
+            fn(arg, list[i]->d_name);
+            n_found++;
+        }
+        free(list[i]);
+    }
+    free(list);
+    return n_found;
+}
+
+struct names {
+    char first[128];
+    char all[512];
+    bool has_main;
+};
+
+static void
+collect(void *arg, const char *name)
+{
+    struct names *to = arg;
+    size_t n = strlen(to->all);
+
+    (void) snprintf(to->all + n, sizeof to->all - n, "%s%s", n > 0 ? ", " : "", name);
+    if (n == 0)
+        (void) snprintf(to->first, sizeof to->first, "%s", name);
+    to->has_main = to->has_main || strcmp(name, "main") == 0;
+}
+
+/* Neither -D nor -i nor --socket. */
+static int
+find_default(struct target *ret, struct problem *p)
+{
+    const char *env = getenv("PINION_INSTANCE"); /* NOLINT(concurrency-mt-unsafe): one thread */
+    struct names names = { 0 };
+
+    if (env != NULL && env[0] != '\0') {
+        target_set_instance(ret, env);
+        return 0;
+    }
+    int n = target_each_instance(collect, &names);
+    if (n == 1 || names.has_main) {
+        target_set_instance(ret, n == 1 ? names.first : "main");
+        return 0;
+    }
+    if (n == 0) {
+        fail(p, CTL_NO_INSTANCE, "no instance found in %s", PINION_SYSCONFDIR);
+        hint(p, "Name a data directory with -D, or make an instance: sudo pinionctl create main");
+        return CTL_NO_INSTANCE;
+    }
+    fail(p, CTL_USAGE, "more than one instance; say which with -i");
+    hint(p, "There are: %s.", names.all);
+    return CTL_USAGE;
+}
+
+/* Pid, and the control path among the lines behind PostgreSQL's. */
+static void
+read_pid_file(struct target *t)
+{
+    char path[4200], line[4096];
+    (void) snprintf(path, sizeof path, "%s/postmaster.pid", t->datadir);
+    FILE *f = fopen(path, "re");
+
+    if (f == NULL)
+        return;
+    for (int i = 1; fgets(line, sizeof line, f) != NULL; i++) {
+        line[strcspn(line, "\n")] = '\0';
+        if (i == 1)
+            t->pid = (pid_t) strtol(line, NULL, 10);
+        else if (i > PID_FILE_PG_LINES && line[0] == '/' && t->instance[0] == '\0')
+            (void) snprintf(t->socket, sizeof t->socket, "%s", line);
+    }
+    (void) fclose(f);
+}
+
+static void
+set_datadir(struct target *t, const char *dir)
+{
+    memset(t, 0, sizeof *t);
+    if (realpath(dir, t->datadir) == NULL)
+        (void) snprintf(t->datadir, sizeof t->datadir, "%s", dir);
+    const char *slash = strrchr(t->datadir, '/');
+    (void) snprintf(t->name, sizeof t->name, "%.100s", slash == NULL ? t->datadir : slash + 1);
+    (void) snprintf(t->socket, sizeof t->socket, "%.4000s/control", t->datadir);
+}
+
+int
+target_find(const struct args *a, struct target *ret, struct problem *p)
+{
+    const char *dir = a->value[OPTION_DATADIR];
+    const char *instance = a->value[OPTION_INSTANCE];
+    const char *socket = a->value[OPTION_SOCKET];
+
+    memset(ret, 0, sizeof *ret);
+    if (socket != NULL) {
+        (void) snprintf(ret->socket, sizeof ret->socket, "%s", socket);
+        (void) snprintf(ret->name, sizeof ret->name, "server");
+        return 0;
+    }
+    if (instance != NULL && !is_instance_name(instance))
+        return fail(p, CTL_USAGE, "\"%s\" is not a name for an instance", instance);
+    if (dir != NULL)
+        set_datadir(ret, dir);
+    else if (instance != NULL)
+        target_set_instance(ret, instance);
+    else {
+        int r = find_default(ret, p);
+        if (r != 0)
+            return r;
+    }
+    read_pid_file(ret);
+    return 0;
+}

@@ -1,0 +1,26 @@
+/* Which server is meant: by data directory, instance name or socket. */
+#pragma once
+
+#include "args.h"
+
+struct target {
+    char name[128];     /* for people: the instance, or the last part of the directory */
+    char socket[4096];  /* of the control socket */
+    char datadir[4096]; /* empty if unknown */
+    char instance[128]; /* empty unless meant by instance */
+    char unit[192];     /* "pinion@NAME.service", with an instance */
+    pid_t pid;          /* of postmaster.pid, 0 = none */
+};
+
+/* Returns 0, or CTL_NO_INSTANCE or CTL_USAGE with p set. Does not connect; reads postmaster.pid. */
+int target_find(const struct args *a, struct target *ret, struct problem *p);
+
+/* The instances in /etc/pinion, sorted: calls fn for each. Returns how many. */
+int target_each_instance(void (*fn)(void *arg, const char *name), void *arg);
+
+/* An instance by name. */
+void target_set_instance(struct target *t, const char *name);
+
+bool is_instance_name(const char *name);
+/* Is systemd PID 1 here? */
+bool has_systemd(void);
