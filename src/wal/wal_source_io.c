@@ -118,18 +118,27 @@ end_or_hole(struct wal_source_io *s, uint64_t segno, const char *what, struct er
     return r;
 }
 
+/* Bytes that the open file can give at lsn. An ancestor's file, used where the newer one is
+ * missing, counts only up to its switch point: what is behind it is of an abandoned branch. */
+static size_t
+bytes_of_file(const struct wal_source_io *s, lsn_t lsn, size_t n)
+{
+    lsn_t end = wal_history_find(s->history, s->tli)->end;
+
+    return end > lsn ? (size_t) MIN(n, end - lsn) : 0;
+}
+
 ssize_t
 wal_source_io_read(void *arg, lsn_t lsn, void *p, size_t n, struct err *e)
 {
     struct wal_source_io *s = arg;
     uint64_t segno = wal_segno(lsn, s->segment_bytes);
     uint32_t at = wal_segment_offset(lsn, s->segment_bytes);
+    size_t want = MIN(n, s->segment_bytes - at);
     ssize_t got;
     int r;
 
-    n = MIN(n, s->segment_bytes - at);
-    /* An ancestor's file, used where the newer one is missing, ends at its switch point. */
-    if (s->fd < 0 || s->segno != segno || wal_history_find(s->history, s->tli)->end <= lsn) {
+    if (s->fd < 0 || s->segno != segno || bytes_of_file(s, lsn, want) == 0) {
         r = open_segment(s, segno, lsn, e);
         if (r < 0)
             return r;
@@ -138,15 +147,18 @@ wal_source_io_read(void *arg, lsn_t lsn, void *p, size_t n, struct err *e)
     }
     got = FAULT(WAL_SOURCE_READ);
     if (got == 0)
-        got = io_pread(s->io, s->fd, p, n, at);
+        got = io_pread(s->io, s->fd, p, bytes_of_file(s, lsn, want), at);
     if (got < 0) {
         char path[WAL_SEGMENT_PATH_BYTES];
 
         wal_segment_path(path, s->tli, segno, s->segment_bytes);
         return err_set_errno(e, (int) -got, "could not read file \"%s\" at offset %u", path, at);
     }
-    if ((size_t) got < n) {
-        r = end_or_hole(s, segno, "too short", e);
+    if ((size_t) got < want) {
+        bool is_ancestor = s->tli != tli_of_segment(s, segno);
+
+        wal_source_io_forget(s); /* the next try finds what has come meanwhile */
+        r = end_or_hole(s, segno, is_ancestor ? "missing" : "too short", e);
         if (r < 0)
             return r;
     }
