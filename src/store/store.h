@@ -34,6 +34,7 @@ struct store {
     struct shm_status *status; /* may be NULL in tests */
     struct store_fds *fds;
     uint8_t *page_buf;        /* one aligned page, for write-back */
+    uint8_t *spare_buf;       /* another, for reading through (CACHE-7) */
     struct store_encode *enc; /* buffers of prepare and commit, made at the first: store_commit.c */
     struct store_txn *txns;   /* open handles, a list */
     /* What the exit callback gives back (SNAP-4). */

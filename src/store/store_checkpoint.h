@@ -34,6 +34,8 @@ typedef bool (*checkpoint_pace_fn)(void *arg, double progress);
  * before its record (disk full) and may be tried again. fsync failures are PANICs. Checkpointer, or
  * startup at the end of recovery (flags END_OF_RECOVERY or SHUTDOWN). */
 #define CKPT_SKIPPED 1
+/* With SHUTDOWN the log's end is durable, no snapshot and no writer is left, and nobody else
+ * inserts. */
 int store_checkpoint(struct store *st, uint32_t flags, checkpoint_pace_fn pace, void *pace_arg,
                      struct checkpoint_stats *ret, struct err *e);
 
@@ -49,6 +51,11 @@ void store_checkpoint_done(struct store *st, uint64_t ticket, int result, const 
 /* Does the log written since the last redo point ask for one (max_wal_size)? */
 bool store_checkpoint_is_due(const struct store *st);
 lsn_t store_redo_pointer(const struct store *st);
+/* Recovery: the redo pointer of the checkpoint it began from. Never lowers it. */
+void store_redo_pointer_set(struct store *st, lsn_t redo);
+/* What is asked and not taken yet: a checkpoint under way looks for IMMEDIATE (postmaster.md 5.6
+ * P09). */
+uint32_t store_checkpoint_peek(const struct store *st);
 
 /* Bgwriter's round: prune, clean candidates up to max_pages, limbo. Returns pages written. */
 uint32_t store_bgwriter_round(struct store *st, uint32_t max_pages, struct err *e);
