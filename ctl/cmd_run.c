@@ -13,9 +13,9 @@
 #include "out.h"
 #include "process.h"
 
-#define POLL_USEC  (USEC_PER_SEC / 20)
+#define POLL_USEC    (USEC_PER_SEC / 20)
 #define REFUSAL_USEC (USEC_PER_SEC / 2)
-#define REPLY_USEC (60 * USEC_PER_SEC) /* answers that come from the postmaster's loop */
+#define REPLY_USEC   (60 * USEC_PER_SEC) /* answers that come from the postmaster's loop */
 
 static uint64_t
 deadline_of(const struct args *a)

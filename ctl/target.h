@@ -1,6 +1,8 @@
 /* Which server is meant: by data directory, instance name or socket. */
 #pragma once
 
+#include <sys/types.h>
+
 #include "args.h"
 
 struct target {

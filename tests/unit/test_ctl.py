@@ -1,0 +1,184 @@
+#!/usr/bin/env python3
+"""pinionctl against the real control socket over a made-up server: texts, JSON, exit codes, waiting.
+
+Usage: test_ctl.py PINIONCTL FAKE_PINIOND"""
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import unittest
+
+CTL, FAKE = sys.argv[1:3]
+
+
+class Ctl(unittest.TestCase):
+    def setUp(self):
+        self.top = tempfile.mkdtemp(prefix="pinion-ctl-")
+        self.dir = os.path.join(self.top, "data")
+        self.env = {k: v for k, v in os.environ.items() if not k.startswith(("FAKE_", "PINION_"))}
+        self.env.update(PINIOND=FAKE, LC_ALL="C")
+
+    def tearDown(self):
+        subprocess.run([CTL, "stop", "-D", self.dir], env=self.env, capture_output=True, timeout=60, check=False)
+        shutil.rmtree(self.top)
+
+    def ctl(self, *args, code=0, **env):
+        p = subprocess.run([CTL, *args], env={**self.env, **env}, capture_output=True, text=True, timeout=60, check=False)
+        self.assertEqual(p.returncode, code, f"{args}: {p.stdout}{p.stderr}")
+        return p
+
+    def start(self, *args, code=0, **env):
+        self.ctl("init", "-D", self.dir)
+        return self.ctl("start", "-D", self.dir, "-l", f"{self.top}/log", *args, code=code, **env)
+
+    def test_usage_errors_exit_2_and_say_what_is_wrong(self):
+        for args, what in [
+            ((), "no command given"),
+            (("dance",), 'unknown command "dance"'),
+            (("status", "--mode=fast"), '"status" does not take option "--mode"'),
+            (("stop", "-m", "slow"), 'unknown mode "slow"'),
+            (("stop", "-m"), 'option "-m" needs an argument'),
+            (("stop", "--strict=1"), 'option "--strict=1" takes no argument'),
+            (("stop", "--timeout=soon"), '"soon" is not a number of seconds'),
+            (("status", "-D", "/a", "-i", "b"), "only one of -D, -i and --socket"),
+            (("status", "-i", "../x"), '"../x" is not a name for an instance'),
+            (("call",), '"call" needs METHOD'),
+            (("ps", "now"), 'unexpected argument "now"'),
+            (("--what",), 'unknown option "--what"'),
+        ]:
+            with self.subTest(args=args):
+                p = self.ctl(*args, code=2)
+                self.assertTrue(p.stderr.startswith("pinionctl: error: "), p.stderr)
+                self.assertIn(what, p.stderr)
+
+    def test_help_and_version_need_no_server(self):
+        self.assertIn("checkpoint", self.ctl("--help").stdout)
+        self.assertIn("smart, fast or immediate", self.ctl("stop", "--help").stdout)
+        self.assertRegex(self.ctl("--version").stdout, r"^pinionctl \(Pinion\) \d")
+
+    def test_a_life_start_status_reload_checkpoint_stop(self):
+        self.assertRegex(self.start().stdout, r"(?m)^data: ready after")
+        p = self.ctl("status", "-D", self.dir)
+        self.assertRegex(p.stdout.splitlines()[0], r"^● main  ready \(primary\)  PM_RUN +Pinion \d")
+        self.assertIn("Sessions   3 of 100", p.stdout)
+        status = json.loads(self.ctl("status", "-D", self.dir, "--json").stdout)["status"]
+        self.assertEqual((status["state"], status["pmState"]), ("ready", "PM_RUN"))
+        self.assertIn("configuration 8 active, 1 changed, 1 waits for a restart", self.ctl("reload", "-D", self.dir).stdout)
+        self.assertRegex(self.ctl("checkpoint", "-D", self.dir).stdout, r"^data: checkpoint complete after .*, at 0/3000148")
+        self.assertEqual(json.loads(self.ctl("checkpoint", "-D", self.dir, "--json").stdout)["lsn"], "0/3000148")
+        self.assertIn("checkpointer", self.ctl("ps", "-D", self.dir).stdout)
+        self.assertEqual(len(json.loads(self.ctl("ps", "-D", self.dir, "--json").stdout)["processes"]), 3)
+        p = self.ctl("stop", "-D", self.dir, "-m", "smart")
+        self.assertIn("data: stopping: checkpoint 41 %\n", p.stdout)
+        self.assertRegex(p.stdout, r"(?m)^data: stopped cleanly after")
+        self.assertIn("data  stopped", self.ctl("status", "-D", self.dir, code=3).stdout)
+
+    def test_what_is_so_already_is_fine_unless_strict(self):
+        self.start()
+        self.assertIn("already running", self.ctl("start", "-D", self.dir).stdout)
+        self.ctl("start", "-D", self.dir, "--strict", code=2)
+        self.ctl("stop", "-D", self.dir)
+        self.assertIn("not running", self.ctl("stop", "-D", self.dir).stdout)
+        self.ctl("stop", "-D", self.dir, "--strict", code=2)
+        for verb in ("reload", "ps", "checkpoint", "watch"):
+            self.ctl(verb, "-D", self.dir, code=3)
+
+    def test_a_rejected_configuration_exits_78_and_names_the_line(self):
+        self.start()
+        with open(f"{self.dir}/broken", "w", encoding="utf-8"):
+            pass
+        p = self.ctl("reload", "-D", self.dir, code=78)
+        self.assertIn("  /etc/pinion/main/pinion.conf:12: max_connections must be >= 1\n", p.stderr)
+        error = json.loads(self.ctl("reload", "-D", self.dir, "--json", code=78).stdout)["error"]
+        self.assertEqual((error["name"], error["exit"]), ("org.pinion.Control.ConfigInvalid", 78))
+
+    def test_a_start_waits_for_recovery_or_says_that_it_goes_on(self):
+        p = self.start("--timeout=0.2", code=75, FAKE_RECOVER_MSEC="1500")
+        self.assertIn("data: recovering: redo 36 %", p.stdout)
+        self.assertIn("the start goes on", p.stderr)
+        p = self.ctl("status", "-D", self.dir, code=5)
+        self.assertRegex(p.stdout.splitlines()[0], r"^◐ main  recovering \(redo\)  PM_RECOVERY +not accepting connections")
+        self.assertIn("[#######-------------]  36 %   Recovering: redo 36 %", p.stdout)
+        p = self.ctl("checkpoint", "-D", self.dir, code=1)
+        self.assertIn("cannot execute Checkpoint in state recovering (PM_RECOVERY)", p.stderr)
+        p = self.ctl("call", "-D", self.dir, "WatchStatus", '{"untilState":["ready"]}', "--more", "--json")
+        self.assertEqual(json.loads(p.stdout.splitlines()[-1])["status"]["state"], "ready")
+
+    def test_a_server_that_ends_while_starting_is_reported_with_its_status(self):
+        self.ctl("init", "-D", self.dir)
+        with open(f"{self.dir}/exit78", "w", encoding="utf-8"):
+            pass
+        p = self.ctl("start", "-D", self.dir, "-l", f"{self.top}/log", code=78)
+        self.assertIn("it ended with status 78", p.stderr)
+        self.assertIn(f"hint: See {self.top}/log.", p.stderr)
+
+    def test_status_of_nothing_exits_4(self):
+        self.assertIn("no server there", self.ctl("status", "-D", f"{self.top}/none", code=4).stderr)
+
+    def test_a_stop_that_takes_long_times_out_and_goes_on(self):
+        self.start(FAKE_STOP_MSEC="1000")
+        self.ctl("stop", "-D", self.dir, "--timeout=0.2", code=75)
+        self.assertIn("stopping", self.ctl("status", "-D", self.dir, code=5).stdout)
+        self.assertIn("stopped cleanly", self.ctl("stop", "-D", self.dir).stdout)
+
+    def test_no_wait_returns_at_once(self):
+        self.start(FAKE_STOP_MSEC="1200")
+        self.assertIn("stop requested", self.ctl("stop", "-D", self.dir, "--no-wait").stdout)
+        self.ctl("status", "-D", self.dir, code=5)
+
+    def test_a_watch_prints_a_line_per_change_and_ends_with_the_server(self):
+        self.start(FAKE_STOP_MSEC="300")
+        w = subprocess.Popen([CTL, "watch", "-D", self.dir, "--json"], env=self.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        first = json.loads(w.stdout.readline())
+        self.assertEqual((first["sequence"], first["status"]["state"]), (0, "ready"))
+        self.ctl("stop", "-D", self.dir)
+        rest, _ = w.communicate(timeout=30)
+        self.assertEqual(json.loads(rest.splitlines()[0])["status"]["state"], "stopping")
+
+    def test_an_interrupted_wait_exits_130(self):
+        self.start(FAKE_STOP_MSEC="1200")
+        p = subprocess.Popen([CTL, "stop", "-D", self.dir], env=self.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.assertIn("checkpoint", p.stdout.readline())
+        p.send_signal(signal.SIGINT)
+        _, err = p.communicate(timeout=30)
+        self.assertEqual(p.returncode, 130)
+        self.assertIn("goes on", err)
+
+    def test_call_prints_the_reply_and_errors_in_words(self):
+        self.start()
+        self.assertIn("monotonicUSec", json.loads(self.ctl("call", "-D", self.dir, "Ping").stdout))
+        p = self.ctl("call", "-D", self.dir, "org.varlink.service.GetInfo", "--json")
+        self.assertEqual(json.loads(p.stdout)["vendor"], "Pinion")
+        self.assertIn('no method "org.pinion.Control.Promote"', self.ctl("call", "-D", self.dir, "Promote", code=1).stderr)
+        self.assertIn('parameter "mode"', self.ctl("call", "-D", self.dir, "Stop", '{"mode":"x"}', code=1).stderr)
+        self.ctl("call", "-D", self.dir, "Stop", "[1]", code=2)
+
+    def test_a_long_path_is_reached_too(self):
+        self.dir = os.path.join(self.top, "x" * 200)
+        self.start()
+        self.ctl("status", "-D", self.dir)
+
+    def test_a_server_that_talks_rubbish_is_a_protocol_error(self):
+        path = f"{self.top}/rubbish"
+        with socket.socket(socket.AF_UNIX) as s:
+            s.bind(path)
+            s.listen(1)
+
+            def talk():
+                c, _ = s.accept()
+                with c:
+                    c.recv(100)
+                    c.sendall(b"hello\0")
+            t = threading.Thread(target=talk)
+            t.start()
+            self.assertIn("not a Varlink reply", self.ctl("--socket", path, "ps", code=76).stderr)
+            t.join()
+
+
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv[:1])
