@@ -248,7 +248,8 @@ store_plan_choose(struct commit_plan *plan, lsn_t redo)
         bytes += BLOCK_HEADER +
                  (page->is_image ? IMAGE_HEADER + PAGE_BYTES : (uint64_t) page->delta_bytes);
         if (is_first)
-            bytes += WAL_RECORD_HEADER + 7; /* MAXALIGN */
+            bytes += WAL_RECORD_HEADER + 7 /* MAXALIGN */ +
+                     WAL_LONG_HEADER; /* each record inserted on its own may cross one page more */
         if (is_first || page->oid != page[-1].oid)
             bytes += REL_BYTES;
     }
