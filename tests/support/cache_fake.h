@@ -3,7 +3,7 @@
 #pragma once
 
 #include "base/rng.h"
-#include "cache/cache_shared.h"
+#include "cache/cache_map.h"
 
 #define FAKE_REL 7
 #define FAKE_DBS 4
