@@ -12,6 +12,9 @@
 #include "proc/mains.h"
 
 struct pm;
+struct conf;
+struct shm_status;
+struct slot;
 
 /* clang-format off */
 enum pm_state {
@@ -53,6 +56,13 @@ struct pm_status {
 };
 
 void pm_control_status(const struct pm *pm, struct pm_status *ret);
+
+/* The status block of the segment (shm/shm.h): single atomics, meaningful when shm_ready. */
+const struct shm_status *pm_control_shm_status(const struct pm *pm);
+/* A slot of the segment (shm/slot.h), for slot_copy(); NULL for -1. */
+const struct slot *pm_control_slot(const struct pm *pm, int slot_idx);
+/* The settings in force. */
+const struct conf *pm_control_conf(const struct pm *pm);
 
 /* One listening address, as "127.0.0.1:5454" or a path; NULL past the last. */
 const char *pm_control_listener(const struct pm *pm, unsigned idx);

@@ -21,13 +21,18 @@ enum segment_message {
     MSG_PROGRESS = 1u << 4,     /* startup, checkpointer: the status block has moved */
 };
 
+/* Bits of segment_page.checkpoint_asked. */
+#define SEGMENT_CHECKPOINT_FAST   1u /* no throttling */
+#define SEGMENT_CHECKPOINT_SPREAD 2u
+
 /* Region 0. Single atomics; read by the postmaster with range checks. */
 struct segment_page {
     _Atomic uint32_t messages;    /* children: fetch_or release; postmaster: exchange acquire */
     _Atomic uint32_t quit_reason; /* postmaster, before QUIT is sent: enum quit_reason */
     _Atomic uint32_t has_shutdown_checkpoint; /* checkpointer, before MSG_WAL_IS_SHUT */
-    /* Checkpoints asked by the postmaster: it ORs flags of store_checkpoint.h in and wakes the
-     * checkpointer, which takes them (exchange). A ticket is `started` as read before the OR. */
+    /* Checkpoints asked by the postmaster: it ORs bits in and wakes the checkpointer,
+     * which takes them (exchange). The one asked for is the first with a number above `started`, as
+     * read before the OR. */
     _Atomic uint32_t checkpoint_asked;
     _Atomic uint64_t checkpoint_started;     /* checkpointer: counts */
     _Atomic uint64_t checkpoint_done;        /* checkpointer: := started, after the end of each */

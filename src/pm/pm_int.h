@@ -1,0 +1,179 @@
+/* Inside of struct pm: for src/pm only. One thread, one process; no guards needed. */
+#pragma once
+
+#include <signal.h>
+#include <systemd/sd-event.h>
+
+#include "base/backoff.h"
+#include "conf/conf.h"
+#include "pm/pm.h"
+#include "pm/pm_fsm.h"
+#include "pm/pm_lock.h"
+#include "proc/child.h"
+#include "proc/segment.h"
+
+/* Order of dispatch in one turn: what people and children say before who died, deaths before
+ * clocks, new clients last. */
+enum pm_priority {
+    PRIO_STOP = -40, /* the stronger stop first: QUIT -40, INT -39, TERM -38 */
+    PRIO_HUP = -30,
+    PRIO_MESSAGE =
+        -20, /* children's words before their deaths: the last message of a startup process */
+    PRIO_DEATH = -10,
+    PRIO_TIMER = 0,
+    PRIO_OBSERVER = 10, /* SD_EVENT_PRIORITY_NORMAL is 0: the control service runs between */
+    PRIO_ACCEPT = 20,
+    PRIO_WATCHDOG = 100, /* only when everything else of the turn is done */
+};
+
+/* One child; slots are allocated at the start, a pool per kind. */
+struct pm_child {
+    struct pm *pm;
+    enum child_kind kind;
+    int slot_idx;            /* in the segment, -1 = not attached */
+    pid_t pid;               /* 0 = free */
+    sd_event_source *source; /* its pidfd */
+    int told;                /* strongest signal sent, 0 = none */
+    usec_t started_usec;     /* monotonic */
+    usec_t started_real_usec;
+};
+
+#define PM_LISTENERS_MAX 64
+
+struct pm_listener {
+    int fd;
+    sd_event_source *source;
+    char text[128]; /* "127.0.0.1:5454", or the path */
+    bool is_unix;
+    bool is_ours; /* false: the service manager's; its name stays */
+    dev_t dev;    /* of the socket's name, Unix only */
+    ino_t ino;
+    int lock_fd; /* of the socket lock file, -1 */
+    char lock_path[128];
+};
+
+struct pm_clock {
+    sd_event_source *source;
+    bool is_armed;
+};
+
+struct pm {
+    struct pm_params params;
+    struct conf *conf;
+    struct conf_where where;
+    sd_event *loop;
+    struct pm_machine m;
+    usec_t started_usec, since_usec, ready_usec; /* real */
+    usec_t since_mono_usec;
+    unsigned n_restarts; /* resets after a crash */
+    int exit_code;
+
+    struct segment *seg;
+    bool is_reset_failed;
+    sd_event_source *messages;
+    struct pm_child *children;
+    unsigned n_slots; /* in `children` */
+    struct {
+        unsigned first, n;
+    } pool[CHILD_KINDS];
+    struct backoff backoff[CHILD_KINDS];
+
+    struct pm_listener listeners[PM_LISTENERS_MAX];
+    unsigned n_listeners;
+    int client_fd; /* the client being decided on, else -1 */
+
+    struct pm_lock lock;
+    sd_event_source *lock_watch;
+
+    struct pm_clock kill, patience, retry, tick, minute;
+
+    enum pm_event queue[32]; /* events that came up while one is being handled */
+    unsigned n_queued;
+    bool is_handling;
+
+    /* pm_notify.c */
+    char status_text[200];
+    char status_sent[200];
+    usec_t status_sent_usec;
+    char last_crash[160];
+    uint64_t moved_value; /* progress as last seen */
+    usec_t moved_usec;    /* when it moved last, monotonic */
+    usec_t phase_usec;    /* when the phase began, monotonic */
+    uint64_t watchdog_usec;
+    struct pm_clock watchdog;
+    sd_event_source *watchdog_turn;
+    struct pm_progress progress;
+
+    /* pm_reload.c */
+    struct pm_reload reload;
+    bool reload_is_valid;
+    const char *reload_names[2][CONF_SETTINGS];
+
+    /* pm_control.c */
+    pm_observer_fn observer;
+    void *observer_arg;
+    sd_event_source *observe;
+    unsigned saw; /* BIT(enum pm_saw) not yet told */
+};
+
+/* pm.c */
+/* Let the machine decide about `ev` and do what follows; events that come up meanwhile queue. */
+void pm_event(struct pm *pm, enum pm_event ev);
+struct pm_view pm_view(const struct pm *pm);
+void pm_clock_arm(struct pm_clock *c, usec_t after_usec);
+void pm_clock_disarm(struct pm_clock *c);
+
+/* pm_exec.c */
+/* Do the actions of one step, in .def order; failures become events. */
+void pm_exec(struct pm *pm, uint64_t actions);
+/* Signal who has to leave, start who has to run (PM-2). */
+void pm_reconcile(struct pm *pm);
+
+/* pm_child.c */
+int pm_children_init(struct pm *pm, struct err *e);
+void pm_children_done(struct pm *pm);
+/* A free slot of the kind's pool, or NULL. */
+struct pm_child *pm_child_free(struct pm *pm, enum child_kind kind);
+unsigned pm_child_count(const struct pm *pm, enum child_kind kind);
+/* What an end means, and which event it is. Logs what must be logged. */
+enum exit_class child_classify(const struct pm_child *c, const siginfo_t *si, bool is_slot_taken);
+int pm_on_child_exit(sd_event_source *s, const siginfo_t *si, void *arg);
+/* Send a signal through the pidfd and wake the child's sleep. */
+void pm_child_signal(struct pm_child *c, int signal);
+
+/* pm_launch.c */
+/* Fork one of `kind`; the client's socket is pm->client_fd for backends and dead ends. Returns 0 or
+ * < 0 (nothing was started). Returns in the parent only. */
+int pm_launch(struct pm *pm, enum child_kind kind, struct err *e);
+
+/* pm_listen.c */
+int pm_listen_open(struct pm *pm, struct err *e);
+void pm_listen_enable(struct pm *pm, bool on);
+void pm_listen_close(struct pm *pm);
+const char *pm_listen_first_dir(const struct pm *pm);
+
+/* pm_notify.c */
+int pm_notify_init(struct pm *pm, struct err *e);
+void pm_notify_ready(struct pm *pm);
+void pm_notify_stopping(struct pm *pm);
+void pm_notify_reloading(struct pm *pm);
+void pm_notify_reloaded(struct pm *pm, const char *failure);
+/* The state changed, or a second has passed: new STATUS=, more time if something moved. */
+void pm_notify_update(struct pm *pm, bool is_change);
+void pm_notify_exit(struct pm *pm);
+/* Have more time: at the start of a phase. */
+void pm_notify_extend(struct pm *pm);
+
+/* pm_reload.c */
+int pm_reload_now(struct pm *pm, struct err *e);
+
+/* pm_control.c */
+int pm_control_init(struct pm *pm, struct err *e);
+void pm_control_saw(struct pm *pm, enum pm_saw what);
+
+/* Lifecycle events in the log. */
+/* clang-format off */
+#define MESSAGE(name, id, text) extern const char MSGID_##name[];
+#include "tbl/messages.def"
+#undef MESSAGE
+/* clang-format on */

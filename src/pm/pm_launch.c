@@ -1,0 +1,105 @@
+/* Forking. Runs in: postmaster (and, for the first lines, the child). Owns: nothing.
+ * Source: postmaster.md 1.6, 2.6; pidfds as in systemd. */
+#include <errno.h>
+#include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/fault.h"
+#include "base/log.h"
+#include "pm/pm_int.h"
+
+/* Ready for a new owner. Nobody else writes to it: it is free. */
+static void
+prepare_slot(struct pm *pm, const struct pm_child *c)
+{
+    struct slot *s;
+
+    if (c->slot_idx < 0)
+        return;
+    s = segment_slot(pm->seg, c->slot_idx);
+    memset(s, 0, sizeof *s);
+    s->kind = c->kind;
+    atomic_store_explicit(&s->state, SLOT_STARTING, memory_order_release);
+}
+
+static struct child_start
+start_of(struct pm *pm, const struct pm_child *c, pid_t parent)
+{
+    struct pm_view v = pm_view(pm);
+    bool is_client = c->kind == CHILD_BACKEND || c->kind == CHILD_DEAD_END;
+    struct child_start start = {
+        .kind = c->kind,
+        .role = child_policies[c->kind].role,
+        .slot_idx = c->slot_idx,
+        .client_fd = is_client ? pm->client_fd : -1,
+        .verdict = c->kind == CHILD_DEAD_END ? pm_fsm_verdict(&pm->m, &v) : CLIENT_OK,
+        .is_stopping = pm->m.state >= PM_STOP_BACKENDS,
+        .after_crash = pm->m.is_restart,
+        .parent = parent,
+        .segment = pm->seg,
+        .conf = pm->conf,
+        .where = &pm->where,
+        .conf_args = pm->params.conf_args,
+        .n_conf_args = pm->params.n_conf_args,
+        .data_dir = pm->where.data_dir,
+    };
+
+    return start;
+}
+
+/* In the child: nothing of the postmaster is used any more but its memory. */
+NORETURN static void
+run_child(struct child_start *start)
+{
+    static struct child_start kept;
+
+    kept = *start;
+    child_begin(&kept);
+    child_policies[kept.kind].main(&kept);
+}
+
+static int
+watch_child(struct pm *pm, struct pm_child *c, pid_t pid, struct err *e)
+{
+    int r = sd_event_add_child(pm->loop, &c->source, pid, WEXITED, pm_on_child_exit, c);
+
+    if (r < 0) {
+        (void) kill(pid, SIGKILL);
+        return err_set_errno(e, -r, "could not watch PID %d", (int) pid);
+    }
+    (void) sd_event_source_set_priority(c->source, PRIO_DEATH);
+    return 0;
+}
+
+int
+pm_launch(struct pm *pm, enum child_kind kind, struct err *e)
+{
+    struct pm_child *c = pm_child_free(pm, kind);
+    struct child_start start;
+    pid_t pid;
+    int r;
+
+    ASSERT(c != NULL);
+    prepare_slot(pm, c);
+    start = start_of(pm, c, getpid());
+    if (kind == CHILD_BACKEND &&
+        getrandom(&start.cancel_key, sizeof start.cancel_key, 0) != sizeof start.cancel_key)
+        return ERR_ERRNO(e, "could not draw a cancel key");
+    r = FAULT(PM_FORK);
+    pid = r < 0 ? -1 : fork();
+    if (pid == 0)
+        run_child(&start);
+    if (pid < 0)
+        return err_set_errno(e, r < 0 ? -r : errno, "could not fork %s",
+                             child_policies[kind].description);
+    r = watch_child(pm, c, pid, e);
+    if (r < 0)
+        return r;
+    c->pid = pid;
+    c->told = 0;
+    c->started_usec = clock_mono_usec();
+    c->started_real_usec = clock_real_usec();
+    return 0;
+}

@@ -1,0 +1,304 @@
+/* The service manager: readiness, STATUS, more time, watchdog. Runs in: postmaster. Owns: the texts
+ * and clocks for it in struct pm. Without $NOTIFY_SOCKET everything here only computes the status
+ * text. Source: systemd-ops.md 3.6, 3.7. */
+#include <stdio.h>
+#include <string.h>
+#include <systemd/sd-daemon.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "pm/pm_int.h"
+
+#define EXTEND_USEC       (60 * USEC_PER_SEC)
+#define STATUS_EVERY_USEC USEC_PER_SEC
+#define WATCHDOG_MAX_USEC (5 * USEC_PER_SEC)
+
+/* ---- progress ---- */
+static uint64_t
+get64(const _Atomic uint64_t *word)
+{
+    return atomic_load_explicit(word, memory_order_relaxed);
+}
+
+/* The slot of the only child of a kind. */
+static const struct slot *
+slot_of(const struct pm *pm, enum child_kind kind)
+{
+    int first;
+
+    (void) segment_pool(pm->seg, kind, &first);
+    return segment_slot(pm->seg, first);
+}
+
+/* One number that moves while whoever we wait for gets on. Values come from children: used, not
+ * trusted. */
+static uint64_t
+movement(const struct pm *pm)
+{
+    const struct shm_status *st = segment_status(pm->seg);
+    const struct segment_page *page = segment_page(pm->seg);
+
+    if (pm->m.state < PM_RUN)
+        return get64(&st->redo_lsn) + get64(&slot_of(pm, CHILD_STARTUP)->progress) +
+               (uint64_t) pm->m.state;
+    if (pm->m.state == PM_WAIT_CHECKPOINT)
+        return get64(&page->checkpoint_pages_done) +
+               get64(&slot_of(pm, CHILD_CHECKPOINTER)->progress) + (uint64_t) pm->m.state;
+    return pm_view(pm).n_children + ((uint64_t) pm->m.state << 32);
+}
+
+static void
+find_progress(struct pm *pm, usec_t now)
+{
+    const struct shm_status *st = segment_status(pm->seg);
+    const struct segment_page *page = segment_page(pm->seg);
+    struct pm_progress *p = &pm->progress;
+    uint64_t from = get64(&st->redo_from_lsn);
+    uint64_t at = get64(&st->redo_lsn);
+    uint64_t end = get64(&st->redo_end_lsn);
+
+    *p = (struct pm_progress){ .elapsed_usec = now - pm->since_mono_usec };
+    if (pm->m.state == PM_RECOVERY && at >= from) {
+        *p = (struct pm_progress){ .is_known = true,
+                                   .phase = "redo",
+                                   .unit = "bytes",
+                                   .done = at - from,
+                                   .total = end > at ? end - from : at - from,
+                                   .elapsed_usec = now - pm->phase_usec };
+    } else if (pm->m.state == PM_WAIT_CHECKPOINT) {
+        p->is_known = true;
+        p->phase = "shutdown_checkpoint";
+        p->unit = "buffers";
+        p->done = get64(&page->checkpoint_pages_done);
+        p->total = MAX(get64(&page->checkpoint_pages_total), p->done);
+    } else if (pm->m.stop != PM_STOP_NONE && pm_view(pm).n_backends > 0) {
+        p->is_known = true;
+        p->phase = "clients";
+        p->unit = "clients";
+        p->total = pm_view(pm).n_backends;
+    }
+}
+
+/* ---- the text ---- */
+static int
+recovery_text(const struct pm *pm, char *p, size_t n)
+{
+    const struct pm_progress *g = &pm->progress;
+    double done = (double) g->done / (1024.0 * 1024.0);
+    double total = (double) g->total / (1024.0 * 1024.0);
+    double sec = (double) g->elapsed_usec / 1e6;
+    double rate = sec > 0.5 ? done / sec : 0;
+    const char *what = pm->m.is_restart ? "Crash recovery" : "Recovering";
+    int at = pm->m.is_restart && pm->last_crash[0] != '\0'
+                 ? snprintf(p, n, "%s after %.80s", what, pm->last_crash)
+                 : snprintf(p, n, "%s", what);
+
+    if (!g->is_known || g->total == 0)
+        return at;
+    at += snprintf(p + at, n - (size_t) at, ": redo %.1f of %.1f MiB (%.0f %%)", done, total,
+                   100.0 * done / MAX(total, 0.001));
+    if (rate > 0)
+        at += snprintf(p + at, n - (size_t) at, ", %.0f MiB/s, about %.0f s left", rate,
+                       (total - done) / rate);
+    return at;
+}
+
+static void
+make_text(const struct pm *pm, char *p, size_t n)
+{
+    struct pm_view v = pm_view(pm);
+    const struct pm_progress *g = &pm->progress;
+
+    switch (pm->m.state) {
+    case PM_INIT:
+    case PM_STARTUP:
+        (void) snprintf(p, n, pm->m.is_restart ? "Restarting after a crash: %s" : "Starting%s",
+                        pm->m.is_restart ? pm->last_crash : "");
+        break;
+    case PM_RECOVERY:
+        (void) recovery_text(pm, p, n);
+        break;
+    case PM_HOT_STANDBY:
+    case PM_RUN:
+        if (pm->m.stop == PM_STOP_SMART)
+            (void) snprintf(p, n, "Draining: %u clients left", v.n_backends);
+        else
+            (void) snprintf(p, n, "Ready: %s, %u/%d connections, listening on %s",
+                            pm->m.state == PM_RUN ? "primary" : "standby", v.n_backends,
+                            (int) pm->conf->v.max_connections,
+                            pm->n_listeners > 0 ? pm->listeners[0].text : "nothing");
+        break;
+    case PM_STOP_BACKENDS:
+    case PM_WAIT_BACKENDS:
+    case PM_WAIT_DEAD_END:
+    case PM_NO_CHILDREN:
+        if (pm->m.stop == PM_STOP_NONE)
+            (void) snprintf(p, n, "Restarting after a crash: %.80s, %u processes left",
+                            pm->last_crash, v.n_children);
+        else
+            (void) snprintf(p, n, "Stopping: %u clients, %u processes left", v.n_backends,
+                            v.n_children);
+        break;
+    case PM_WAIT_CHECKPOINT:
+        (void) snprintf(p, n, "Stopping: checkpoint %llu of %llu pages",
+                        (unsigned long long) g->done, (unsigned long long) g->total);
+        break;
+    case PM_WAIT_CHECKPOINTER:
+        (void) snprintf(p, n, "Stopping: checkpoint complete");
+        break;
+    case PM_STATES:
+        break;
+    }
+}
+
+static void
+send_status(struct pm *pm, bool with_time)
+{
+    (void) sd_notifyf(0, "STATUS=%s%s%s", pm->status_text,
+                      with_time ? "\nEXTEND_TIMEOUT_USEC=" : "", with_time ? "60000000" : "");
+}
+
+void
+pm_notify_update(struct pm *pm, bool is_change)
+{
+    usec_t now = clock_mono_usec();
+    uint64_t moved = movement(pm);
+    bool has_moved = moved != pm->moved_value;
+    bool is_waiting = pm->m.state != PM_RUN && pm->m.state != PM_HOT_STANDBY;
+    bool is_new;
+
+    if (has_moved) {
+        pm->moved_value = moved;
+        pm->moved_usec = now;
+    }
+    find_progress(pm, now);
+    make_text(pm, pm->status_text, sizeof pm->status_text);
+    is_new = strcmp(pm->status_text, pm->status_sent) != 0;
+    if (!is_change && now - pm->status_sent_usec < STATUS_EVERY_USEC)
+        return;
+    if (!is_new && !(is_waiting && has_moved))
+        return;
+    send_status(pm, is_waiting && has_moved);
+    memcpy(pm->status_sent, pm->status_text, sizeof pm->status_sent);
+    pm->status_sent_usec = now;
+    pm_control_saw(pm, PM_SAW_PROGRESS);
+}
+
+void
+pm_notify_extend(struct pm *pm)
+{
+    (void) pm;
+    (void) sd_notify(0, "EXTEND_TIMEOUT_USEC=60000000");
+}
+
+/* ---- turning points ---- */
+void
+pm_notify_ready(struct pm *pm)
+{
+    find_progress(pm, clock_mono_usec());
+    make_text(pm, pm->status_text, sizeof pm->status_text);
+    (void) sd_notifyf(0, "READY=1\nSTATUS=%s", pm->status_text);
+}
+
+void
+pm_notify_stopping(struct pm *pm)
+{
+    make_text(pm, pm->status_text, sizeof pm->status_text);
+    (void) sd_notifyf(0, "STOPPING=1\nSTATUS=%s\nEXTEND_TIMEOUT_USEC=60000000", pm->status_text);
+}
+
+void
+pm_notify_reloading(struct pm *pm)
+{
+    (void) pm;
+    (void) sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%llu\nSTATUS=Reloading configuration",
+                      (unsigned long long) clock_mono_usec());
+}
+
+void
+pm_notify_reloaded(struct pm *pm, const char *failure)
+{
+    if (failure != NULL)
+        (void) snprintf(pm->status_text, sizeof pm->status_text,
+                        "Ready: configuration %u still active, reload FAILED: %.120s",
+                        pm->reload.generation, failure);
+    else if (pm->reload.n_pending > 0)
+        (void) snprintf(pm->status_text, sizeof pm->status_text,
+                        "Ready: configuration %u active, %u settings need restart (%.80s%s)",
+                        pm->reload.generation, pm->reload.n_pending, pm->reload.pending[0],
+                        pm->reload.n_pending > 1 ? ", …" : "");
+    else
+        (void) snprintf(pm->status_text, sizeof pm->status_text, "Ready: configuration %u active",
+                        pm->reload.generation);
+    (void) sd_notifyf(0, "READY=1\nSTATUS=%s", pm->status_text);
+    memcpy(pm->status_sent, pm->status_text, sizeof pm->status_sent);
+}
+
+void
+pm_notify_exit(struct pm *pm)
+{
+    const char *text = pm->exit_code != 0 ? "Stopped after a failure"
+                       : pm->m.is_clean   ? "Stopped cleanly"
+                                          : "Stopped, recovery at next start";
+
+    (void) sd_notifyf(0, "STATUS=%s", text);
+    (void) sd_notify_barrier(0, 5 * USEC_PER_SEC);
+}
+
+/* ---- watchdog (systemd-ops.md 3.7, rules 1, 2) ---- */
+
+/* Whoever we wait for must get on: a recovery or a last checkpoint that stands still gets neither
+ * time nor pings. */
+static bool
+is_stuck(const struct pm *pm, usec_t now)
+{
+    bool is_phase = pm->m.state < PM_RUN || pm->m.state == PM_WAIT_CHECKPOINT;
+
+    return is_phase && now - pm->moved_usec > (usec_t) pm->conf->v.storage_stall_timeout;
+}
+
+/* The last source of a turn: everything that was ready has been dispatched. */
+static int
+on_turn_done(sd_event_source *s, void *arg)
+{
+    struct pm *pm = arg;
+
+    (void) s;
+    if (!is_stuck(pm, clock_mono_usec()))
+        (void) sd_notify(0, "WATCHDOG=1");
+    return 0;
+}
+
+static int
+on_watchdog(sd_event_source *s, uint64_t usec, void *arg)
+{
+    struct pm *pm = arg;
+
+    (void) s;
+    (void) usec;
+    (void) sd_event_source_set_enabled(pm->watchdog_turn, SD_EVENT_ONESHOT);
+    pm_clock_arm(&pm->watchdog, MIN(pm->watchdog_usec / 4, WATCHDOG_MAX_USEC));
+    return 0;
+}
+
+int
+pm_notify_init(struct pm *pm, struct err *e)
+{
+    uint64_t usec = 0;
+    int r = sd_watchdog_enabled(0, &usec);
+
+    pm->moved_usec = clock_mono_usec();
+    (void) sd_notify(0, "STATUS=Starting: reading configuration");
+    if (r <= 0)
+        return 0;
+    pm->watchdog_usec = usec;
+    r = sd_event_add_time(pm->loop, &pm->watchdog.source, CLOCK_MONOTONIC, 0, 0, on_watchdog, pm);
+    if (r >= 0)
+        r = sd_event_add_defer(pm->loop, &pm->watchdog_turn, on_turn_done, pm);
+    if (r < 0)
+        return err_set_errno(e, -r, "could not make the watchdog");
+    (void) sd_event_source_set_priority(pm->watchdog.source, PRIO_TIMER);
+    (void) sd_event_source_set_priority(pm->watchdog_turn, PRIO_WATCHDOG);
+    pm_clock_arm(&pm->watchdog, 0); /* arms it already now */
+    return 0;
+}

@@ -1,0 +1,87 @@
+/* Reload: all or nothing, then to the children. Runs in: postmaster. Owns: the names of what
+ * changed. Source: postmaster.md 1.5 (HUP), systemd-ops.md 3.6. */
+#include "base/clock.h"
+#include "base/log.h"
+#include "pm/pm_int.h"
+
+static void
+log_issues(const struct conf_issues *issues, const struct err *e)
+{
+    char text[700];
+
+    for (size_t i = 0; i < issues->n; i++)
+        log_msg(LOG_LEVEL_LOG, "%s", conf_issue_text(&issues->items[i], text, sizeof text));
+    log_event(LOG_LEVEL_LOG, MSGID_CONFIG_REJECTED, NULL,
+              "configuration was not changed because of errors: %s", e->message);
+}
+
+static void
+remember(struct pm *pm, const struct conf_diff *diff)
+{
+    unsigned n_changed = 0;
+    unsigned n_pending = 0;
+
+    for (int id = 0; id < CONF_SETTINGS; id++) {
+        if (diff->changed[id])
+            pm->reload_names[0][n_changed++] = conf_desc((enum conf_id) id)->name;
+        if (diff->restart[id])
+            pm->reload_names[1][n_pending++] = conf_desc((enum conf_id) id)->name;
+    }
+    pm->reload = (struct pm_reload){ .generation = pm->reload.generation + 1,
+                                     .n_changed = n_changed,
+                                     .n_pending = n_pending,
+                                     .changed = pm->reload_names[0],
+                                     .pending = pm->reload_names[1],
+                                     .loaded_usec = clock_real_usec() };
+}
+
+static void
+tell_children(struct pm *pm)
+{
+    for (unsigned i = 0; i < pm->n_slots; i++)
+        if (pm->children[i].pid != 0 && pm->children[i].kind != CHILD_DEAD_END)
+            pm_child_signal(&pm->children[i], SIGHUP);
+}
+
+static int
+apply(struct pm *pm, struct conf_issues *issues, struct err *e)
+{
+    CLEANUP(conf_done) struct conf next = { 0 };
+    struct conf_diff diff;
+    int r = conf_load(&pm->where, pm->params.conf_args, pm->params.n_conf_args, &next, issues, e);
+
+    if (r < 0)
+        return r;
+    conf_diff(pm->conf, &next, &diff);
+    conf_apply(pm->conf, &next, &diff);
+    remember(pm, &diff);
+    return 0;
+}
+
+int
+pm_reload_now(struct pm *pm, struct err *e)
+{
+    CLEANUP(conf_issues_done) struct conf_issues issues = { 0 };
+    int r;
+
+    log_msg(LOG_LEVEL_LOG, "received SIGHUP, reloading configuration files");
+    pm_notify_reloading(pm);
+    r = apply(pm, &issues, e);
+    pm->reload_is_valid = r == 0;
+    if (r < 0) {
+        log_issues(&issues, e);
+        pm_notify_reloaded(pm, e->message);
+    } else {
+        log_set_min((enum log_level) pm->conf->v.log_min_messages);
+        for (unsigned i = 0; i < pm->reload.n_pending; i++)
+            log_msg(LOG_LEVEL_LOG,
+                    "parameter \"%s\" cannot be changed without restarting the server",
+                    pm->reload.pending[i]);
+        log_event(LOG_LEVEL_LOG, MSGID_CONFIG_APPLIED, NULL, "configuration %u active, %u changed",
+                  pm->reload.generation, pm->reload.n_changed);
+        tell_children(pm);
+        pm_notify_reloaded(pm, NULL);
+    }
+    pm_control_saw(pm, PM_SAW_RELOAD);
+    return r;
+}
