@@ -377,13 +377,13 @@ static const uint64_t ignored[PM_EVENTS] = {
     [EV_STARTUP_NO_FORK] =
         S(INIT) | S(WAIT_CHECKPOINT) | S(WAIT_CHECKPOINTER) | S(WAIT_DEAD_END) | S(NO_CHILDREN),
     [EV_CHECKPOINTER_LEFT] = S(INIT),
-    [EV_CHECKPOINTER_NO_FORK] = S(INIT), 
+    [EV_CHECKPOINTER_NO_FORK] = S(INIT),
     [EV_WAL_IS_SHUT] = S(INIT) | S(WAIT_CHECKPOINTER) | S(NO_CHILDREN),
     [EV_CHILD_GONE] = NOWHERE, /* ADVANCE looks at the counts */
     [EV_CHILD_CRASHED] = S(INIT),
     [EV_STOP_SMART] = S(STOP_BACKENDS) | S(WAIT_CHECKPOINT) | S(WAIT_CHECKPOINTER) |
                       S(NO_CHILDREN), /* a stop is asked already */
-    [EV_STOP_FAST] = S(NO_CHILDREN),                    
+    [EV_STOP_FAST] = S(NO_CHILDREN),
     [EV_STOP_IMMEDIATE] = S(NO_CHILDREN),
     [EV_LOCK_LOST] = S(NO_CHILDREN),
     [EV_PATIENCE_OVER] = BUT(S(STOP_BACKENDS) | S(WAIT_BACKENDS)), /* armed by a fast stop */
