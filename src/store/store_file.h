@@ -16,9 +16,17 @@ struct store_ride {
     uint32_t n_pages;
 };
 
+#define STORE_PATH_BYTES 40
 /* "base/<oid>" and "base/<oid>/<rel>" into p. */
 void store_path_dir(char *p, size_t n, oid_t oid);
 void store_path_file(char *p, size_t n, oid_t oid, oid_t rel);
+
+/* base/<oid> with its PG_VERSION is there, durably. *ret_made (may be NULL): it was not before. */
+int store_dir_make(struct io *io, oid_t oid, bool *ret_made, struct err *e);
+/* Remove base/<oid> and all in it, durably. No error if it is gone. */
+int store_dir_remove(struct io *io, oid_t oid, struct err *e);
+/* Remove one file, durably. No error if it is gone. */
+int store_file_remove(struct io *io, oid_t oid, oid_t rel, struct err *e);
 
 /* Oids, in struct store_shared as `oids`. Valid when zeroed, useless until store_oid_start(). */
 #define STORE_OIDS_LOGGED 8192u /* one NEXTOID record per so many (FILE-2) */
@@ -35,19 +43,21 @@ oid_t store_oid_for_checkpoint(const struct store *st, bool is_shutdown);
 void store_oid_start(struct store *st, oid_t next);
 
 /* A new file written by a build handle (src/vfs/vfs_build.c): whole pages straight to the file,
- * stamped with L = d read before (or `lsn` in init). begin: mkdir, PG_VERSION, O_EXCL; finish:
- * fsync file and directories; abort: remove what was made. `st` may be NULL only in init: then io,
- * lsn count. */
+ * stamped with L = `lsn` = d read before (FILE-2; INIT-1 in init). begin: mkdir, PG_VERSION, O_EXCL;
+ * finish: fsync file and directories, close; abort: remove what was made. One process, no Db. */
 struct store_build {
-    struct io *io;
+    struct io *io; /* borrowed */
     oid_t oid, rel;
     lsn_t lsn;
-    int fd;
+    int fd; /* owned; -1 after finish or abort */
     pgno_t n_pages;
+    bool made_dir;
 };
 int store_build_begin(struct store_build *b, struct io *io, oid_t oid, oid_t rel, lsn_t lsn,
                       struct err *e);
+/* The page with a zero tail. STORE_SHORT and zeros: not written yet. */
 int store_build_read(struct store_build *b, pgno_t pgno, void *p, struct err *e);
+/* The lock-byte page is passed over (COMMIT-3). */
 int store_build_write(struct store_build *b, pgno_t pgno, const void *p, struct err *e);
 int store_build_finish(struct store_build *b, struct err *e);
 void store_build_abort(struct store_build *b);
@@ -61,7 +71,8 @@ void store_drop_cancel(struct store *st, uint32_t db);
 /* Checkpointer, once per second and in each checkpoint: purge, unlink, rmdir what cap allows.
  * Returns the number of databases gone, or < 0. */
 int store_purge_dropped(struct store *st, struct err *e);
-/* Wait until the checkpointer has removed it; interruptible. */
+/* Wait until the checkpointer has removed it; wakes it. The caller has given back its reference.
+ * Interruptible. */
 int store_drop_wait(struct store *st, oid_t oid, struct err *e);
 
 /* One database file that the catalogue names. */
