@@ -129,11 +129,12 @@ store_drop_begin(struct store *st, uint32_t db, struct err *e)
 
     ASSERT(own > 0 && store_writer_is_mine(st, db));
     if (atomic_compare_exchange_strong_explicit(&d->word, &w, db_word(DB_DROPPING, own),
-                                                memory_order_acq_rel, memory_order_acquire))
+                                                memory_order_acq_rel, memory_order_acquire)) {
+        st->dropping = db;
         return 0;
+    }
     if (db_word_state(w) == DB_DROPPING)
-        return ERR(e, OBJECT_IN_USE, "database %u is already being dropped",
-                   store_db_oid(st, db));
+        return ERR(e, OBJECT_IN_USE, "database %u is already being dropped", store_db_oid(st, db));
     (void) ERR(e, OBJECT_IN_USE, "database is being accessed by other users");
     err_detail(e, "There are %u other sessions using the database.", db_word_refs(w) - own);
     return -ERR_OBJECT_IN_USE;
@@ -146,10 +147,11 @@ store_drop_cancel(struct store *st, uint32_t db)
     uint32_t w = atomic_load_explicit(&d->word, memory_order_acquire);
 
     while (db_word_state(w) == DB_DROPPING &&
-           !atomic_compare_exchange_weak_explicit(&d->word, &w,
-                                                  db_word(DB_READY, db_word_refs(w)),
+           !atomic_compare_exchange_weak_explicit(&d->word, &w, db_word(DB_READY, db_word_refs(w)),
                                                   memory_order_acq_rel, memory_order_acquire))
         ;
+    if (st->dropping == db)
+        st->dropping = CACHE_NONE;
     wait_wake(&d->word, WAIT_ALL);
 }
 
@@ -157,6 +159,7 @@ void
 store_drop_published(struct store *st, uint32_t db, lsn_t lsn)
 {
     atomic_store_explicit(&store_db_at(st, db)->drop_lsn, lsn, memory_order_release);
+    st->dropping = CACHE_NONE;
 }
 
 /* 1: gone; 0: not yet. */

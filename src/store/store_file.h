@@ -43,8 +43,9 @@ oid_t store_oid_for_checkpoint(const struct store *st, bool is_shutdown);
 void store_oid_start(struct store *st, oid_t next);
 
 /* A new file written by a build handle (src/vfs/vfs_build.c): whole pages straight to the file,
- * stamped with L = `lsn` = d read before (FILE-2; INIT-1 in init). begin: mkdir, PG_VERSION, O_EXCL;
- * finish: fsync file and directories, close; abort: remove what was made. One process, no Db. */
+ * stamped with L = `lsn` = d read before (FILE-2; INIT-1 in init). begin: mkdir, PG_VERSION,
+ * O_EXCL; finish: fsync file and directories, close; abort: remove what was made. One process, no
+ * Db. */
 struct store_build {
     struct io *io; /* borrowed */
     oid_t oid, rel;

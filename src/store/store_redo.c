@@ -269,8 +269,9 @@ redo_checkpoint(struct redo *r, const struct wal_decoded *d, struct err *e)
     if (wal_decoded_is(d, RM_XLOG, XLOG_CHECKPOINT_SHUTDOWN))
         redo_open_clear(r); /* REDO-5: what is open was cut off by a crash */
     else if (r->n_open > 0) {
-        (void) ERR(e, DATA_CORRUPTED, "transaction %" PRIu64 " straddles the checkpoint at " LSN_FMT,
-                   r->open[0].xid, LSN_ARGS(d->lsn));
+        (void) ERR(e, DATA_CORRUPTED,
+                   "transaction %" PRIu64 " straddles the checkpoint at " LSN_FMT, r->open[0].xid,
+                   LSN_ARGS(d->lsn));
         err_hint(e, "The log is damaged. Restore the cluster from a base backup.");
         return -ERR_DATA_CORRUPTED; /* CKPT-4, REDO-5 */
     }

@@ -40,10 +40,10 @@ struct redo {
     struct redo_ghost *ghosts; /* owned */
     uint32_t n_ghosts;
     uint32_t ghosts_cap;
-    uint8_t *page;    /* owned, PAGE_BYTES: an unpacked image, or a base that was read through */
-    xid_t near_xid;   /* the checkpoint's nextXid: 32-bit ids are near it (XID-1) */
-    xid_t next_xid;   /* XID-3: highest seen so far, before rounding */
-    xid_t limit_of;   /* highest nextXid of a checkpoint or RUNNING_XACTS: X is 2^20 above (XID-2) */
+    uint8_t *page;  /* owned, PAGE_BYTES: an unpacked image, or a base that was read through */
+    xid_t near_xid; /* the checkpoint's nextXid: 32-bit ids are near it (XID-1) */
+    xid_t next_xid; /* XID-3: highest seen so far, before rounding */
+    xid_t limit_of; /* highest nextXid of a checkpoint or RUNNING_XACTS: X is 2^20 above (XID-2) */
     oid_t next_oid;
     uint64_t n_records, n_commits;
 };

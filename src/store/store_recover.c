@@ -1,0 +1,544 @@
+/* Crash recovery. Runs in: startup, before anybody else may touch a page. Owns: the control file
+ * until the end of recovery. Source: engine-rules REDO-1 … REDO-7; order and refusals as in
+ * PostgreSQL's StartupXLOG, but for REDO-4. */
+#include "store/store_recover.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/fault.h"
+#include "base/log.h"
+#include "store/store_checkpoint.h"
+#include "store/store_db.h"
+#include "store/store_recover_end.h"
+#include "store/store_redo.h"
+#include "store/store_shared.h"
+#include "store/store_writeback.h"
+
+#define PROGRESS_EVERY 256u /* records */
+
+struct recovery {
+    struct store *st;
+    struct wal_control control;
+    struct wal_history history;
+    struct wal_source_io source;
+    struct wal_reader *reader;
+    struct redo redo;
+    lsn_t checkpoint_end;
+    recover_progress_fn fn;
+    void *fn_arg;
+};
+
+static void
+recovery_done(struct recovery *v)
+{
+    redo_done(&v->redo);
+    wal_reader_free(v->reader);
+    wal_source_io_done(&v->source);
+    wal_history_done(&v->history);
+}
+
+/* ---- what we can start from ---- */
+
+static bool
+exists(struct io *io, const char *path)
+{
+    int fd = io_open(io, path, O_RDONLY, 0);
+
+    if (fd >= 0)
+        (void) io_close(io, fd);
+    return fd >= 0;
+}
+
+static int
+note_entry(void *arg, const char *name, bool is_dir)
+{
+    (void) name;
+    if (!is_dir)
+        *(bool *) arg = true;
+    return 0;
+}
+
+/* Roads that this release does not take are refused, never taken by halves. */
+static int
+refuse_others(struct recovery *v, struct err *e)
+{
+    struct io *io = v->st->io;
+    static const char *const names[] = { "backup_label", "standby.signal", "recovery.signal" };
+    bool has_prepared = false;
+
+    for (size_t i = 0; i < ELEMENTSOF(names); i++)
+        if (exists(io, names[i])) {
+            (void) ERR(e, FEATURE_NOT_SUPPORTED, "cannot start from a directory with \"%s\" in it",
+                       names[i]);
+            err_hint(e, "This release recovers from crashes only: not from base backups, and not "
+                        "as a standby.");
+            return -ERR_FEATURE_NOT_SUPPORTED;
+        }
+    (void) io_list(io, "pg_twophase", note_entry, &has_prepared);
+    if (has_prepared)
+        return ERR(e, FEATURE_NOT_SUPPORTED, "prepared transactions are not supported");
+    switch (v->control.state) {
+    case WAL_STATE_SHUT_DOWN_IN_RECOVERY:
+    case WAL_STATE_IN_ARCHIVE_RECOVERY:
+        return ERR(e, FEATURE_NOT_SUPPORTED, "the cluster was a standby: \"%s\"",
+                   wal_state_name(v->control.state));
+    case WAL_STATE_STARTING_UP:
+    case WAL_STATE_SHUT_DOWN:
+    case WAL_STATE_SHUTTING_DOWN:
+    case WAL_STATE_IN_CRASH_RECOVERY:
+    case WAL_STATE_IN_PRODUCTION:
+    case WAL_STATES:
+        break;
+    }
+    return 0;
+}
+
+static int
+read_control(struct recovery *v, struct recover_info *info, struct err *e)
+{
+    struct wal_control *c = &v->control;
+    const struct wal_cfg *cfg = &v->st->wal->cfg;
+    int r = wal_control_read(v->st->io, c, e);
+
+    if (r < 0)
+        return r;
+    info->control_copy = r == WAL_CONTROL_SECOND;
+    if (r == WAL_CONTROL_SECOND)
+        log_msg(LOG_LEVEL_WARNING, "first copy of \"%s\" is damaged, using the second",
+                WAL_CONTROL_PATH);
+    if (c->segment_bytes != cfg->segsize || c->sysid != cfg->system_id)
+        return ERR(e, INTERNAL_ERROR, "the log was set up for another cluster or segment size");
+    r = refuse_others(v, e);
+    if (r == 0)
+        r = wal_history_read(v->st->io, c->checkpoint.tli, &v->history, e);
+    return r;
+}
+
+static int
+make_reader(struct recovery *v, struct err *e)
+{
+    struct wal_reader_params params = { .read = wal_source_io_read,
+                                        .arg = &v->source,
+                                        .segment_bytes = v->control.segment_bytes,
+                                        .sysid = v->control.sysid,
+                                        .history = &v->history };
+
+    wal_source_io_init(&v->source, v->st->io, &v->history, params.segment_bytes);
+    return wal_reader_new(&v->reader, &params, e);
+}
+
+/* ---- REDO-1 ---- */
+
+struct syncing {
+    struct recovery *v;
+    uint64_t from;
+    struct err *e;
+};
+
+static int
+sync_segment(void *arg, const char *name, bool is_dir)
+{
+    struct syncing *s = arg;
+    struct io *io = s->v->st->io;
+    char path[WAL_SEGMENT_PATH_BYTES];
+    uint64_t segno;
+    tli_t tli;
+    int fd;
+    int r;
+
+    if (is_dir || !wal_segment_parse(name, s->v->control.segment_bytes, &tli, &segno) ||
+        segno < s->from)
+        return 0;
+    (void) snprintf(path, sizeof path, WAL_DIR "/%s", name);
+    fd = io_open(io, path, O_RDWR, 0);
+    r = fd;
+    if (fd >= 0) {
+        r = io_fsync(io, fd);
+        if (r == 0) /* what the kernel marked clean after a failed write is read again */
+            r = io_dontneed(io, fd);
+        (void) io_close(io, fd);
+    }
+    return r < 0 ? err_set_errno(s->e, -r, "could not sync log file \"%s\"", path) : 0;
+}
+
+static int
+sync_all(struct recovery *v, struct err *e)
+{
+    struct io *io = v->st->io;
+    struct syncing s = { .v = v,
+                         .from = wal_segno(v->control.checkpoint.redo, v->control.segment_bytes),
+                         .e = e };
+    int wal_dir;
+    int r = FAULT(RECOVER_SYNC);
+
+    if (r == 0)
+        r = io_syncfs(io, -1);
+    if (r == 0) {
+        wal_dir = io_open(io, WAL_DIR, O_RDONLY | O_DIRECTORY, 0);
+        r = wal_dir;
+        if (wal_dir >= 0) {
+            r = io_syncfs(io, wal_dir);
+            (void) io_close(io, wal_dir);
+        }
+    }
+    if (r == 0)
+        r = io_fsync_dir(io, WAL_DIR);
+    if (r == 0)
+        r = io_list(io, WAL_DIR, sync_segment, &s);
+    if (r < 0 && r > -ERR_BASE)
+        (void) err_set_errno(e, -r, "could not sync the data directory");
+    if (r < 0)
+        err_hint(e, "Recovery does not read a log that may not be on disk.");
+    return r;
+}
+
+struct tmp_dir {
+    struct io *io;
+    const char *dir;
+};
+
+static int
+remove_tmp(void *arg, const char *name, bool is_dir)
+{
+    struct tmp_dir *t = arg;
+    size_t n = strlen(name);
+    char path[512];
+
+    if (is_dir || n < 4 || strcmp(name + n - 4, ".tmp") != 0)
+        return 0;
+    (void) snprintf(path, sizeof path, "%s%s%s", t->dir, t->dir[0] == '\0' ? "" : "/", name);
+    return io_unlink(t->io, path);
+}
+
+static int
+remove_tmps(struct io *io, struct err *e)
+{
+    static const char *const dirs[] = { "", "global", WAL_DIR, XACT_DIR, "pg_twophase" };
+
+    for (size_t i = 0; i < ELEMENTSOF(dirs); i++) {
+        struct tmp_dir t = { .io = io, .dir = dirs[i] };
+        int r = io_list(io, dirs[i], remove_tmp, &t);
+
+        if (r < 0 && r != -ENOENT)
+            return err_set_errno(e, -r, "could not remove temporary files in \"%s\"", dirs[i]);
+    }
+    return 0;
+}
+
+/* ---- the checkpoint ---- */
+
+static int
+no_checkpoint(struct recovery *v, struct err *e)
+{
+    (void) ERR(e, DATA_CORRUPTED, "there is no valid checkpoint record at " LSN_FMT,
+               LSN_ARGS(v->control.checkpoint_lsn));
+    err_detail(e, "%s", wal_reader_reason(v->reader));
+    err_hint(e, "The log is damaged or parts of it were removed. Restore the cluster from a base "
+                "backup.");
+    return -ERR_DATA_CORRUPTED;
+}
+
+/* Read the record the control file names; set *ret_clean: it is a shutdown's, the state says so,
+ * and nothing follows it. */
+static int
+read_checkpoint(struct recovery *v, bool *ret_clean, struct err *e)
+{
+    const struct wal_decoded *d;
+    struct wal_checkpoint c;
+    bool is_shutdown;
+    int r;
+
+    wal_reader_seek(v->reader, v->control.checkpoint_lsn);
+    r = wal_reader_next(v->reader, &d, e);
+    if (r < 0)
+        return r;
+    is_shutdown = r == 0 && wal_decoded_is(d, RM_XLOG, XLOG_CHECKPOINT_SHUTDOWN);
+    if (r > 0 || d->lsn != v->control.checkpoint_lsn ||
+        (!is_shutdown && !wal_decoded_is(d, RM_XLOG, XLOG_CHECKPOINT_ONLINE)))
+        return no_checkpoint(v, e);
+    r = wal_xlog_get_checkpoint(d->main, d->main_bytes, &c, e);
+    if (r < 0)
+        return r;
+    if (c.redo != v->control.checkpoint.redo || c.redo > d->lsn)
+        return no_checkpoint(v, e);
+    v->control.checkpoint = c;
+    v->checkpoint_end = d->end;
+    *ret_clean = false;
+    if (!is_shutdown || v->control.state != WAL_STATE_SHUT_DOWN)
+        return 0;
+    r = wal_reader_next(v->reader, &d, e);
+    if (r == 0)
+        log_msg(LOG_LEVEL_WARNING, "the log goes on behind the shutdown checkpoint at " LSN_FMT,
+                LSN_ARGS(v->control.checkpoint_lsn));
+    *ret_clean = r == WAL_READER_END;
+    return r < 0 ? r : 0;
+}
+
+/* REDO-2: from now on every start begins here, until the next checkpoint. */
+static int
+store_start(struct recovery *v, struct err *e)
+{
+    int r = FAULT(RECOVER_CONTROL);
+
+    if (r < 0)
+        return err_set_errno(e, -r, "could not write the control file");
+    v->control.state = WAL_STATE_IN_CRASH_RECOVERY;
+    v->control.time_sec = (int64_t) (clock_real_usec() / USEC_PER_SEC);
+    return wal_control_write(v->st->io, &v->control, e);
+}
+
+/* ---- redo ---- */
+
+static void
+set_status(struct recovery *v, lsn_t at)
+{
+    if (v->st->status != NULL)
+        atomic_store_explicit(&v->st->status->redo_lsn, at, memory_order_relaxed);
+}
+
+struct last_segment {
+    struct recovery *v;
+    uint64_t segno;
+};
+
+static int
+note_last(void *arg, const char *name, bool is_dir)
+{
+    struct last_segment *x = arg;
+    uint64_t segno;
+    tli_t tli;
+
+    if (!is_dir && wal_segment_parse(name, x->v->control.segment_bytes, &tli, &segno))
+        x->segno = MAX(x->segno, segno);
+    return 0;
+}
+
+static void
+begin_status(struct recovery *v)
+{
+    struct shm_status *status = v->st->status;
+    struct last_segment last = { .v = v };
+
+    if (status == NULL)
+        return;
+    (void) io_list(v->st->io, WAL_DIR, note_last, &last);
+    atomic_store_explicit(&status->redo_from_lsn, v->control.checkpoint.redo, memory_order_relaxed);
+    atomic_store_explicit(&status->redo_end_lsn, (last.segno + 1) * v->control.segment_bytes,
+                          memory_order_relaxed);
+    atomic_store_explicit(&status->redo_started_usec, clock_mono_usec(), memory_order_relaxed);
+    atomic_store_explicit(&status->tli, v->control.checkpoint.tli, memory_order_relaxed);
+    atomic_store_explicit(&status->in_recovery, 1, memory_order_relaxed);
+}
+
+static int
+redo_all(struct recovery *v, struct err *e)
+{
+    const struct wal_decoded *d;
+    int r;
+
+    wal_reader_seek(v->reader, v->control.checkpoint.redo);
+    while ((r = wal_reader_next(v->reader, &d, e)) == 0) { /* REDO-4: only 1 is the end */
+        r = redo_record(&v->redo, d, e);
+        if (r < 0)
+            return r;
+        set_status(v, d->end);
+        if (v->redo.n_records % PROGRESS_EVERY != 0)
+            continue;
+        r = v->fn == NULL ? 0 : v->fn(v->fn_arg, d->end);
+        if (r == 0)
+            r = self_check(v->st->self, e);
+        if (r < 0)
+            return r;
+    }
+    if (r < 0)
+        return r;
+    if (wal_reader_last(v->reader) < v->control.checkpoint_lsn)
+        return no_checkpoint(v, e); /* the log ends before the checkpoint it began with */
+    log_msg(LOG_LEVEL_DEBUG, "redo ends at " LSN_FMT ": %s", LSN_ARGS(wal_reader_end(v->reader)),
+            wal_reader_reason(v->reader));
+    return redo_check_ghosts(&v->redo, e); /* FILE-6: crash recovery is consistent at its end */
+}
+
+/* REDO-6, then the log is open. */
+static int
+open_log(struct recovery *v, struct recover_end *end, struct err *e)
+{
+    int r = FAULT(RECOVER_OPEN_LOG);
+
+    if (r < 0)
+        return err_set_errno(e, -r, "could not open the log");
+    r = wal_start(v->st->wal, end->tli, end->at, end->last, e);
+    if (r < 0)
+        return r;
+    cache_horizon_raise(v->st->cache, wal_durable(v->st->wal)); /* H := d */
+    return 0;
+}
+
+static int
+recover_clean(struct recovery *v, struct recover_info *info, struct err *e)
+{
+    struct store *st = v->st;
+    struct recover_end end = { .tli = v->control.checkpoint.tli,
+                               .at = v->checkpoint_end,
+                               .last = v->control.checkpoint_lsn };
+    xid_t next = v->control.checkpoint.next_xid;
+    int r = open_log(v, &end, e);
+
+    if (r == 0)
+        r = store_xact_start(st, next, next, e);
+    store_oid_start(st, v->control.checkpoint.next_oid);
+    atomic_store_explicit(&st->sh->ckpt.last_end, v->checkpoint_end, memory_order_release);
+    info->end = end.at;
+    info->next_xid = next;
+    return r;
+}
+
+static int
+recover_crash(struct recovery *v, struct recover_info *info, struct err *e)
+{
+    struct store *st = v->st;
+    struct recover_end end;
+    int r;
+
+    r = store_start(v, e);
+    if (r == 0)
+        r = redo_init(&v->redo, st, &v->history, v->control.checkpoint.next_xid,
+                      v->control.checkpoint.next_oid, e);
+    if (r < 0)
+        return r;
+    log_msg(LOG_LEVEL_LOG, "redo starts at " LSN_FMT, LSN_ARGS(v->control.checkpoint.redo));
+    begin_status(v);
+    r = redo_all(v, e);
+    if (r < 0)
+        return r;
+    end = recover_end_of(v->reader, v->control.checkpoint.tli);
+    wal_source_io_forget(&v->source);
+    r = recover_end_clean(st, &end, e);
+    if (r == 0)
+        r = open_log(v, &end, e);
+    info->next_xid = store_xid_after_recovery(v->redo.next_xid); /* XID-3 */
+    if (r == 0)
+        r = store_xact_start(st, info->next_xid, v->redo.limit_of, e);
+    store_oid_start(st, v->redo.next_oid);
+    info->end = end.at;
+    info->n_records = v->redo.n_records;
+    info->n_commits = v->redo.n_commits;
+    return r;
+}
+
+static int
+recover(struct recovery *v, struct recover_info *info, struct err *e)
+{
+    struct store *st = v->st;
+    int r = read_control(v, info, e);
+
+    if (r == 0 && v->control.state != WAL_STATE_SHUT_DOWN)
+        r = sync_all(v, e); /* REDO-1: before anything of the log is read */
+    if (r == 0)
+        r = remove_tmps(st->io, e);
+    if (r == 0)
+        r = make_reader(v, e);
+    if (r == 0)
+        r = read_checkpoint(v, &info->was_clean, e);
+    if (r < 0)
+        return r;
+    info->redo_from = v->control.checkpoint.redo;
+    atomic_store_explicit(&st->sh->ckpt.redo, v->control.checkpoint.redo, memory_order_release);
+    cache_cap_unlimited(st->cache, true);
+    atomic_store_explicit(&st->sh->in_redo, 1, memory_order_release);
+    r = info->was_clean ? recover_clean(v, info, e) : recover_crash(v, info, e);
+    atomic_store_explicit(&st->sh->in_redo, 0, memory_order_release);
+    return r;
+}
+
+int
+store_recover(struct store *st, recover_progress_fn fn, void *arg, struct recover_info *ret,
+              struct err *e)
+{
+    struct recovery v = { .st = st, .fn = fn, .fn_arg = arg };
+    int r;
+
+    *ret = (struct recover_info){ 0 };
+    v.source.fd = -1;
+    v.redo.source.fd = -1;
+    r = recover(&v, ret, e);
+    recovery_done(&v);
+    return r;
+}
+
+/* ---- phase 2 (REDO-7) ---- */
+
+/* EVICT-6 is mandatory here: also for files that no redone commit changed. */
+static int
+cut_files(struct store *st, const struct store_listed *list, uint32_t n, struct err *e)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t db = CACHE_NONE;
+        int r = store_db_attach(st, list[i].oid, list[i].rel, &db, e);
+
+        if (r < 0)
+            return r;
+        r = store_file_cut(st, db, true, e);
+        store_db_detach(st, db);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+static int
+finish_crash(struct store *st, const struct store_listed *list, uint32_t n, struct err *e)
+{
+    struct checkpoint_stats stats;
+    int r = FAULT(RECOVER_SWEEP);
+
+    if (r == 0)
+        r = store_sweep(st, list, n, e);
+    if (r == 0)
+        r = FAULT(RECOVER_CUT);
+    if (r == 0)
+        r = cut_files(st, list, n, e);
+    if (r == 0)
+        r = FAULT(RECOVER_CHECKPOINT);
+    if (r == 0)
+        r = store_checkpoint(st, CKPT_END_OF_RECOVERY | CKPT_IMMEDIATE | CKPT_FORCE, NULL, NULL,
+                             &stats, e);
+    if (r < 0 && r > -ERR_BASE)
+        (void) err_set_errno(e, -r, "could not finish recovery");
+    return r < 0 ? r : 0;
+}
+
+static int
+set_in_production(struct store *st, struct err *e)
+{
+    struct wal_control control;
+    int r = FAULT(RECOVER_STATE);
+
+    if (r < 0)
+        return err_set_errno(e, -r, "could not write the control file");
+    r = wal_control_read(st->io, &control, e);
+    if (r < 0)
+        return r;
+    control.state = WAL_STATE_IN_PRODUCTION;
+    control.time_sec = (int64_t) (clock_real_usec() / USEC_PER_SEC);
+    return wal_control_write(st->io, &control, e);
+}
+
+int
+store_recover_finish(struct store *st, const struct store_listed *list, uint32_t n,
+                     struct recover_info *info, struct err *e)
+{
+    int r = info->was_clean ? 0 : finish_crash(st, list, n, e);
+
+    if (r == 0)
+        r = set_in_production(st, e);
+    if (r < 0)
+        return r;
+    if (st->status != NULL)
+        atomic_store_explicit(&st->status->in_recovery, 0, memory_order_relaxed);
+    cache_cap_unlimited(st->cache, false);
+    return 0;
+}
