@@ -220,7 +220,8 @@ empty_database(struct store *st, uint32_t db, struct err *e)
     lsn_t p = atomic_load_explicit(&d->published, memory_order_acquire);
     int r;
 
-    store_wait_durable(st, p);
+    if (atomic_load_explicit(&st->sh->in_redo, memory_order_relaxed) == 0)
+        store_wait_durable(st, p);
     r = store_write_back_all(st, db, e);
     if (r == 0)
         r = store_file_cut(st, db, false, e);

@@ -45,7 +45,7 @@ redo_open_clear(struct redo *r)
 }
 
 static int
-open_new(struct redo *r, xid_t xid, struct redo_open **ret, struct err *e)
+check_room(struct redo *r, struct err *e)
 {
     uint32_t max = r->st->cfg.max_procs + r->st->cfg.max_prepared;
 
@@ -64,8 +64,6 @@ open_new(struct redo *r, xid_t xid, struct redo_open **ret, struct err *e)
         r->open = open;
         r->open_cap = cap;
     }
-    *ret = &r->open[r->n_open++];
-    (*ret)->xid = xid;
     return 0;
 }
 
@@ -76,10 +74,12 @@ redo_open_add(struct redo *r, xid_t xid, const struct wal_decoded *d, struct err
     struct redo_item *item;
 
     if (o == NULL) {
-        int rc = open_new(r, xid, &o, e);
+        int rc = check_room(r, e);
 
         if (rc < 0)
             return rc;
+        o = &r->open[r->n_open++];
+        o->xid = xid;
     }
     if (o->n == o->cap) {
         uint32_t cap = MAX(4u, o->cap * 2);

@@ -61,12 +61,14 @@ store_page_read(void *arg, uint32_t db, const struct cache_key *key, void *p, ls
     int r = store_file_read(st, key, p, ret_lsn, e);
 
     (void) db;
-    if (r == -ENOENT && atomic_load_explicit(&st->sh->in_redo, memory_order_relaxed) != 0) {
+    if (atomic_load_explicit(&st->sh->in_redo, memory_order_relaxed) == 0)
+        return r;
+    if (r == -ENOENT) {
         err_clear(e); /* FILE-6: a file that a later record drops */
         memset(p, 0, PAGE_BYTES);
-        *ret_lsn = 0;
-        return 0;
+        r = 0;
     }
+    *ret_lsn = 0; /* REDO-3: what the tail says is older or newer than the commit being redone */
     return r;
 }
 

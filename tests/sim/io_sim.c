@@ -8,392 +8,12 @@
 #include <unistd.h>
 
 #include "base/crc32c.h"
-#include "base/rng.h"
-
-#define SIM_FDS   256
-#define SIM_NAMES 1024
-#define SIM_PATH  80
-
-/* A change of a file since its last sync. */
-struct change {
-    struct change *next;
-    bool is_truncate;
-    uint64_t off; /* truncate: the new size */
-    size_t n;
-    uint8_t *p; /* owned; NULL = zeros */
-};
-
-struct content {
-    uint8_t *p; /* owned */
-    uint64_t n;
-    uint64_t cap;
-};
-
-struct inode {
-    struct inode *next;
-    bool is_dir;
-    bool is_stale; /* readers see something that the disk will not get */
-    uint32_t mark;
-    struct content now;
-    struct content disk;
-    struct change *first;
-    struct change **last;
-    int lock_fd; /* holder of the lock, -1 */
-    uint64_t allocated;
-};
-
-struct name {
-    char path[SIM_PATH];
-    struct inode *inode;
-};
-struct names {
-    struct name at[SIM_NAMES];
-    uint32_t n;
-};
-
-enum name_kind { NAME_ADD, NAME_REMOVE, NAME_RENAME };
-/* A change of a directory since its last sync. */
-struct name_change {
-    enum name_kind kind;
-    char from[SIM_PATH]; /* REMOVE, RENAME */
-    char to[SIM_PATH];   /* ADD, RENAME */
-    struct inode *inode;
-};
-
-struct open_file {
-    struct inode *inode; /* NULL = free */
-    char path[SIM_PATH];
-};
-
-struct fail_rule {
-    enum io_sim_op op;
-    char prefix[SIM_PATH];
-    uint32_t after, times, hits;
-    int error;
-    bool fired;
-};
-
-struct io_sim {
-    struct io io;
-    struct rng rng;
-    struct inode *inodes;
-    struct names now;
-    struct names disk;
-    struct name_change pending[SIM_NAMES];
-    uint32_t n_pending;
-    struct open_file fds[SIM_FDS];
-    uint32_t sector;
-    uint64_t calls;
-    uint64_t cut_at;
-    void (*cut_hook)(void *arg);
-    void *cut_arg;
-    struct fail_rule fail;
-    uint64_t space;
-    uint32_t mark;
-};
+#include "sim/io_sim_tree.h"
 
 static struct io_sim *
 sim_of(struct io *io)
 {
     return io->ctx;
-}
-
-/* ---- contents ---- */
-
-static void
-content_size(struct content *c, uint64_t n)
-{
-    if (n > c->cap) {
-        uint64_t cap = MAX(n, c->cap * 2);
-        uint8_t *p = realloc(c->p, cap);
-
-        ASSERT(p != NULL);
-        c->p = p;
-        c->cap = cap;
-    }
-    if (n > c->n)
-        memset(c->p + c->n, 0, n - c->n);
-    c->n = n;
-}
-
-static void
-content_put(struct content *c, uint64_t off, const uint8_t *p, size_t n)
-{
-    if (n == 0)
-        return;
-    if (off + n > c->n)
-        content_size(c, off + n);
-    if (p != NULL)
-        memcpy(c->p + off, p, n);
-    else
-        memset(c->p + off, 0, n);
-}
-
-static void
-content_copy(struct content *to, const struct content *from)
-{
-    content_size(to, 0);
-    content_put(to, 0, from->p, from->n);
-}
-
-static void
-change_free(struct change *c)
-{
-    free(c->p);
-    free(c);
-}
-
-static void
-drop_changes(struct inode *in)
-{
-    while (in->first != NULL) {
-        struct change *c = in->first;
-
-        in->first = c->next;
-        change_free(c);
-    }
-    in->last = &in->first;
-}
-
-static void
-add_change(struct inode *in, bool is_truncate, uint64_t off, const uint8_t *p, size_t n)
-{
-    struct change *c = calloc(1, sizeof *c);
-
-    ASSERT(c != NULL);
-    *c = (struct change){ .is_truncate = is_truncate, .off = off, .n = n };
-    if (!is_truncate && n > 0 && (p[0] != 0 || memcmp(p, p + 1, n - 1) != 0)) {
-        c->p = malloc(n);
-        ASSERT(c->p != NULL);
-        memcpy(c->p, p, n);
-    }
-    *in->last = c;
-    in->last = &c->next;
-}
-
-static void
-apply_change(struct content *to, const struct change *c)
-{
-    if (c->is_truncate)
-        content_size(to, c->off);
-    else
-        content_put(to, c->off, c->p, c->n);
-}
-
-/* The disk gets some sectors of a write and not others. */
-static void
-apply_torn(struct io_sim *s, struct content *to, const struct change *c)
-{
-    uint64_t off = c->off;
-    uint64_t end = c->off + c->n;
-
-    while (off < end) {
-        uint64_t stop = MIN(end, (off / s->sector + 1) * s->sector);
-
-        if (rng_below(&s->rng, 2) == 0)
-            content_put(to, off, c->p == NULL ? NULL : c->p + (off - c->off), stop - off);
-        off = stop;
-    }
-}
-
-static void
-settle_inode(struct inode *in)
-{
-    for (struct change *c = in->first; c != NULL; c = c->next)
-        apply_change(&in->disk, c);
-    drop_changes(in);
-}
-
-/* Some of the changes reach the disk. `keep`: of 8, how many are kept whole; the rest are torn or
- * dropped. */
-static void
-settle_some(struct io_sim *s, struct inode *in, uint32_t keep)
-{
-    for (struct change *c = in->first; c != NULL; c = c->next) {
-        uint64_t dice = rng_below(&s->rng, 8);
-
-        if (dice < keep)
-            apply_change(&in->disk, c);
-        else if (!c->is_truncate && rng_below(&s->rng, 2) == 0)
-            apply_torn(s, &in->disk, c);
-    }
-    drop_changes(in);
-}
-
-static struct inode *
-inode_new(struct io_sim *s, bool is_dir)
-{
-    struct inode *in = calloc(1, sizeof *in);
-
-    ASSERT(in != NULL);
-    in->is_dir = is_dir;
-    in->lock_fd = -1;
-    in->last = &in->first;
-    in->next = s->inodes;
-    s->inodes = in;
-    return in;
-}
-
-static void
-inode_free(struct inode *in)
-{
-    drop_changes(in);
-    free(in->now.p);
-    free(in->disk.p);
-    free(in);
-}
-
-/* Free what no name, descriptor or pending change leads to. */
-static void
-collect(struct io_sim *s)
-{
-    uint32_t mark = ++s->mark;
-
-    for (uint32_t i = 0; i < s->now.n; i++)
-        s->now.at[i].inode->mark = mark;
-    for (uint32_t i = 0; i < s->disk.n; i++)
-        s->disk.at[i].inode->mark = mark;
-    for (uint32_t i = 0; i < s->n_pending; i++)
-        s->pending[i].inode->mark = mark;
-    for (uint32_t i = 0; i < SIM_FDS; i++)
-        if (s->fds[i].inode != NULL)
-            s->fds[i].inode->mark = mark;
-    for (struct inode **at = &s->inodes; *at != NULL;) {
-        struct inode *in = *at;
-
-        if (in->mark == mark)
-            at = &in->next;
-        else {
-            *at = in->next;
-            inode_free(in);
-        }
-    }
-}
-
-/* ---- names ---- */
-
-static struct name *
-find(struct names *t, const char *path)
-{
-    for (uint32_t i = 0; i < t->n; i++)
-        if (strcmp(t->at[i].path, path) == 0)
-            return &t->at[i];
-    return NULL;
-}
-
-static void
-names_set(struct names *t, const char *path, struct inode *in)
-{
-    struct name *found = find(t, path);
-
-    if (found == NULL) {
-        ASSERT(t->n < SIM_NAMES);
-        found = &t->at[t->n++];
-        (void) snprintf(found->path, sizeof found->path, "%s", path);
-    }
-    found->inode = in;
-}
-
-static void
-names_remove(struct names *t, const char *path)
-{
-    struct name *found = find(t, path);
-
-    if (found != NULL)
-        *found = t->at[--t->n];
-}
-
-static size_t
-dir_bytes(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-
-    return slash == NULL ? 0 : (size_t) (slash - path);
-}
-
-static bool
-is_in_dir(const char *path, const char *dir)
-{
-    size_t n = dir_bytes(path);
-
-    if (dir[0] == '.' && dir[1] == '\0')
-        dir++;
-    return strlen(dir) == n && memcmp(path, dir, n) == 0;
-}
-
-static bool
-has_parent(struct names *t, const char *path)
-{
-    char dir[SIM_PATH];
-    size_t n = dir_bytes(path);
-
-    if (n == 0)
-        return true;
-    memcpy(dir, path, n);
-    dir[n] = '\0';
-    return find(t, dir) != NULL && find(t, dir)->inode->is_dir;
-}
-
-static void
-apply_names(struct names *t, const struct name_change *c)
-{
-    switch (c->kind) {
-    case NAME_ADD:
-        names_set(t, c->to, c->inode);
-        break;
-    case NAME_REMOVE:
-        names_remove(t, c->from);
-        break;
-    case NAME_RENAME:
-        names_remove(t, c->from);
-        names_set(t, c->to, c->inode);
-        break;
-    }
-}
-
-static void
-change_names(struct io_sim *s, enum name_kind kind, const char *from, const char *to,
-             struct inode *in)
-{
-    struct name_change *c = &s->pending[s->n_pending];
-
-    ASSERT(s->n_pending < SIM_NAMES);
-    *c = (struct name_change){ .kind = kind, .inode = in };
-    (void) snprintf(c->from, sizeof c->from, "%s", from);
-    (void) snprintf(c->to, sizeof c->to, "%s", to);
-    s->n_pending++;
-    apply_names(&s->now, c);
-}
-
-/* Settle the pending changes of one directory (NULL = of all). */
-static void
-settle_names(struct io_sim *s, const char *dir)
-{
-    uint32_t left = 0;
-
-    for (uint32_t i = 0; i < s->n_pending; i++) {
-        struct name_change *c = &s->pending[i];
-
-        if (dir == NULL || is_in_dir(c->kind == NAME_REMOVE ? c->from : c->to, dir))
-            apply_names(&s->disk, c);
-        else
-            s->pending[left++] = *c;
-    }
-    s->n_pending = left;
-}
-
-/* A file whose directory did not survive is gone. */
-static void
-drop_orphans(struct names *t)
-{
-    for (bool again = true; again;) {
-        again = false;
-        for (uint32_t i = t->n; i-- > 0;)
-            if (!has_parent(t, t->at[i].path)) {
-                t->at[i] = t->at[--t->n];
-                again = true;
-            }
-    }
 }
 
 /* ---- every call ---- */
@@ -445,7 +65,7 @@ static int
 sim_open(struct io *io, const char *path, int flags, mode_t mode)
 {
     struct io_sim *s = sim_of(io);
-    struct name *found = find(&s->now, path);
+    struct name *found = io_sim_find(&s->now, path);
     struct inode *in;
     bool late;
     int fd = 0;
@@ -457,7 +77,7 @@ sim_open(struct io *io, const char *path, int flags, mode_t mode)
         return -EEXIST;
     if (found == NULL && (flags & O_CREAT) == 0)
         return -ENOENT;
-    if (!has_parent(&s->now, path))
+    if (!io_sim_has_parent(&s->now, path))
         return -ENOENT;
     while (fd < SIM_FDS && s->fds[fd].inode != NULL)
         fd++;
@@ -465,8 +85,8 @@ sim_open(struct io *io, const char *path, int flags, mode_t mode)
         return -EMFILE;
     if (found == NULL) {
         late = begin(s);
-        in = inode_new(s, false);
-        change_names(s, NAME_ADD, "", path, in);
+        in = io_sim_inode_new(s, false);
+        io_sim_change_names(s, NAME_ADD, "", path, in);
         if (late)
             cut(s);
     } else
@@ -474,8 +94,8 @@ sim_open(struct io *io, const char *path, int flags, mode_t mode)
     if (in->is_dir && (flags & O_ACCMODE) != O_RDONLY)
         return -EISDIR;
     if ((flags & O_TRUNC) != 0 && in->now.n > 0) {
-        add_change(in, true, 0, NULL, 0);
-        content_size(&in->now, 0);
+        io_sim_add_change(in, true, 0, NULL, 0);
+        io_sim_content_size(&in->now, 0);
     }
     s->fds[fd].inode = in;
     (void) snprintf(s->fds[fd].path, SIM_PATH, "%s", path);
@@ -534,8 +154,8 @@ sim_pwrite(struct io *io, int fd, const void *p, size_t n, uint64_t off)
         return -s->fail.error;
     if (!take_space(s, in, off + n))
         return -ENOSPC;
-    add_change(in, false, off, p, n);
-    content_put(&in->now, off, p, n);
+    io_sim_add_change(in, false, off, p, n);
+    io_sim_content_put(&in->now, off, p, n);
     if (late)
         cut(s);
     return (ssize_t) n;
@@ -550,10 +170,10 @@ sim_fsync(struct io *io, int fd)
 
     if (hits_rule(s, SIM_SYNC, s->fds[fd].path)) {
         in->is_stale = in->first != NULL;
-        settle_some(s, in, 2);
+        io_sim_settle_some(s, in, 2);
         return -s->fail.error;
     }
-    settle_inode(in);
+    io_sim_settle_inode(in);
     if (late)
         cut(s);
     return 0;
@@ -567,9 +187,9 @@ sim_fsync_dir(struct io *io, const char *path)
 
     if (hits_rule(s, SIM_SYNC_DIR, path))
         return -s->fail.error;
-    if (path[0] != '\0' && strcmp(path, ".") != 0 && find(&s->now, path) == NULL)
+    if (path[0] != '\0' && strcmp(path, ".") != 0 && io_sim_find(&s->now, path) == NULL)
         return -ENOENT;
-    settle_names(s, path);
+    io_sim_settle_names(s, path);
     if (late)
         cut(s);
     return 0;
@@ -584,8 +204,8 @@ sim_truncate(struct io *io, int fd, uint64_t bytes)
 
     if (hits_rule(s, SIM_TRUNCATE, s->fds[fd].path))
         return -s->fail.error;
-    add_change(in, true, bytes, NULL, 0);
-    content_size(&in->now, bytes);
+    io_sim_add_change(in, true, bytes, NULL, 0);
+    io_sim_content_size(&in->now, bytes);
     if (late)
         cut(s);
     return 0;
@@ -614,15 +234,15 @@ static int
 sim_rename(struct io *io, const char *from, const char *to)
 {
     struct io_sim *s = sim_of(io);
-    struct name *found = find(&s->now, from);
+    struct name *found = io_sim_find(&s->now, from);
     bool late = begin(s);
 
     if (hits_rule(s, SIM_RENAME, from))
         return -s->fail.error;
-    if (found == NULL || !has_parent(&s->now, to))
+    if (found == NULL || !io_sim_has_parent(&s->now, to))
         return -ENOENT;
-    ASSERT(!found->inode->is_dir && dir_bytes(from) == dir_bytes(to));
-    change_names(s, NAME_RENAME, from, to, found->inode);
+    ASSERT(!found->inode->is_dir && io_sim_dir_bytes(from) == io_sim_dir_bytes(to));
+    io_sim_change_names(s, NAME_RENAME, from, to, found->inode);
     if (late)
         cut(s);
     return 0;
@@ -632,7 +252,7 @@ static int
 sim_unlink(struct io *io, const char *path)
 {
     struct io_sim *s = sim_of(io);
-    struct name *found = find(&s->now, path);
+    struct name *found = io_sim_find(&s->now, path);
     bool late = begin(s);
 
     if (hits_rule(s, SIM_UNLINK, path))
@@ -641,7 +261,7 @@ sim_unlink(struct io *io, const char *path)
         return -ENOENT;
     if (found->inode->is_dir)
         return -EISDIR;
-    change_names(s, NAME_REMOVE, path, "", found->inode);
+    io_sim_change_names(s, NAME_REMOVE, path, "", found->inode);
     if (late)
         cut(s);
     return 0;
@@ -656,11 +276,11 @@ sim_mkdir(struct io *io, const char *path, mode_t mode)
     (void) mode;
     if (hits_rule(s, SIM_MKDIR, path))
         return -s->fail.error;
-    if (find(&s->now, path) != NULL)
+    if (io_sim_find(&s->now, path) != NULL)
         return -EEXIST;
-    if (!has_parent(&s->now, path))
+    if (!io_sim_has_parent(&s->now, path))
         return -ENOENT;
-    change_names(s, NAME_ADD, "", path, inode_new(s, true));
+    io_sim_change_names(s, NAME_ADD, "", path, io_sim_inode_new(s, true));
     if (late)
         cut(s);
     return 0;
@@ -670,7 +290,7 @@ static int
 sim_rmdir(struct io *io, const char *path)
 {
     struct io_sim *s = sim_of(io);
-    struct name *found = find(&s->now, path);
+    struct name *found = io_sim_find(&s->now, path);
     bool late = begin(s);
 
     if (hits_rule(s, SIM_MKDIR, path))
@@ -680,9 +300,9 @@ sim_rmdir(struct io *io, const char *path)
     if (!found->inode->is_dir)
         return -ENOTDIR;
     for (uint32_t i = 0; i < s->now.n; i++)
-        if (is_in_dir(s->now.at[i].path, path))
+        if (io_sim_is_in_dir(s->now.at[i].path, path))
             return -ENOTEMPTY;
-    change_names(s, NAME_REMOVE, path, "", found->inode);
+    io_sim_change_names(s, NAME_REMOVE, path, "", found->inode);
     if (late)
         cut(s);
     return 0;
@@ -696,14 +316,14 @@ sim_list(struct io *io, const char *path, io_list_fn fn, void *arg)
     int r = 0;
 
     if (path[0] != '\0' && strcmp(path, ".") != 0 &&
-        (find(&s->now, path) == NULL || !find(&s->now, path)->inode->is_dir))
+        (io_sim_find(&s->now, path) == NULL || !io_sim_find(&s->now, path)->inode->is_dir))
         return -ENOENT;
     copy = malloc(sizeof *copy); /* fn may remove what it is told of */
     ASSERT(copy != NULL);
     memcpy(copy, &s->now, sizeof *copy);
     for (uint32_t i = 0; i < copy->n && r >= 0; i++)
-        if (is_in_dir(copy->at[i].path, path)) {
-            size_t skip = dir_bytes(copy->at[i].path);
+        if (io_sim_is_in_dir(copy->at[i].path, path)) {
+            size_t skip = io_sim_dir_bytes(copy->at[i].path);
 
             r = fn(arg, copy->at[i].path + (skip > 0 ? skip + 1 : 0), copy->at[i].inode->is_dir);
         }
@@ -721,8 +341,8 @@ sim_syncfs(struct io *io, int fd)
     if (hits_rule(s, SIM_SYNCFS, ""))
         return -s->fail.error;
     for (struct inode *in = s->inodes; in != NULL; in = in->next)
-        settle_inode(in);
-    settle_names(s, NULL);
+        io_sim_settle_inode(in);
+    io_sim_settle_names(s, NULL);
     if (late)
         cut(s);
     return 0;
@@ -735,9 +355,9 @@ sim_dontneed(struct io *io, int fd)
     struct inode *in = inode_of(sim_of(io), fd);
 
     if (in->is_stale) {
-        content_copy(&in->now, &in->disk);
+        io_sim_content_copy(&in->now, &in->disk);
         for (struct change *c = in->first; c != NULL; c = c->next)
-            apply_change(&in->now, c);
+            io_sim_apply_change(&in->now, c);
         in->is_stale = false;
     }
     return 0;
@@ -816,7 +436,7 @@ io_sim_free(struct io_sim *s)
         struct inode *in = s->inodes;
 
         s->inodes = in->next;
-        inode_free(in);
+        io_sim_inode_free(in);
     }
     free(s);
 }
@@ -837,12 +457,12 @@ io_sim_clone(const struct io_sim *from, uint64_t seed)
     s->sector = from->sector;
     for (uint32_t i = 0; i < from->now.n; i++) {
         const struct name *name = &from->now.at[i];
-        struct inode *in = inode_new(s, name->inode->is_dir);
+        struct inode *in = io_sim_inode_new(s, name->inode->is_dir);
 
-        content_copy(&in->now, &name->inode->now);
-        content_copy(&in->disk, &name->inode->now);
-        names_set(&s->now, name->path, in);
-        names_set(&s->disk, name->path, in);
+        io_sim_content_copy(&in->now, &name->inode->now);
+        io_sim_content_copy(&in->disk, &name->inode->now);
+        io_sim_names_set(&s->now, name->path, in);
+        io_sim_names_set(&s->disk, name->path, in);
     }
     return s;
 }
@@ -875,7 +495,7 @@ io_sim_process_crash(struct io_sim *s)
     for (struct inode *in = s->inodes; in != NULL; in = in->next)
         in->lock_fd = -1;
     s->cut_at = 0;
-    collect(s);
+    io_sim_collect(s);
 }
 
 void
@@ -888,17 +508,17 @@ io_sim_power_cut(struct io_sim *s)
     for (struct inode *in = s->inodes; in != NULL; in = in->next) {
         bool differs = in->first != NULL || in->is_stale;
 
-        settle_some(s, in, keep);
+        io_sim_settle_some(s, in, keep);
         in->allocated = 0;
         if (differs)
-            content_copy(&in->now, &in->disk);
+            io_sim_content_copy(&in->now, &in->disk);
         in->is_stale = false;
     }
     for (uint32_t i = 0; i < s->n_pending; i++)
         if (rng_below(&s->rng, 8) < keep)
-            apply_names(disk, &s->pending[i]);
+            io_sim_apply_names(disk, &s->pending[i]);
     s->n_pending = 0;
-    drop_orphans(disk);
+    io_sim_drop_orphans(disk);
     memcpy(&s->now, disk, sizeof s->now);
     io_sim_process_crash(s);
 }
@@ -926,12 +546,12 @@ io_sim_set_space(struct io_sim *s, uint64_t bytes)
 int
 io_sim_poke(struct io_sim *s, const char *path, uint64_t off, const void *p, size_t n)
 {
-    struct name *found = find(&s->now, path);
+    struct name *found = io_sim_find(&s->now, path);
 
     if (found == NULL)
         return -ENOENT;
-    content_put(&found->inode->now, off, p, n);
-    content_put(&found->inode->disk, off, p, n);
+    io_sim_content_put(&found->inode->now, off, p, n);
+    io_sim_content_put(&found->inode->disk, off, p, n);
     return 0;
 }
 
