@@ -293,6 +293,21 @@ overwrite(lsn_t page, lsn_t names)
 }
 
 static void
+a_continuation_of_another_length_is_not_taken(void **state)
+{
+    uint8_t *rem_len = lay.p + WAL_PAGE_BYTES + 16;
+    lsn_t a = put(20000);
+
+    (void) state;
+    put_u32(rem_len, get_u32(rem_len) + 8);
+    expect_end(BEGIN, "continues a record with");
+    put_u32(rem_len, 0);
+    expect_end(BEGIN, "continues a record with 0");
+    put_u32(rem_len, 20000 - (WAL_PAGE_BYTES - 40));
+    expect_record(a, 20000);
+}
+
+static void
 reading_goes_on_behind_an_overwritten_record(void **state)
 {
     lsn_t record_lsn;
@@ -562,6 +577,7 @@ main(void)
         TEST(the_first_record_behind_any_place_is_found),
         TEST(a_record_cut_off_inside_its_page_is_the_end),
         TEST(a_record_without_its_continuation_is_named_as_abandoned),
+        TEST(a_continuation_of_another_length_is_not_taken),
         TEST(reading_goes_on_behind_an_overwritten_record),
         TEST(an_overwrite_that_names_another_record_is_the_end),
         TEST(old_bytes_behind_the_end_are_not_taken_for_records),
