@@ -267,7 +267,7 @@ control_poll_checkpoint(struct control_call *call, bool quiet)
     struct control_status s;
     struct err e = ERR_INIT;
 
-    switch (call->view->ops->checkpoint_state(call->view->ctx, call->operation)) {
+    switch (call->view->ops->checkpoint_state(call->view->ctx, call->operation, &e)) {
     case OPERATION_RUNNING:
         control_status_get(call->view, &s);
         reply_progress(call, &s, quiet);
@@ -278,9 +278,7 @@ control_poll_checkpoint(struct control_call *call, bool quiet)
     case OPERATION_FAILED:
         break;
     }
-    int r = ERR(&e, SYSTEM_ERROR, "checkpoint request failed");
-    err_hint(&e, "Consult recent messages in the server log for details.");
-    control_error_from(call, r, &e);
+    control_error_from(call, e.code, &e);
     return CONTROL_REPLIED;
 }
 

@@ -108,7 +108,8 @@ struct control_view_ops {
     void (*processes)(void *ctx, control_process_fn fn, void *arg);
     /* Ask for a checkpoint; *ret_operation names it, two requests may share one. */
     int (*checkpoint)(void *ctx, bool fast, uint64_t *ret_operation, struct err *e);
-    enum control_operation (*checkpoint_state)(void *ctx, uint64_t operation);
+    /* OPERATION_FAILED sets e. */
+    enum control_operation (*checkpoint_state)(void *ctx, uint64_t operation, struct err *e);
     int (*stop)(void *ctx, enum control_stop_mode mode, struct err *e);
     /* 0 applied, -ERR_CONFIG_FILE_ERROR: problems say why and nothing was changed. */
     int (*reload)(void *ctx, struct control_reload *ret, struct err *e);

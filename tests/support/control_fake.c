@@ -53,11 +53,13 @@ fake_checkpoint(void *ctx, bool fast, uint64_t *ret_operation, struct err *e)
 }
 
 static enum control_operation
-fake_checkpoint_state(void *ctx, uint64_t operation)
+fake_checkpoint_state(void *ctx, uint64_t operation, struct err *e)
 {
     const struct control_fake *f = ctx;
 
     (void) operation;
+    if (f->checkpoint_state == OPERATION_FAILED)
+        (void) ERR(e, SYSTEM_ERROR, "checkpoint request failed");
     return f->checkpoint_state;
 }
 

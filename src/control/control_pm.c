@@ -1,0 +1,311 @@
+/* control_view.h over pm/pm_control.h and the status block of the segment.
+ * Runs in: postmaster.
+ * Owns: the service, and the observer of the postmaster.
+ * Source: design 8, 11; SHM-1: positions are read only when `ready` was seen, one relaxed atomic
+ * each. */
+#include "control/control_pm.h"
+
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "control/control.h"
+#include "pm/pm_control.h"
+#include "shm/shm.h"
+#include "shm/slot.h"
+
+#define LAST_WORDS_USEC 200000 /* at exit, for slow readers; the loop has ended then */
+
+struct control_pm {
+    struct pm *pm; /* borrowed */
+    const char *instance;
+    char unit[160];
+    struct control_view view;
+    struct control *control;
+};
+
+static uint64_t
+get64(const _Atomic uint64_t *word)
+{
+    return atomic_load_explicit(word, memory_order_relaxed);
+}
+
+/* The words of design 11 are rows of control_states.def. */
+static enum control_state
+find_state(const char *word)
+{
+    for (int i = 0; i < CONTROL_STATES; i++) {
+        if (strcmp(control_state_name((enum control_state) i), word) == 0)
+            return (enum control_state) i;
+    }
+    return CONTROL_STOPPING;
+}
+
+static void
+copy_progress(struct control_progress *to, const struct pm_status *s)
+{
+    const struct pm_progress *p = &s->progress;
+
+    if (!p->is_known)
+        return;
+    (void) snprintf(to->phase, sizeof to->phase, "%s", p->phase);
+    to->unit = p->unit;
+    to->done = p->done;
+    to->total = p->total;
+    to->elapsed_usec = p->elapsed_usec;
+    if (p->done > 0 && p->total > p->done) /* at the pace so far */
+        to->remaining_usec =
+            (usec_t) ((double) p->elapsed_usec * (double) (p->total - p->done) / (double) p->done);
+    (void) snprintf(to->message, sizeof to->message, "%s", s->status_text);
+}
+
+/* Bits of shm_status.checkpoint_flags (PostgreSQL's CHECKPOINT_*), in the order they are named. */
+static void
+name_causes(uint32_t flags, const char **to)
+{
+    static const struct {
+        uint32_t flag;
+        const char *name;
+    } causes[] = {
+        { 1u << 0, "shutdown" },  { 1u << 1, "end_of_recovery" },
+        { 1u << 2, "immediate" }, { 1u << 3, "force" },
+        { 1u << 7, "wal" },       { 1u << 8, "time" },
+    };
+    int n = 0;
+
+    for (size_t i = 0; i < ELEMENTSOF(causes); i++) {
+        if (flags & causes[i].flag)
+            to[n++] = causes[i].name;
+    }
+}
+
+static void
+copy_positions(struct control_status *to, const struct shm_status *st)
+{
+    bool recovers = atomic_load_explicit(&st->in_recovery, memory_order_relaxed) != 0;
+    struct control_checkpoint *c = &to->checkpoint;
+
+    to->timeline = atomic_load_explicit(&st->tli, memory_order_relaxed);
+    to->visible_lsn = get64(&st->horizon_lsn);
+    if (recovers) {
+        to->replay_lsn = get64(&st->redo_lsn);
+    } else {
+        to->insert_lsn = get64(&st->insert_lsn);
+        to->flush_lsn = get64(&st->flush_lsn);
+    }
+    c->lsn = get64(&st->checkpoint_lsn);
+    c->redo_lsn = get64(&st->checkpoint_redo_lsn);
+    c->duration_usec = get64(&st->checkpoint_total_usec);
+    c->buffers_written = get64(&st->checkpoint_pages);
+    usec_t ended = get64(&st->checkpoint_time_usec);
+    c->started_usec = ended > c->duration_usec ? ended - c->duration_usec : ended;
+    name_causes(atomic_load_explicit(&st->checkpoint_flags, memory_order_relaxed), c->cause);
+}
+
+static void
+copy_config(struct control_status *to, const struct pm *pm)
+{
+    struct pm_reload reload = { 0 };
+
+    to->config_valid = pm_control_reload_last(pm, &reload);
+    to->config_generation = reload.generation;
+    to->config_loaded_usec = reload.loaded_usec;
+    for (unsigned i = 0; i < MIN(reload.n_pending, CONTROL_LIST_MAX - 1); i++)
+        to->pending_restart[i] = reload.pending[i];
+}
+
+static void
+view_status(void *ctx, struct control_status *ret)
+{
+    const struct control_pm *c = ctx;
+    struct pm_status s;
+
+    pm_control_status(c->pm, &s);
+    ret->state = find_state(s.state_word);
+    ret->pm_state = s.pm_state;
+    ret->role = s.state == PM_RUN ? "primary" : NULL;
+    ret->instance = c->instance;
+    ret->unit = c->unit[0] != '\0' ? c->unit : NULL;
+    ret->main_pid = s.pid;
+    ret->state_since_usec = s.state_since_usec;
+    ret->started_usec = s.started_usec;
+    ret->ready_usec = s.ready_usec;
+    ret->data_directory = s.data_dir;
+    for (unsigned i = 0; i < CONTROL_LIST_MAX - 1; i++)
+        ret->listen[i] = i > 0 && ret->listen[i - 1] == NULL ? NULL : pm_control_listener(c->pm, i);
+    ret->connections = (int) s.n_connections;
+    ret->connections_max = (int) s.connections_max;
+    ret->crash_restarts = s.crash_restarts;
+    ret->stop_requested = s.stop != PM_STOP_NONE;
+    if (ret->stop_requested)
+        ret->stop_mode = (enum control_stop_mode)(s.stop - PM_STOP_SMART);
+    copy_progress(&ret->progress, &s);
+    copy_config(ret, c->pm);
+    if (s.shm_ready) /* SHM-1 */
+        copy_positions(ret, pm_control_shm_status(c->pm));
+}
+
+/* A backend's own words: who, where, doing what. */
+static void
+describe_backend(struct control_pm *c, int slot_idx, struct control_process *to)
+{
+    static struct slot copy; /* 2 kB; one call at a time runs in the loop */
+    const struct slot *slot = pm_control_slot(c->pm, slot_idx);
+
+    if (slot == NULL || !slot_copy(slot, &copy))
+        return;
+    uint32_t activity = atomic_load_explicit(&slot->activity, memory_order_relaxed);
+    if (activity <= ACTIVITY_IDLE_IN_FAILED_TRANSACTION) /* what a child wrote is checked */
+        to->state = slot_activity_name((enum slot_activity) activity);
+    copy.db_name[SLOT_NAME_BYTES - 1] = '\0';
+    copy.role_name[SLOT_NAME_BYTES - 1] = '\0';
+    copy.client_addr[SLOT_NAME_BYTES - 1] = '\0';
+    to->database = copy.db_name[0] != '\0' ? copy.db_name : NULL;
+    to->user = copy.role_name[0] != '\0' ? copy.role_name : NULL;
+    to->client = copy.client_addr[0] != '\0' ? copy.client_addr : NULL;
+}
+
+static void
+view_processes(void *ctx, control_process_fn fn, void *arg)
+{
+    struct control_pm *c = ctx;
+    struct pm_process p;
+
+    for (unsigned i = 0; pm_control_process(c->pm, i, &p); i++) {
+        struct control_process out = { .pid = p.pid,
+                                       .role = p.role,
+                                       .state = p.state,
+                                       .started_usec = p.started_usec,
+                                       .heartbeat_age_usec = -1,
+                                       .critical = p.is_critical };
+        if (p.kind == CHILD_BACKEND)
+            describe_backend(c, p.slot_idx, &out);
+        fn(arg, &out);
+    }
+}
+
+static int
+view_checkpoint(void *ctx, bool fast, uint64_t *ret_operation, struct err *e)
+{
+    const struct control_pm *c = ctx;
+    int64_t ticket = pm_control_checkpoint(c->pm, fast, e);
+
+    if (ticket < 0)
+        return (int) ticket;
+    *ret_operation = (uint64_t) ticket;
+    return 0;
+}
+
+static enum control_operation
+view_checkpoint_state(void *ctx, uint64_t operation, struct err *e)
+{
+    const struct control_pm *c = ctx;
+    int r = pm_control_checkpoint_done(c->pm, (int64_t) operation, e);
+
+    return r < 0 ? OPERATION_FAILED : r > 0 ? OPERATION_DONE : OPERATION_RUNNING;
+}
+
+static int
+view_stop(void *ctx, enum control_stop_mode mode, struct err *e)
+{
+    const struct control_pm *c = ctx;
+
+    (void) e;
+    (void) pm_control_stop(c->pm, (enum pm_stop)(PM_STOP_SMART + (int) mode));
+    return 0;
+}
+
+/* "FILE:LINE: words", as conf_issue_text() makes it, into its parts. */
+static void
+split_problem(const struct err *e, struct control_problem *p)
+{
+    const char *text = e->message;
+
+    p->is_error = true;
+    for (const char *colon = strchr(text, ':'); colon != NULL; colon = strchr(colon + 1, ':')) {
+        char *end;
+        long line = strtol(colon + 1, &end, 10);
+        if (end == colon + 1 || *end != ':' || line <= 0 || text[0] != '/')
+            continue;
+        (void) snprintf(p->file, sizeof p->file, "%.*s", (int) (colon - text), text);
+        p->line = (int) line;
+        text = end + 1 + strspn(end + 1, " ");
+        break;
+    }
+    (void) snprintf(p->message, sizeof p->message, "%.255s", text);
+    (void) snprintf(p->hint, sizeof p->hint, "%.255s", e->hint);
+}
+
+static int
+view_reload(void *ctx, struct control_reload *ret, struct err *e)
+{
+    const struct control_pm *c = ctx;
+    struct pm_reload reload = { 0 };
+    int r = pm_control_reload(c->pm, &reload, e);
+
+    control_load_groups(c->control);
+    if (r < 0) {
+        split_problem(e, &ret->problems[ret->n_problems++]);
+        return r == -ERR_OBJECT_NOT_IN_PREREQUISITE_STATE ? r : -ERR_CONFIG_FILE_ERROR;
+    }
+    ret->generation = reload.generation;
+    for (unsigned i = 0; i < MIN(reload.n_changed, CONTROL_LIST_MAX); i++)
+        ret->changed[i] = reload.changed[i];
+    for (unsigned i = 0; i < MIN(reload.n_pending, CONTROL_LIST_MAX); i++)
+        ret->pending_restart[i] = reload.pending[i];
+    return 0;
+}
+
+static void
+on_saw(void *arg, struct pm *pm, enum pm_saw what)
+{
+    struct control_pm *c = arg;
+
+    if (what == PM_SAW_EXIT)
+        control_finish(c->control, pm_control_is_clean(pm), LAST_WORDS_USEC);
+    else
+        control_changed(c->control);
+}
+
+int
+control_pm_new(struct pm *pm, sd_event *loop, const struct control_pm_params *params,
+               struct control_pm **ret, struct err *e)
+{
+    static const struct control_view_ops ops = {
+        .status = view_status,
+        .processes = view_processes,
+        .checkpoint = view_checkpoint,
+        .checkpoint_state = view_checkpoint_state,
+        .stop = view_stop,
+        .reload = view_reload,
+    };
+    struct control_pm *c = calloc(1, sizeof *c);
+
+    if (c == NULL)
+        return ERR(e, OUT_OF_MEMORY, "out of memory");
+    c->pm = pm;
+    c->instance = params->instance;
+    c->view = (struct control_view){ .ops = &ops, .ctx = c };
+    /* NOLINTNEXTLINE(concurrency-mt-unsafe): one thread */
+    if (params->instance != NULL && getenv("INVOCATION_ID") != NULL)
+        (void) snprintf(c->unit, sizeof c->unit, "pinion@%s.service", params->instance);
+    int r = control_new(loop, params->path, &c->view, &c->control, e);
+    if (r < 0) {
+        free(c);
+        return r;
+    }
+    pm_control_observe(pm, on_saw, c);
+    *ret = c;
+    return 0;
+}
+
+struct control_pm *
+control_pm_free(struct control_pm *c)
+{
+    if (c == NULL)
+        return NULL;
+    pm_control_observe(c->pm, NULL, NULL);
+    c->control = control_free(c->control);
+    free(c);
+    return NULL;
+}

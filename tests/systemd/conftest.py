@@ -1,0 +1,99 @@
+"""One booted machine for all tests of this directory, and the instance "main" that `pinionctl create` made on it."""
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+import machine as support  # noqa: E402
+
+PORT = 15454
+
+
+@pytest.fixture(scope="session")
+def machine():
+    why = support.why_not()
+    if why:
+        pytest.skip(f"SKIP: {why}")
+    m = support.Machine()
+    try:
+        why = m.boot()
+        if why:
+            pytest.skip(f"SKIP: {why}")
+        yield m
+    finally:
+        m.done()
+
+
+@pytest.fixture(scope="session")
+def created(machine):
+    machine.run("systemd-sysusers")
+    machine.run("systemd-tmpfiles", "--create")
+    machine.run("systemctl", "daemon-reload")
+    # A kernel that refuses negative values (some sandboxes) would fail every start with 206/OOM_ADJUST.
+    if machine.sh("echo -900 > /proc/self/oom_score_adj", check=False).returncode != 0:
+        machine.write("/etc/systemd/system/pinion@.service.d/90-lab.conf", "[Service]\nOOMScoreAdjust=0\n")
+        machine.run("systemctl", "daemon-reload")
+    machine.run("pinionctl", "create", "main", "--port", PORT)
+    return machine
+
+
+class Instance:
+    """pinion@main on the machine."""
+    unit = "pinion@main.service"
+    conf = "/etc/pinion/main/pinion.conf"
+
+    def __init__(self, m):
+        self.m = m
+        self.conf_text = m.run("cat", self.conf).stdout
+
+    def ctl(self, *argv, **kw):
+        return self.m.run("pinionctl", "-i", "main", *argv, **kw)
+
+    def systemctl(self, verb, **kw):
+        return self.m.run("systemctl", verb, self.unit, **kw)
+
+    def show(self, *properties):
+        return self.m.show(self.unit, *properties)
+
+    @property
+    def pid(self):
+        return int(self.show("MainPID")["MainPID"])
+
+    def sql(self, text, check=True):
+        return self.m.run("setpriv", "--reuid=pinion", "--regid=pinion", "--clear-groups", "psql", "-X", "-At", "-v", "ON_ERROR_STOP=1",
+                          "-h", "/run/pinion/main", "-p", PORT, "-U", "pinion", "-d", "postgres", stdin=text, check=check)
+
+    def drop_in(self, text):
+        """Replace the test's drop-in ("" = none)."""
+        path = "/etc/systemd/system/pinion@main.service.d/50-test.conf"
+        if text:
+            self.m.write(path, "[Service]\n" + text)
+        else:
+            self.m.run("rm", "-f", path)
+        self.m.run("systemctl", "daemon-reload")
+
+    def journal(self):
+        return self.m.run("journalctl", "-o", "short-monotonic", "--no-pager", "-u", self.unit).stdout
+
+    def restore(self):
+        self.m.write(self.conf, self.conf_text)
+        self.drop_in("")
+        self.systemctl("reset-failed", check=False)
+
+
+@pytest.fixture
+def instance(created, request):
+    i = Instance(created)
+    i.systemctl("reset-failed", check=False)
+    i.systemctl("start")
+    yield i
+    i.restore()
+    if getattr(request.node, "failed", False):
+        print(i.journal()[-8000:])
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    outcome = yield
+    item.failed = getattr(item, "failed", False) or outcome.get_result().failed

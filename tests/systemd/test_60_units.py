@@ -1,0 +1,194 @@
+"""What the unit promises, under a real systemd (systemd-ops 3.2, 3.6, 3.7): issue 3, point 2."""
+import json
+import os
+import re
+import threading
+import time
+
+from machine import until
+
+
+def test_the_unit_files_are_clean_and_tight(machine):
+    machine.run("systemd-sysusers")
+    # Manual pages may not be installed; anything else is a fault.
+    out = machine.run("systemd-analyze", "verify", "--man=no", "pinion@main.service", "pinion.target", check=False)
+    assert out.stdout + out.stderr == ""
+    text = machine.run("systemd-analyze", "security", "--offline=true", "--no-pager", "/lib/systemd/system/pinion@.service", check=False).stdout
+    exposure = float(re.search(r"exposure level for .*: ([0-9.]+)", text).group(1))
+    assert exposure <= 1.2
+
+
+def test_a_start_returns_when_ready_and_the_status_line_shows(instance):
+    instance.systemctl("stop")
+    instance.systemctl("start")
+    assert instance.sql("SELECT 1;").stdout == "1\n"
+    first = instance.ctl("status").stdout.splitlines()[0]
+    assert "PM_RUN" in first and "ready" in first
+    assert re.search(r'Status: "Ready', instance.systemctl("status").stdout)
+
+
+def test_every_user_of_the_machine_may_ask_but_not_stop(instance):
+    nobody = ["setpriv", "--reuid=12345", "--regid=12345", "--clear-groups"]
+    status = json.loads(instance.m.run(*nobody, "pinionctl", "-i", "main", "status", "--json").stdout)["status"]
+    assert status["pmState"] == "PM_RUN" and "dataDirectory" not in status
+    for verb in ("stop", "reload", "ps"):
+        p = instance.m.run(*nobody, "pinionctl", "-i", "main", verb, check=False)
+        assert p.returncode == 77 and "permission denied" in p.stderr
+    gid = instance.m.run("getent", "group", "pinion-monitor").stdout.split(":")[2]
+    p = instance.m.run("setpriv", "--reuid=12345", "--regid=12345", f"--groups={gid}", "pinionctl", "-i", "main", "ps", "--json")
+    assert {x["role"] for x in json.loads(p.stdout)["processes"]} >= {"postmaster", "checkpointer", "walwriter", "bgwriter"}
+
+
+def test_a_reload_with_a_broken_file_fails_and_changes_nothing(instance):
+    before = json.loads(instance.ctl("status", "--json").stdout)["status"]
+    instance.m.write(instance.conf, instance.conf_text + "\nlock_timeout = 7s\nmax_connections = nonsense\n")
+    p = instance.systemctl("reload", check=False)
+    assert p.returncode != 0
+    assert instance.show("ActiveState", "SubState") == {"ActiveState": "active", "SubState": "running"}
+    after = json.loads(instance.ctl("status", "--json").stdout)["status"]
+    assert after["configGeneration"] == before["configGeneration"] and after["configValid"] is False
+    assert instance.sql("SHOW lock_timeout;").stdout == "0\n"
+    p = instance.ctl("reload", check=False)
+    assert p.returncode == 78 and "pinion.conf:" in p.stderr
+    instance.m.write(instance.conf, instance.conf_text + "\nlock_timeout = 7s\n")
+    instance.systemctl("reload")
+    assert instance.sql("SHOW lock_timeout;").stdout == "7s\n"
+    assert json.loads(instance.ctl("status", "--json").stdout)["status"]["configValid"] is True
+
+
+def test_the_watchdog_ends_a_postmaster_that_hangs_and_the_service_comes_back(instance):
+    instance.sql("CREATE TABLE IF NOT EXISTS kept (n INTEGER); INSERT INTO kept VALUES (1);")
+    rows = instance.sql("SELECT count(*) FROM kept;").stdout
+    instance.systemctl("stop")
+    instance.drop_in("WatchdogSec=2\n")
+    instance.systemctl("start")
+    pid = instance.pid
+    instance.m.run("kill", "-STOP", pid)
+    until(lambda: instance.pid not in (0, pid) and instance.show("ActiveState")["ActiveState"] == "active", "the service is back")
+    assert "Watchdog timeout" in instance.journal()
+    assert int(instance.show("NRestarts")["NRestarts"]) >= 1
+    assert instance.sql("SELECT count(*) FROM kept;").stdout == rows
+
+
+def test_a_healthy_server_survives_a_short_watchdog(instance):
+    instance.systemctl("stop")
+    instance.drop_in("WatchdogSec=2\n")
+    instance.systemctl("start")
+    pid, end = instance.pid, time.monotonic() + 7
+    while time.monotonic() < end:
+        instance.sql("SELECT 1;")
+    assert instance.pid == pid
+
+
+def find_startup(instance):
+    """Pid of the startup process, as this side sees it, or None."""
+    for line in instance.m.sh("for p in $(cat /proc/[0-9]*/task/[0-9]*/children 2>/dev/null); do"
+                              " echo $p $(tr '\\0' ' ' < /proc/$p/cmdline 2>/dev/null) $(cat /proc/$p/comm 2>/dev/null); done", check=False).stdout.splitlines():
+        if "startup" in line:
+            return int(line.split()[0])
+    return None
+
+
+class Brake(threading.Thread):
+    """Lets the startup process run only now and then, so that recovery is slow but moves."""
+
+    def __init__(self, instance, stopped_sec, seconds):
+        super().__init__()
+        self.i, self.stopped_sec, self.seconds, self.braked = instance, stopped_sec, seconds, 0.0
+        self.over = False
+
+    def run(self):
+        end = time.monotonic() + 60
+        pid = None
+        while pid is None and time.monotonic() < end and not self.over:
+            pid = find_startup(self.i)
+        begun = time.monotonic()
+        # One shell inside does the stepping: entering the container costs more than a step.
+        self.i.m.sh(f"for i in $(seq {int(self.seconds / (self.stopped_sec + 0.01))}); do kill -STOP {pid} 2>/dev/null || exit 0; sleep {self.stopped_sec};"
+                    f" kill -CONT {pid} 2>/dev/null; sleep 0.01; done", check=False)
+        self.braked = time.monotonic() - begun
+
+
+def test_a_slow_recovery_that_moves_is_not_killed(instance):
+    instance.sql("CREATE TABLE IF NOT EXISTS bulk (id INTEGER PRIMARY KEY, t TEXT);")
+    instance.sql("CHECKPOINT;")
+    for _ in range(int(os.environ.get("PINION_SYSTEMD_BULK", "40"))):
+        instance.sql("INSERT INTO bulk (t) WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000)"
+                     " SELECT hex(randomblob(50)) FROM n;")
+    rows = instance.sql("SELECT count(*) FROM bulk;").stdout
+    # Dead at once and not restarted: then start it with a limit much shorter than the recovery.
+    instance.drop_in("Restart=no\n")
+    instance.m.run("systemctl", "kill", "--kill-whom=all", "-s", "KILL", instance.unit)
+    until(lambda: instance.show("ActiveState")["ActiveState"] == "failed", "the unit has failed")
+    instance.drop_in("Restart=no\nTimeoutStartSec=5\n")
+    instance.systemctl("reset-failed")
+    brake = Brake(instance, 0.5, 30)
+    brake.start()
+    begun = time.monotonic()
+    p = instance.systemctl("start", check=False)
+    took = time.monotonic() - begun
+    brake.over = True
+    brake.join()
+    assert p.returncode == 0, instance.journal()[-3000:]
+    assert took > 12, f"the recovery took only {took:.1f} s: nothing was shown"
+    assert instance.show("Result")["Result"] == "success"
+    assert instance.sql("SELECT count(*) FROM bulk;").stdout == rows
+
+
+def test_a_killed_backend_is_the_postmasters_business(instance):
+    pid, crashes = instance.pid, json.loads(instance.ctl("status", "--json").stdout)["status"]["crashRestarts"]
+    child = next(p["pid"] for p in json.loads(instance.ctl("ps", "--json").stdout)["processes"] if p["role"] == "bgwriter")
+    instance.m.run("kill", "-KILL", child)
+    until(lambda: json.loads(instance.ctl("status", "--json", check=False).stdout)["status"].get("crashRestarts") == crashes + 1
+          and instance.ctl("status", check=False).returncode == 0, "it has recovered")
+    assert instance.pid == pid
+    assert instance.show("NRestarts", "ActiveState")["ActiveState"] == "active"
+
+
+def test_a_stop_is_clean_whoever_asks(instance):
+    for stop in (lambda: instance.systemctl("stop"), lambda: instance.ctl("stop"), lambda: instance.ctl("stop", "-m", "smart")):
+        instance.systemctl("start")
+        stop()
+        until(lambda: instance.show("ActiveState")["ActiveState"] == "inactive", "the unit is inactive")
+        assert instance.show("Result", "ExecMainStatus") == {"Result": "success", "ExecMainStatus": "0"}
+        data = instance.m.run("/usr/lib/postgresql/15/bin/pg_controldata", "-D", "/var/lib/pinion/main").stdout
+        assert re.search(r"Database cluster state: +shut down\n", data)
+        p = instance.ctl("status", check=False)
+        assert p.returncode == 3 and "stopped since" in p.stdout
+
+
+def test_a_broken_configuration_at_start_is_not_retried(instance):
+    instance.systemctl("stop")
+    instance.m.write(instance.conf, instance.conf_text + "\nmax_connections = nonsense\n")
+    assert instance.systemctl("start", check=False).returncode != 0
+    until(lambda: instance.show("ActiveState")["ActiveState"] == "failed", "the unit has failed")
+    assert instance.show("ExecMainStatus", "NRestarts") == {"ExecMainStatus": "78", "NRestarts": "0"}
+    p = instance.ctl("status", check=False)
+    assert p.returncode == 3 and "status 78" in p.stdout
+
+
+def test_the_target_reaches_enabled_instances(instance):
+    instance.m.run("systemctl", "enable", instance.unit)
+    instance.m.run("systemctl", "start", "pinion.target")
+    instance.m.run("systemctl", "stop", "pinion.target")
+    until(lambda: instance.show("ActiveState")["ActiveState"] == "inactive", "the instance has stopped with its target")
+    instance.m.run("systemctl", "start", "pinion.target")
+    until(lambda: instance.show("ActiveState")["ActiveState"] == "active", "the instance has started with its target")
+    instance.m.run("systemctl", "disable", instance.unit)
+
+
+def test_nothing_is_left_behind_after_a_stop(instance):
+    instance.systemctl("stop")
+    left = instance.m.run("pgrep", "-u", "pinion", check=False).stdout
+    assert left == ""
+    assert instance.m.run("ls", "-A", "/run/pinion/main", check=False).stdout == ""
+
+
+def test_restart_and_start_go_through_the_service_manager(instance):
+    pid = instance.pid
+    instance.ctl("restart")
+    assert instance.pid not in (0, pid)
+    assert instance.show("ActiveState")["ActiveState"] == "active"
+    instance.ctl("stop")
+    instance.ctl("start")
+    assert instance.show("ActiveState")["ActiveState"] == "active"
