@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/crc32c.h"
+#include "base/fault.h"
 #include "support/golden.h"
 #include "support/tmpdir.h"
 #include "wal/wal_control.h"
@@ -262,6 +263,37 @@ a_file_of_another_version_is_refused_even_if_the_second_copy_fits(void **state)
     assert_non_null(strstr(e.message, "1201"));
 }
 
+/* Needs -Dfaults=true. */
+static void
+a_write_that_fails_between_the_copies_leaves_the_old_content_in_force(void **state)
+{
+    static const enum fault_point points[] = { FAULT_CONTROL_BEFORE_SECOND,
+                                               FAULT_CONTROL_BETWEEN_COPIES };
+    struct wal_control old = sample();
+    struct wal_control new = sample();
+    struct wal_control got = { 0 };
+
+    (void) state;
+#ifndef PINION_FAULTS
+    skip();
+#endif
+    new.checkpoint_lsn = 0x9000028;
+    for (size_t i = 0; i < ELEMENTSOF(points); i++) {
+        struct err e = ERR_INIT;
+
+        (void) io_unlink(&io, WAL_CONTROL_PATH);
+        assert_ok(wal_control_create(&io, &old, &e), &e);
+        fault_arm(points[i], 0, 1, FAULT_DO_ERROR, EIO);
+        assert_int_equal(wal_control_write(&io, &new, &e), -EIO);
+        fault_reset();
+        assert_int_equal(wal_control_read(&io, &got, NULL), 0);
+        assert_same(&got, &old);
+    }
+    assert_int_equal(wal_control_write(&io, &new, NULL), 0); /* and is repaired by the next write */
+    assert_int_equal(wal_control_read(&io, &got, NULL), 0);
+    assert_same(&got, &new);
+}
+
 static void
 a_missing_file_says_what_was_expected(void **state)
 {
@@ -332,6 +364,7 @@ main(void)
         cmocka_unit_test(either_copy_damaged_at_any_bit_is_survived_both_are_refused),
         cmocka_unit_test(a_file_cut_short_is_read_as_far_as_it_goes),
         cmocka_unit_test(a_file_of_another_version_is_refused_even_if_the_second_copy_fits),
+        cmocka_unit_test(a_write_that_fails_between_the_copies_leaves_the_old_content_in_force),
         cmocka_unit_test(a_missing_file_says_what_was_expected),
         cmocka_unit_test(stock_pg_controldata_prints_what_we_wrote),
     };
