@@ -1,0 +1,103 @@
+/* The write set against a plain array. */
+#include <string.h>
+
+#include "support/test.h"
+
+#include "base/rng.h"
+#include "store/store_ws.h"
+
+#define PAGES 700
+
+static void
+fill(uint8_t *p, uint32_t v)
+{
+    memset(p, (int) (v & 0xFF), PAGE_BYTES);
+    memcpy(p, &v, sizeof v);
+}
+
+static void
+check(struct store_ws *ws, const uint32_t *model)
+{
+    pgno_t max = 0;
+    uint8_t want[PAGE_BYTES];
+
+    for (pgno_t pgno = 1; pgno <= PAGES; pgno++) {
+        const uint8_t *p = store_ws_find(ws, pgno);
+
+        if (model[pgno] == 0) {
+            assert_null(p);
+            continue;
+        }
+        fill(want, model[pgno]);
+        assert_non_null(p);
+        assert_memory_equal(p, want, PAGE_BYTES);
+        max = pgno;
+    }
+    assert_int_equal(ws->max, max);
+}
+
+static void
+it_is_an_array_of_pages_whatever_is_written_cut_and_sorted(void **state)
+{
+    struct store_ws ws = { 0 };
+    uint8_t page[PAGE_BYTES];
+    struct rng rng;
+
+    (void) state;
+    rng_init(&rng, 3);
+    for (uint32_t round = 0; round < 30; round++) {
+        uint32_t model[PAGES + 1] = { 0 };
+        uint32_t n = (uint32_t) rng_u64(&rng) % (round % 3 == 0 ? 600 : 20);
+
+        for (uint32_t i = 1; i <= n; i++) {
+            pgno_t pgno = 1 + (pgno_t) (rng_u64(&rng) % PAGES);
+
+            fill(page, i);
+            assert_int_equal(store_ws_put(&ws, pgno, page, NULL), 0);
+            model[pgno] = i;
+            if (rng_u64(&rng) % 64 == 0) {
+                pgno_t cut = (pgno_t) (rng_u64(&rng) % PAGES);
+
+                store_ws_truncate(&ws, cut);
+                memset(&model[cut + 1], 0, (PAGES - cut) * sizeof *model);
+            }
+        }
+        check(&ws, model);
+        store_ws_sort(&ws);
+        for (uint32_t i = 1; i < ws.n; i++)
+            assert_true(ws.pages[i - 1].pgno < ws.pages[i].pgno);
+        check(&ws, model);
+        store_ws_clear(&ws);
+        memset(model, 0, sizeof model);
+        check(&ws, model);
+    }
+    store_ws_free(&ws);
+}
+
+static void
+the_limit_is_an_error_and_what_was_staged_stays(void **state)
+{
+    struct store_ws ws = { .bytes_max = 3 * PAGE_BYTES };
+    uint8_t page[PAGE_BYTES] = { 0 };
+    struct err e = ERR_INIT;
+
+    (void) state;
+    for (pgno_t pgno = 1; pgno <= 3; pgno++)
+        assert_int_equal(store_ws_put(&ws, pgno, page, &e), 0);
+    assert_int_equal(store_ws_put(&ws, 2, page, &e), 0);
+    assert_int_equal(store_ws_put(&ws, 4, page, &e), -ERR_OUT_OF_MEMORY);
+    assert_string_equal(err_sqlstate(e.code), "53200");
+    assert_non_null(store_ws_find(&ws, 3));
+    assert_null(store_ws_find(&ws, 4));
+    store_ws_free(&ws);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(it_is_an_array_of_pages_whatever_is_written_cut_and_sorted),
+        cmocka_unit_test(the_limit_is_an_error_and_what_was_staged_stays),
+    };
+    return cmocka_run_group_tests_name("store_ws", tests, NULL, NULL);
+}
