@@ -87,7 +87,7 @@ store_db_detach(struct store *st, uint32_t db)
             drop_word_ref(d);
             return;
         }
-    ASSERT(!"no reference of this database is held");
+    assert_failed("no reference of this database is held", __FILE__, __LINE__);
 }
 
 /* The slot becomes free: word first, so that nobody claims it before it is. */
@@ -388,7 +388,7 @@ store_writer_drop(struct store *st, uint32_t db)
             fair_drop(st->self, &store_db_at(st, db)->writer, store_waits(st), LOCK_WRITER);
             return;
         }
-    ASSERT(!"the writer lock is not ours");
+    assert_failed("the writer lock is not ours", __FILE__, __LINE__);
 }
 
 bool

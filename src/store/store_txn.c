@@ -222,7 +222,7 @@ store_txn_unfetch(struct store_txn *t, const void *p)
             t->pins[i] = t->pins[--t->n_pins];
             return;
         }
-    ASSERT(!"page was not fetched");
+    assert_failed("page was not fetched", __FILE__, __LINE__);
 }
 
 /* ---- staging ---- */
