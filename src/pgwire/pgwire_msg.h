@@ -99,6 +99,10 @@ int16_t pgwire_list_i16(const struct pgwire_list *l, uint32_t i);
 /* The next parameter of a decoded Bind, moving *l on: *ret_p NULL and -1 for NULL. */
 int32_t pgwire_next_value(struct pgwire_list *l, const uint8_t **ret_p);
 
+/* Are these n bytes valid UTF-8? 0, or -ERR_CHARACTER_NOT_IN_REPERTOIRE naming the first bad byte.
+ */
+int pgwire_check_text(const char *text, size_t n, struct err *e);
+
 /* ---- messages of the server ---- */
 
 /* Bytes to send. Grows; a failure is sticky (out of memory, a message beyond the limit): check

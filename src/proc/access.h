@@ -1,0 +1,13 @@
+/* The access rules in force: read by the postmaster at start and reload, inherited by every fork.
+ */
+#pragma once
+
+#include "base/err.h"
+
+struct pgwire_hba;
+
+/* Read `path` and take its rules over, whole or not at all: on < 0 (F0000, e names file and line;
+ * every fault is logged) the old ones stay. Postmaster. */
+int access_load(const char *path, struct err *e);
+/* The rules in force, or NULL if none were ever loaded. */
+const struct pgwire_hba *access_rules(void);

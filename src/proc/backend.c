@@ -1,0 +1,64 @@
+/* The server's end of one client: a backend, or a dead end that only says why there is none.
+ *
+ * Runs in: backend, dead-end child. Owns: everything of the process. Source:
+ * postmaster.md 3.1, 3.6; style 3.10. */
+#include "proc/backend.h"
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+
+#include "base/log.h"
+#include "proc/attach.h"
+#include "proc/segment.h"
+#include "vfs/vfs.h"
+
+/* One per process, for ever: what a handler or exit callback may look at must not be on a stack. */
+static struct backend backend;
+static struct attached attached;
+static struct pgwire_startup startup;
+
+static void
+set_socket_options(int fd)
+{
+    int on = 1;
+
+    /* Fails on Unix sockets, where neither is needed. */
+    (void) setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    (void) setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+}
+
+NORETURN void
+backend_main(const struct child_start *start)
+{
+    struct backend *b = &backend;
+    struct err e = ERR_INIT;
+    int r;
+
+    backend_init(b, start, segment_slot(start->segment, start->slot_idx));
+    backend_set_last_words(b);
+    set_socket_options(b->fd);
+    backend_read_startup(b, &startup);
+    r = attach_begin(&attached, start, &e);
+    if (r == 0)
+        r = vfs_register("base", &e);
+    if (r == 0)
+        r = backend_login(b, &attached.store, &startup, &e);
+    if (r < 0)
+        backend_fatal(b, &e);
+    backend_loop(b);
+}
+
+NORETURN void
+dead_end_main(const struct child_start *start)
+{
+    struct backend *b = &backend;
+    struct err e = ERR_INIT;
+
+    backend_init(b, start, NULL);
+    backend_set_last_words(b);
+    set_socket_options(b->fd);
+    backend_read_startup(b, &startup);
+    (void) child_verdict_err(start->verdict, &e);
+    backend_fatal(b, &e);
+}

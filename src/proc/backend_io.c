@@ -1,0 +1,320 @@
+/* A backend's socket and its ends: waiting for the client and for requests at once, FATAL, last
+ * words.
+ *
+ * Runs in: backend, dead-end child. Owns: the client's socket. Source: INT-1, SNAP-6;
+ * postmaster.md 1.4, 3.4; style 3.10. */
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "proc/backend.h"
+#include "shm/wait.h"
+
+/* While a snapshot may be held, requests that come without a signal are looked for this often
+ * (INT-1). */
+#define LOOK_USEC (100 * USEC_PER_MSEC)
+/* How long a client may take to accept our last message. */
+#define GOODBYE_USEC (1 * USEC_PER_SEC)
+
+/* ---- last words ---- */
+
+/* What the handler of QUIT needs, ready before it can come. */
+static struct {
+    volatile sig_atomic_t may_speak; /* logged in, and no message is cut at the socket */
+    int fd;
+    struct {
+        uint8_t bytes[600];
+        size_t n;
+    } words[3]; /* by enum quit_reason */
+} last;
+
+static void
+on_quit(int signal)
+{
+    enum quit_reason reason = child_quit_reason();
+
+    (void) signal;
+    if (last.may_speak)
+        (void) send(last.fd, last.words[reason].bytes, last.words[reason].n,
+                    MSG_DONTWAIT | MSG_NOSIGNAL);
+    _exit(CHILD_PANIC);
+}
+
+static void
+prepare_words(enum quit_reason reason, int code, const char *message, const char *detail,
+              const char *hint)
+{
+    struct err e = ERR_INIT;
+
+    (void) err_set(&e, code, "%s", message);
+    if (detail != NULL)
+        err_detail(&e, "%s", detail);
+    if (hint != NULL)
+        err_hint(&e, "%s", hint);
+    last.words[reason].n = pgwire_build_notice(last.words[reason].bytes,
+                                               sizeof last.words[reason].bytes, "WARNING", &e);
+}
+
+void
+backend_set_last_words(struct backend *b)
+{
+    static const char *const hint =
+        "In a moment you should be able to reconnect to the database and repeat your command.";
+
+    last.fd = b->fd;
+    prepare_words(QUIT_UNKNOWN, -ERR_ADMIN_SHUTDOWN,
+                  "terminating connection because of unexpected SIGQUIT signal", NULL, NULL);
+    prepare_words(QUIT_CRASH, -ERR_CRASH_SHUTDOWN,
+                  "terminating connection because of crash of another server process",
+                  "The current transaction is rolled back: shared memory may be damaged and is "
+                  "made anew.",
+                  hint);
+    prepare_words(QUIT_STOP, -ERR_ADMIN_SHUTDOWN,
+                  "terminating connection due to immediate shutdown command", NULL, NULL);
+    child_set_quit_handler(on_quit);
+}
+
+/* ---- requests and time ---- */
+
+/* What a patience that ended says. */
+static int
+out_of_patience(const struct backend *b, enum backend_patience patience, struct err *e)
+{
+    switch (patience) {
+    case PATIENCE_NONE:
+    case PATIENCE_STARTUP:
+    case PATIENCE_GOODBYE:
+        return ERR(e, CONNECTION_FAILURE, "client did not answer in time");
+    case PATIENCE_AUTH:
+        return ERR(e, QUERY_CANCELED, "canceling authentication due to timeout");
+    case PATIENCE_IDLE:
+        return ERR(e, IDLE_SESSION_TIMEOUT, "terminating connection due to idle-session timeout");
+    case PATIENCE_IDLE_TXN:
+        return ERR(e, IDLE_IN_TRANSACTION_SESSION_TIMEOUT,
+                   "terminating connection due to idle-in-transaction timeout");
+    case PATIENCE_WRITER:
+        (void) ERR(e, IDLE_IN_TRANSACTION_SESSION_TIMEOUT,
+                   "terminating connection due to idle-in-write-transaction timeout");
+        err_detail(e, "The transaction held the writer lock of database \"%s\".", b->database);
+        return -ERR_IDLE_IN_TRANSACTION_SESSION_TIMEOUT;
+    }
+    return -ERR_INTERNAL_ERROR;
+}
+
+static void
+reload(struct backend *b)
+{
+    struct err e = ERR_INIT;
+
+    slot_request_clear(b->slot, REQ_RELOAD);
+    if (child_reload(b->start, NULL) < 0)
+        return; /* the postmaster has said it */
+    if (b->has_conf && conf_session_reload(&b->conf, b->start->conf, &e) < 0)
+        log_err(LOG_LEVEL_WARNING, "could not take over new settings: ", &e);
+}
+
+/* Act on what others ask of us while we wait for the client. */
+static int
+take_requests(struct backend *b, struct err *e)
+{
+    uint32_t bits = child_take_signals();
+
+    if (b->slot != NULL)
+        bits |= atomic_load_explicit(&b->slot->request, memory_order_acquire);
+    if ((bits & REQ_TERMINATE) != 0 && b->patience == PATIENCE_STARTUP)
+        return ERR(e, CONNECTION_FAILURE, "told to leave before the startup packet");
+    if ((bits & REQ_TERMINATE) != 0 && b->patience != PATIENCE_GOODBYE)
+        return ERR(e, ADMIN_SHUTDOWN, "terminating connection due to administrator command");
+    if (b->in_statement) /* SNAP-6: the statement is given up */
+        return (bits & REQ_SNAPSHOT) != 0 ? ERR(e, SNAPSHOT_TOO_OLD, "snapshot too old") : 0;
+    if (b->slot == NULL)
+        return 0;
+    if ((bits & REQ_CANCEL) != 0)
+        slot_request_clear(b->slot, REQ_CANCEL); /* nothing runs */
+    if ((bits & REQ_RELOAD) != 0)
+        reload(b);
+    if ((bits & REQ_SNAPSHOT) != 0) {
+        slot_request_clear(b->slot, REQ_SNAPSHOT);
+        if (b->session != NULL)
+            session_on_snapshot_cancelled(b->session); /* SNAP-6 */
+    }
+    return 0;
+}
+
+static bool
+may_hold_snapshot(const struct backend *b)
+{
+    return b->session != NULL && (b->state != PGWIRE_IDLE || session_status(b->session) != 'I');
+}
+
+/* The end of this wait, and whose patience that is. */
+static usec_t
+wait_deadline(const struct backend *b, bool for_write, usec_t now, enum backend_patience *ret)
+{
+    usec_t limit;
+
+    *ret = b->patience;
+    if (!for_write || b->deadline != 0)
+        return b->deadline;
+    /* A client that does not read is as silent as one that does not ask. */
+    limit = b->has_conf ? (usec_t) b->conf.cur.v.idle_in_write_transaction_timeout : 0;
+    if (limit == 0 || b->session == NULL || !session_is_writing(b->session))
+        return 0;
+    *ret = PATIENCE_WRITER;
+    return now + limit;
+}
+
+/* poll() for at most until `deadline` (0 = none). Returns > 0 if the socket is ready, 0, or -errno.
+ */
+static int
+sleep_once(const struct backend *b, bool for_write, usec_t deadline, usec_t now)
+{
+    struct pollfd fds[2] = { { .fd = b->fd, .events = for_write ? POLLOUT : POLLIN },
+                             { .fd = child_signal_fd(), .events = POLLIN } };
+    usec_t usec = may_hold_snapshot(b) ? LOOK_USEC : INT32_MAX * USEC_PER_MSEC;
+    int n;
+
+    if (deadline != 0)
+        usec = MIN(usec, deadline > now ? deadline - now : 0);
+    n = poll(fds, 2, (int) ((usec + USEC_PER_MSEC - 1) / USEC_PER_MSEC));
+    if (n < 0)
+        return errno == EINTR ? 0 : -errno;
+    return fds[0].revents != 0;
+}
+
+static void
+set_wait_event(const struct backend *b, enum wait_event why)
+{
+    if (b->slot != NULL)
+        atomic_store_explicit(&b->slot->wait_event, (uint32_t) why, memory_order_relaxed);
+}
+
+static int
+io_wait(void *arg, bool for_write, struct err *e)
+{
+    struct backend *b = arg;
+    usec_t now = clock_mono_usec();
+    enum backend_patience patience;
+    usec_t deadline = wait_deadline(b, for_write, now, &patience);
+    int r;
+
+    set_wait_event(b, for_write ? WAIT_CLIENT_WRITE : WAIT_CLIENT_READ);
+    for (;;) {
+        int ready;
+
+        r = take_requests(b, e);
+        if (r < 0)
+            break;
+        ready = sleep_once(b, for_write, deadline, now);
+        now = clock_mono_usec();
+        if (ready < 0)
+            r = err_set(e, -ERR_CONNECTION_FAILURE, "could not wait for client");
+        else if (ready == 0 && deadline != 0 && now >= deadline)
+            r = out_of_patience(b, patience, e);
+        if (ready != 0 || r < 0)
+            break;
+    }
+    set_wait_event(b, WAIT_NONE);
+    return r;
+}
+
+static ssize_t
+io_recv(void *arg, void *p, size_t n)
+{
+    struct backend *b = arg;
+
+    return pgwire_sock_recv(b->fd, p, n);
+}
+
+static ssize_t
+io_send(void *arg, const void *p, size_t n)
+{
+    struct backend *b = arg;
+    ssize_t r;
+
+    last.may_speak = 0;
+    r = pgwire_sock_send(b->fd, p, n);
+    if (r == (ssize_t) n && b->session != NULL)
+        last.may_speak = 1; /* whole messages are out */
+    return r;
+}
+
+static const struct pgwire_io io = { io_recv, io_send, io_wait };
+
+void
+backend_init(struct backend *b, const struct child_start *start, struct slot *slot)
+{
+    *b = (struct backend){ .start = start, .slot = slot, .fd = start->client_fd };
+    b->started_usec = clock_mono_usec();
+    pgwire_conn_init(&b->conn, &io, b);
+}
+
+/* ---- the end ---- */
+
+const char *
+backend_host(const struct backend *b, char *p, size_t cap)
+{
+    return pgwire_hba_addr_text(&b->peer, p, cap);
+}
+
+static void
+log_end(const struct backend *b)
+{
+    usec_t ms = (clock_mono_usec() - b->started_usec) / USEC_PER_MSEC;
+    char host[64];
+
+    if (b->session == NULL || !b->start->conf->v.log_disconnections)
+        return;
+    log_msg(LOG_LEVEL_LOG,
+            "disconnection: session time: %u:%02u:%02u.%03u user=%s database=%s host=%s",
+            (unsigned) (ms / 3600000), (unsigned) (ms / 60000 % 60), (unsigned) (ms / 1000 % 60),
+            (unsigned) (ms % 1000), b->role, b->database, backend_host(b, host, sizeof host));
+}
+
+NORETURN void
+backend_leave(struct backend *b, enum child_class how)
+{
+    char drop[8192];
+
+    log_end(b);
+    session_close(b->session);
+    b->session = NULL;
+    last.may_speak = 0;
+    (void) shutdown(b->fd, SHUT_WR);
+    while (pgwire_sock_recv(b->fd, drop, sizeof drop) == (ssize_t) sizeof drop)
+        ; /* unread input would reset the connection under our last message */
+    if (b->has_conf)
+        conf_session_done(&b->conf);
+    pgwire_conn_done(&b->conn);
+    (void) close(b->fd);
+    child_exit(how);
+}
+
+NORETURN void
+backend_fatal(struct backend *b, const struct err *e)
+{
+    log_err(LOG_LEVEL_FATAL, "", e);
+    if (!b->conn.out.failed) {
+        pgwire_put_error(&b->conn.out, "FATAL", e);
+        b->patience = PATIENCE_GOODBYE;
+        b->deadline = clock_mono_usec() + GOODBYE_USEC;
+        (void) pgwire_flush(&b->conn, NULL);
+    }
+    backend_leave(b, CHILD_FATAL);
+}
+
+NORETURN void
+backend_broken(struct backend *b, int r, const struct err *e)
+{
+    if (r != -ERR_CONNECTION_FAILURE && r != -ERR_OUT_OF_MEMORY)
+        backend_fatal(b, e);
+    if (b->patience != PATIENCE_STARTUP)
+        log_err(LOG_LEVEL_LOG, "", e);
+    backend_leave(b, r == -ERR_CONNECTION_FAILURE ? CHILD_OK : CHILD_FATAL);
+}
