@@ -66,7 +66,7 @@ void wal_unreserve(struct wal *w);
 int wal_make_room(struct wal *w, uint64_t u, struct err *e);
 
 /* ---- insertion (WAL-1, WAL-6) ---- */
-/* One encoded record (wal_record_encode): prev and CRC still 0; both are filled in here, so the
+/* One encoded record (wal_record_put): prev and CRC still 0; both are filled in here, so the
  * bytes are not const. */
 struct wal_bytes {
     uint8_t *p;
