@@ -48,7 +48,7 @@ build() {
     [ -f "$dir/build.ninja" ] || meson setup "$dir" -Dwerror=true "$@" >"$dir.setup.log" 2>&1 ||
         { cat "$dir.setup.log"; exit 1; }
     rm -f "$dir.setup.log"
-    ninja -C "$dir" >"$dir.log" 2>&1 || { tail -n 40 "$dir.log"; exit 1; }
+    ninja --quiet -C "$dir" >"$dir.log" 2>&1 || { grep -v '^ninja: Entering' "$dir.log"; exit 1; }
     rm -f "$dir.log"
 }
 

@@ -217,8 +217,8 @@ static void
 stock_pg_waldump_prints_what_we_say_we_wrote(void **state)
 {
     static const char *const must[] = {
-        "desc: Generic \n\tblkref #0: rel 1663/16384/16384 fork main blk 0 (FPW); hole: offset: 0, "
-        "length: 0\n\tblkref #1: rel 1663/16384/16384 fork main blk 1\n",
+        ("desc: Generic \n\tblkref #0: rel 1663/16384/16384 fork main blk 0 (FPW); "
+         "hole: offset: 0, length: 0\n\tblkref #1: rel 1663/16384/16384 fork main blk 1\n"),
         "blk 3 (FPW); hole: offset: 0, length: 0, compression saved: 7415, method: lz4\n",
         "desc: COMMIT 2023-11-14 22:13:20.123456 UTC\n",
         "desc: CREATE_WAL_LOG create dir 1663/16385\n",
