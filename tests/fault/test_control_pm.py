@@ -1,0 +1,132 @@
+#!/usr/bin/env python3
+"""pinionctl, the control socket and the real postmaster over made-up children: states, positions, requests, the last words.
+
+Usage: test_control_pm.py PINIONCTL BARE_PINIOND"""
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+CTL, BARE = sys.argv[1:3]
+
+
+class ControlPm(unittest.TestCase):
+    def setUp(self):
+        self.dir = tempfile.mkdtemp(prefix="pinion-cpm-")
+        self.data = f"{self.dir}/data"
+        self.env = {k: v for k, v in os.environ.items() if k not in ("RUNTIME_DIRECTORY", "NOTIFY_SOCKET")}
+        self.env.update(PINIOND=BARE, LC_ALL="C")
+        self.ctl("init")
+
+    def tearDown(self):
+        subprocess.run([CTL, "-D", self.data, "stop", "-m", "immediate"], env=self.env, capture_output=True, timeout=60, check=False)
+        shutil.rmtree(self.dir)
+
+    def ctl(self, verb, *args, code=0, env=None):
+        p = subprocess.run([CTL, "-D", self.data, verb, *args], env={**self.env, **(env or {})}, capture_output=True, text=True, timeout=60, check=False)
+        if code is not None and p.returncode != code:
+            log = open(f"{self.dir}/log", encoding="utf-8").read() if os.path.exists(f"{self.dir}/log") else ""
+            self.fail(f"{verb} → {p.returncode}, want {code}\n{p.stdout}{p.stderr}\n{log[-3000:]}")
+        return p
+
+    def start(self, code=0, wait=True, **env):
+        return self.ctl("start", "-l", f"{self.dir}/log", *([] if wait else ["--no-wait"]), code=code, env=env)
+
+    def status(self):
+        p = self.ctl("status", "--json", code=None)
+        return json.loads(p.stdout).get("status", {})
+
+    def until(self, condition):
+        end = time.monotonic() + 30
+        while not condition():
+            self.assertLess(time.monotonic(), end)
+
+    def test_status_says_what_the_postmaster_is(self):
+        self.start()
+        s = self.status()
+        self.assertEqual((s["state"], s["pmState"], s["role"], s["dataDirectory"]), ("ready", "PM_RUN", "primary", self.data))
+        self.assertEqual((s["flushLsn"], s["timeline"], s["crashRestarts"], s["connections"]), ("0/3000000", 1, 0, 0))
+        roles = [p["role"] for p in json.loads(self.ctl("ps", "--json").stdout)["processes"]]
+        self.assertEqual(sorted(roles), ["bgwriter", "checkpointer", "postmaster", "walwriter"])
+        self.assertIn("PM_RUN", self.ctl("status").stdout.splitlines()[0])
+
+    def test_it_answers_during_recovery_with_progress(self):
+        self.start(wait=False, BARE_RECOVER_MSEC="1500")
+        self.until(lambda: self.status().get("progress"))
+        s = self.status()
+        self.assertEqual((s["state"], s["pmState"], s["progress"]["phase"]), ("recovering", "PM_RECOVERY", "redo"))
+        self.assertNotIn("flushLsn", s)
+        self.ctl("status", code=5)
+        self.ctl("checkpoint", code=1)
+        self.until(lambda: self.status()["state"] == "ready")
+
+    def test_a_stop_during_recovery_is_obeyed(self):
+        self.start(wait=False, BARE_RECOVER_MSEC="60000")
+        self.until(lambda: self.status().get("state") == "recovering")
+        self.assertIn("stopped", self.ctl("stop").stdout)
+        self.ctl("status", code=3)
+
+    def test_a_checkpoint_is_awaited(self):
+        self.start()
+        self.assertEqual(json.loads(self.ctl("checkpoint", "--json").stdout)["lsn"], "0/3000148")
+        self.assertEqual(self.status()["lastCheckpoint"]["lsn"], "0/3000148")
+        self.assertFalse(json.loads(self.ctl("checkpoint", "--no-wait", "--json").stdout)["completed"])
+
+    def test_a_reload_is_all_or_nothing(self):
+        self.start()
+        before = self.status()
+        with open(f"{self.data}/pinion.conf", "a", encoding="utf-8") as f:
+            f.write("lock_timeout = 7s\nmax_connections = 50\n")
+        changed = json.loads(self.ctl("reload", "--json").stdout)
+        self.assertEqual(changed["generation"], before["configGeneration"] + 1)
+        self.assertIn("lock_timeout", changed["changed"])
+        self.assertIn("max_connections", changed["pendingRestart"])
+        self.assertIn("max_connections", self.status()["pendingRestart"])
+        with open(f"{self.data}/pinion.conf", "a", encoding="utf-8") as f:
+            f.write("lock_timeout = nonsense\n")
+        p = self.ctl("reload", code=78)
+        self.assertIn(f"{self.data}/pinion.conf:3: ", p.stderr)
+        self.assertEqual((self.status()["configGeneration"], self.status()["configValid"]), (changed["generation"], False))
+
+    def test_a_crash_is_counted_and_service_returns(self):
+        self.start()
+        child = next(p["pid"] for p in json.loads(self.ctl("ps", "--json").stdout)["processes"] if p["role"] == "bgwriter")
+        os.kill(child, signal.SIGKILL)
+        self.until(lambda: self.status().get("crashRestarts") == 1 and self.status()["state"] == "ready")
+
+    def test_each_stop_ends_with_last_words(self):
+        for mode, clean in (("smart", True), ("fast", True), ("immediate", False)):
+            with self.subTest(mode=mode):
+                self.start()
+                p = self.ctl("stop", "-m", mode, "--json")
+                last = json.loads(p.stdout.splitlines()[-1])
+                self.assertEqual((last["completed"], last["clean"]), (True, clean))
+                self.assertFalse(os.path.exists(f"{self.data}/control"))
+                self.assertFalse(os.path.exists(f"{self.data}/postmaster.pid"))
+
+    def test_a_smart_stop_drains_and_a_fast_one_overtakes_it(self):
+        self.start()
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(f"{self.data}/.s.PGSQL.5454")
+            self.until(lambda: self.status()["connections"] == 1)
+            self.ctl("stop", "-m", "smart", "--timeout=0.3", code=75)
+            s = self.status()
+            self.assertEqual((s["state"], s["pmState"]), ("draining", "PM_RUN"))
+            self.assertEqual(s["progress"]["phase"], "clients")
+            self.assertIn("cleanly", self.ctl("stop", "-m", "fast").stdout)
+
+    def test_a_second_server_is_refused_and_the_first_goes_on(self):
+        self.start()
+        p = subprocess.run([BARE, "-D", self.data], env=self.env, capture_output=True, text=True, timeout=30, check=False)
+        self.assertEqual(p.returncode, 75, p.stderr)
+        self.assertEqual(self.status()["state"], "ready")
+
+
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv[:1])
