@@ -192,6 +192,9 @@ bool cache_wb_must_save(struct cache *c, const struct cache_wb *wb);
 /* Read the disk's version into a frame (reserve allowed, EVICT-5) and link it at the low end. 0;
  * CACHE_NO_PIN: no frame, give up this page; < 0 failed. */
 int cache_wb_save_disk(struct cache *c, struct cache_wb *wb, struct err *e);
+/* EVICT-5, when saving found no frame and the page was given up (nothing is owned): prune, ask the
+ * oldest snapshot to end, sleep shortly; then come again. Not interruptible. */
+void cache_wb_relieve(struct cache *c, uint32_t db);
 /* disk_lsn := written (0 = failed, stays dirty); io := 0; unpin; wake. */
 void cache_wb_end(struct cache *c, struct cache_wb *wb, lsn_t written);
 /* EVICT-6: drop the dirty, sole head unwritten instead of ending. False (and ended as failed) if it

@@ -418,6 +418,24 @@ cache_frames_take(struct cache *c, uint32_t db, uint32_t n, uint32_t *ret_frames
 }
 
 void
+cache_wb_relieve(struct cache *c, uint32_t db)
+{
+    struct cache_shared *sh = c->sh;
+    uint32_t seen = atomic_load_explicit(&sh->frame_event, memory_order_acquire);
+    usec_t now = clock_mono_usec();
+
+    ASSERT(c->io_ref == 0);
+    if (cache_prune(c, db) > 0)
+        return;
+    cache_snaps_cancel_oldest(c, now);
+    atomic_fetch_add_explicit(&sh->frame_waiters, 1, memory_order_seq_cst);
+    self_hold(c->self);
+    (void) wait_sleep(c->self, &sh->frame_event, seen, now + CACHE_WAIT_USEC, WAIT_FRAME, NULL);
+    self_resume(c->self);
+    atomic_fetch_sub_explicit(&sh->frame_waiters, 1, memory_order_relaxed);
+}
+
+void
 cache_frames_give_back(struct cache *c, const uint32_t *frames, uint32_t n)
 {
     struct cache_shared *sh = c->sh;
@@ -449,24 +467,16 @@ cache_clean_candidate(struct cache *c, uint32_t *pos)
 
     for (uint32_t i = 0; i < size; i++) {
         uint32_t frame = (*pos)++ % size;
-        struct cache_bucket *b;
-        struct cache_chain *ch;
-        uint32_t idx;
-        bool is_dirty_sole;
+        uint32_t idx = atomic_load_explicit(&c->ver[frame].page, memory_order_relaxed);
+        const struct cache_chain *ch = &c->chain[idx];
 
-        if (atomic_load_explicit(&c->ver[frame].state, memory_order_relaxed) != VER_LINKED)
-            continue;
-        idx = atomic_load_explicit(&c->ver[frame].page, memory_order_relaxed);
-        ch = cache_map_lock_chain(c, idx, &b);
-        if (ch == NULL)
-            continue;
-        is_dirty_sole = atomic_load_explicit(&ch->head, memory_order_relaxed) == frame + 1 &&
-                        atomic_load_explicit(&c->ver[frame].older, memory_order_relaxed) == 0 &&
-                        atomic_load_explicit(&ch->io, memory_order_relaxed) == CACHE_IO_NONE &&
-                        atomic_load_explicit(&c->ver[frame].lsn, memory_order_relaxed) >
-                            atomic_load_explicit(&ch->disk_lsn, memory_order_relaxed);
-        cache_map_unlock(c, b);
-        if (is_dirty_sole)
+        /* hints, without the lock: cache_wb_begin() looks again */
+        if (atomic_load_explicit(&c->ver[frame].state, memory_order_relaxed) == VER_LINKED &&
+            atomic_load_explicit(&ch->head, memory_order_relaxed) == frame + 1 &&
+            atomic_load_explicit(&c->ver[frame].older, memory_order_relaxed) == 0 &&
+            atomic_load_explicit(&ch->io, memory_order_relaxed) == CACHE_IO_NONE &&
+            atomic_load_explicit(&c->ver[frame].lsn, memory_order_relaxed) >
+                atomic_load_explicit(&ch->disk_lsn, memory_order_relaxed))
             return idx;
     }
     return CACHE_NONE;

@@ -6,23 +6,17 @@
 
 #include <stdatomic.h>
 
+#include "base/sim.h"
 #include "cache/cache.h"
 
-#ifdef PINION_SIM
-/* The simulation's scheduler may switch here. Never under a SHORT lock. */
-void sim_yield(const char *point);
-#define SIM_YIELD(point) sim_yield(#point)
-#else
-#define SIM_YIELD(point) ((void) 0)
-#endif
-
-#define CACHE_BATCH      64 /* EVICT-1: frames per scan of the pins */
-#define CACHE_SEEN       32 /* snapshots remembered from the last look at `held` */
-#define CACHE_OVER_STEP  (UINT64_C(16) << 20) /* OVER-1, bytes */
-#define CACHE_HELD_USEC  (10 * USEC_PER_MSEC) /* EVICT-1: `held` is walked at most this often */
-#define CACHE_WAIT_USEC  (10 * USEC_PER_MSEC) /* a writer short of frames looks again */
-#define CACHE_SPARE_PINS 4 /* elements of the pin array that no quota reaches: copies, write-back \
-                            */
+#define CACHE_BATCH     64                   /* EVICT-1: frames per scan of the pins */
+#define CACHE_SEEN      32                   /* snapshots remembered from the last look at `held` */
+#define CACHE_OVER_STEP (UINT64_C(16) << 20) /* OVER-1, bytes */
+#define CACHE_HELD_USEC (10 * USEC_PER_MSEC) /* EVICT-1: `held` is walked at most this often */
+#define CACHE_WAIT_USEC (10 * USEC_PER_MSEC) /* a writer short of frames looks again */
+#define CACHE_SPARE_PINS                                                     \
+    4 /* elements of the pin array that no quota reaches: copies, write-back \
+       */
 
 enum cache_ver_state {
     VER_FREE,   /* free list, or never used */
