@@ -109,3 +109,20 @@ attach_sleep(struct attached *a, usec_t deadline)
             return 0;
     }
 }
+
+uint32_t
+attach_nap(struct attached *a, usec_t usec)
+{
+    uint32_t seen = atomic_load_explicit(&a->slot->wake, memory_order_acquire);
+
+    child_poll(NULL);
+    (void) wait_sleep(&a->self, &a->slot->wake, seen, clock_mono_usec() + usec, WAIT_MAIN, NULL);
+    return atomic_load_explicit(&a->slot->request, memory_order_acquire);
+}
+
+bool
+attach_in_recovery(const struct attached *a)
+{
+    return atomic_load_explicit(&segment_status(a->start->segment)->in_recovery,
+                                memory_order_acquire) != 0;
+}

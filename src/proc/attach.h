@@ -28,3 +28,8 @@ struct slot *attach_slot_of(const struct attached *a, enum child_kind kind);
 /* Sleep of a child without a loop: until `deadline` (monotonic; 0 = none) or until there is a
  * request. Returns the request bits (0 = time is over). Does not clear them. */
 uint32_t attach_sleep(struct attached *a, usec_t deadline);
+/* One short sleep, at most `usec`; ends early when somebody wakes us. Returns the request bits,
+ * also old ones. */
+uint32_t attach_nap(struct attached *a, usec_t usec);
+/* Is the startup process still at work? */
+bool attach_in_recovery(const struct attached *a);

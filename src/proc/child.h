@@ -8,6 +8,9 @@
 
 struct self;
 
+/* Where SQLite's temporary files are made (they have no names): for vfs_register(). */
+#define CHILD_TEMP_DIR "pg_stat_tmp"
+
 /* Exit codes, the contract of tbl/child_kinds.def. */
 enum child_class {
     CHILD_OK = 0,     /* done */

@@ -1,0 +1,414 @@
+/* piniond: arguments, then the postmaster, or `piniond init`.
+ *
+ * Runs in: the first process. Owns: the settings. Source: design 11 (command lines, modes, exit
+ * codes). */
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "base/fault.h"
+#include "base/log.h"
+#include "conf/conf.h"
+#include "control/control_pm.h"
+#include "pm/pm.h"
+#include "proc/init.h"
+
+#define EXIT_USAGE   64
+#define ARGS_MAX     128
+#define FILES_WANTED (4096 + 512) /* FILE-8 */
+
+static const char usage_text[] =
+    "piniond is the Pinion server.\n"
+    "\n"
+    "Usage:\n"
+    "  piniond -D DIR [OPTION]...             serve the data directory DIR\n"
+    "  piniond --instance NAME [OPTION]...    serve /var/lib/pinion/NAME, settings in "
+    "/etc/pinion/NAME\n"
+    "  piniond init -D DIR [OPTION]...        make a new data directory\n"
+    "\n"
+    "Options:\n"
+    "  -c NAME=VALUE      set a setting, over the files\n"
+    "  -p PORT            the same as -c port=PORT\n"
+    "  -C NAME            print the value of a setting, then exit\n"
+    "      --help         this text\n"
+    "      --version      version of this program\n"
+    "\n"
+    "Options of init:\n"
+    "  -U NAME                    name of the superuser (default: you)\n"
+    "      --wal-segsize=MB       size of a log segment, 1 to 1024 (default: 16)\n"
+    "      --auth-local=METHOD    peer, trust or reject for Unix sockets (default: peer)\n"
+    "      --auth-host=METHOD     trust or reject for TCP (default: reject)\n"
+    "  -E, --encoding=UTF8        the only encoding\n"
+    "      --locale=C             the only locale\n"
+    "\n"
+    "Exit codes: 0 stopped as asked, 64 usage, 75 directory in use, 77 owner or root, 78 "
+    "settings.\n";
+
+struct options {
+    const char *data_dir; /* as given */
+    const char *instance;
+    const char *print; /* -C */
+    const char *args[ARGS_MAX];
+    size_t n_args;
+    char port[32];
+};
+
+static int
+usage(const char *what)
+{
+    (void) fprintf(stderr, "piniond: %s\nTry \"piniond --help\" for more information.\n", what);
+    return EXIT_USAGE;
+}
+
+static int
+help(void)
+{
+    (void) fputs(usage_text, stdout);
+    return 0;
+}
+
+static int
+version(void)
+{
+    (void) puts("piniond (Pinion) " PINION_VERSION);
+    return 0;
+}
+
+/* The one place where a refusal to start is told. */
+static int
+refuse(int r, const struct err *e)
+{
+    log_err(LOG_LEVEL_FATAL, "", e);
+    return pm_exit_code(r);
+}
+
+static int
+refuse_root(const char *what)
+{
+    struct err e = ERR_INIT;
+
+    if (geteuid() != 0)
+        return 0;
+    (void) ERR(&e, INSUFFICIENT_PRIVILEGE, "%s as root is not permitted", what);
+    err_hint(&e,
+             "Use an unprivileged user: su -s /bin/sh USER -c 'piniond …', or a unit with User=.");
+    return refuse(-ERR_INSUFFICIENT_PRIVILEGE, &e);
+}
+
+/* ---- init ---- */
+enum {
+    OPT_SEGSIZE = 256,
+    OPT_AUTH_LOCAL,
+    OPT_AUTH_HOST,
+    OPT_LOCALE,
+    OPT_HELP,
+    OPT_VERSION,
+    OPT_INSTANCE
+};
+
+static const struct option init_options[] = {
+    { "pgdata", required_argument, NULL, 'D' },
+    { "username", required_argument, NULL, 'U' },
+    { "wal-segsize", required_argument, NULL, OPT_SEGSIZE },
+    { "auth-local", required_argument, NULL, OPT_AUTH_LOCAL },
+    { "auth-host", required_argument, NULL, OPT_AUTH_HOST },
+    { "encoding", required_argument, NULL, 'E' },
+    { "locale", required_argument, NULL, OPT_LOCALE },
+    { "help", no_argument, NULL, OPT_HELP },
+    { NULL, 0, NULL, 0 },
+};
+
+static int
+refuse_value(const char *what, const char *value)
+{
+    struct err e = ERR_INIT;
+
+    return refuse(ERR(&e, INVALID_PARAMETER_VALUE, "%s \"%s\" is not supported", what, value), &e);
+}
+
+/* < 0: go on; else an exit code. */
+static int
+take_init_option(int c, struct init_params *p)
+{
+    switch (c) {
+    case 'D':
+        p->data_dir = optarg;
+        break;
+    case 'U':
+        p->superuser = optarg;
+        break;
+    case OPT_SEGSIZE:
+        p->wal_segsize_mb = (unsigned) strtoul(optarg, NULL, 10);
+        break;
+    case OPT_AUTH_LOCAL:
+        p->auth_local = optarg;
+        break;
+    case OPT_AUTH_HOST:
+        p->auth_host = optarg;
+        break;
+    case 'E':
+        if (strcasecmp(optarg, "UTF8") != 0 && strcasecmp(optarg, "UTF-8") != 0)
+            return refuse_value("encoding", optarg);
+        break;
+    case OPT_LOCALE:
+        if (strcmp(optarg, "C") != 0)
+            return refuse_value("locale", optarg);
+        break;
+    case OPT_HELP:
+        return help();
+    default: /* getopt's characters, not an enum of ours */
+        return usage("unknown option of init");
+    }
+    return -1;
+}
+
+static int
+init(int argc, char **argv)
+{
+    struct init_params p = { .wal_segsize_mb = 16, .auth_local = "peer", .auth_host = "reject" };
+    struct err e = ERR_INIT;
+    int r;
+    int c;
+
+    while ((c = getopt_long(argc, argv, "D:U:E:", init_options, NULL)) !=
+           -1) { /* NOLINT: one thread */
+        r = take_init_option(c, &p);
+        if (r >= 0)
+            return r;
+    }
+    if (optind < argc || p.data_dir == NULL)
+        return usage(optind < argc ? "too many arguments" : "init needs -D DIR");
+    r = refuse_root("making a data directory");
+    if (r != 0)
+        return r;
+    r = init_cluster(&p, &e);
+    if (r < 0)
+        return r == -ERR_DUPLICATE_FILE ? (refuse(r, &e), 73) : refuse(r, &e);
+    (void) printf("Made data directory \"%s\".\nStart it: pinionctl start -D %s\n", p.data_dir,
+                  p.data_dir);
+    return 0;
+}
+
+/* ---- serving ---- */
+static const struct option serve_options[] = {
+    { "instance", required_argument, NULL, OPT_INSTANCE },
+    { "help", no_argument, NULL, OPT_HELP },
+    { "version", no_argument, NULL, OPT_VERSION },
+    { NULL, 0, NULL, 0 },
+};
+
+static int
+add_arg(struct options *o, const char *arg)
+{
+    if (o->n_args >= ARGS_MAX)
+        return usage("too many -c options");
+    o->args[o->n_args++] = arg;
+    return -1;
+}
+
+static int
+take_option(int c, struct options *o)
+{
+    switch (c) {
+    case 'D':
+        o->data_dir = optarg;
+        break;
+    case 'c':
+        return add_arg(o, optarg);
+    case 'p':
+        (void) snprintf(o->port, sizeof o->port, "port=%s", optarg);
+        return add_arg(o, o->port);
+    case 'C':
+        o->print = optarg;
+        break;
+    case OPT_INSTANCE:
+        o->instance = optarg;
+        break;
+    case OPT_HELP:
+        return help();
+    case OPT_VERSION:
+        return version();
+    default: /* getopt's characters, not an enum of ours */
+        return usage("unknown option");
+    }
+    return -1;
+}
+
+static bool
+is_name(const char *name)
+{
+    return name[0] != '\0' && name[0] != '.' && strchr(name, '/') == NULL;
+}
+
+/* Where everything is: -D mode or instance mode. 0, or an exit code. */
+static int
+find_places(const struct options *o, struct conf_where *w)
+{
+    static char data[PATH_MAX], dir[PATH_MAX], run[PATH_MAX];
+
+    *w = (struct conf_where){ .runtime_dir = getenv("RUNTIME_DIRECTORY") }; /* NOLINT: one thread */
+    if (o->instance != NULL) {
+        if (!is_name(o->instance))
+            return usage("bad instance name");
+        (void) snprintf(data, sizeof data, "%s/%s", PINION_STATEDIR, o->instance);
+        (void) snprintf(dir, sizeof dir, "%s/%s", PINION_SYSCONFDIR, o->instance);
+        (void) snprintf(run, sizeof run, "%s/%s", PINION_RUNDIR, o->instance);
+        w->conf_dir = dir;
+        if (w->runtime_dir == NULL || w->runtime_dir[0] == '\0')
+            w->runtime_dir = run;
+    }
+    if (o->data_dir != NULL && realpath(o->data_dir, data) == NULL) {
+        struct err e = ERR_INIT;
+
+        return refuse(ERR(&e, UNDEFINED_FILE, "data directory \"%s\" does not exist", o->data_dir),
+                      &e);
+    }
+    w->data_dir = data;
+    if (w->conf_dir == NULL)
+        w->conf_dir = data;
+    return 0;
+}
+
+static int
+load(const struct options *o, const struct conf_where *w, struct conf *ret)
+{
+    CLEANUP(conf_issues_done) struct conf_issues issues = { 0 };
+    struct err e = ERR_INIT;
+    char text[700];
+    int r = conf_load(w, o->args, o->n_args, ret, &issues, &e);
+
+    if (r == 0)
+        return 0;
+    for (size_t i = 0; i < issues.n; i++)
+        log_msg(LOG_LEVEL_LOG, "%s", conf_issue_text(&issues.items[i], text, sizeof text));
+    return refuse(r == -ENOMEM ? r : -ERR_CONFIG_FILE_ERROR, &e);
+}
+
+static int
+print_setting(const struct options *o, const struct conf *conf)
+{
+    char value[PATH_MAX];
+    int id = conf_find(o->print);
+
+    if (id < 0) {
+        struct err e = ERR_INIT;
+
+        (void) ERR(&e, CONFIG_FILE_ERROR, "unrecognized configuration parameter \"%s\"", o->print);
+        return refuse(-ERR_CONFIG_FILE_ERROR, &e);
+    }
+    (void) puts(conf_show(conf, (enum conf_id) id, value, sizeof value));
+    return 0;
+}
+
+static void
+raise_file_limit(void)
+{
+    struct rlimit lim;
+
+    if (getrlimit(RLIMIT_NOFILE, &lim) < 0)
+        return;
+    lim.rlim_cur = lim.rlim_max;
+    (void) setrlimit(RLIMIT_NOFILE, &lim);
+    if (lim.rlim_cur < FILES_WANTED)
+        log_msg(LOG_LEVEL_WARNING,
+                "only %llu files may be open at once; %d are needed for as many databases as there "
+                "can be",
+                (unsigned long long) lim.rlim_cur, FILES_WANTED);
+}
+
+/* postmaster.opts: how the server was started, for people. */
+static void
+write_opts(int argc, char **argv)
+{
+    CLEANUP(closep)
+    int fd = open("postmaster.opts", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+
+    for (int i = 0; fd >= 0 && i < argc; i++)
+        if (dprintf(fd, i == 0 ? "%s" : " \"%s\"", argv[i]) < 0)
+            return;
+    if (fd >= 0 && dprintf(fd, "\n") < 0)
+        return;
+}
+
+static int
+serve_with_control(struct pm *pm, const struct options *o, const struct conf *conf)
+{
+    struct control_pm_params params = { .path = conf->v.control_socket, .instance = o->instance };
+    struct control_pm *control = NULL;
+    struct err e = ERR_INIT;
+    int r = control_pm_new(pm, pm_loop(pm), &params, &control, &e);
+
+    if (r < 0)
+        return refuse(r, &e);
+    r = pm_run(pm);
+    (void) control_pm_free(control);
+    return r;
+}
+
+static int
+serve(const struct options *o, const struct conf_where *w, struct conf *conf, int argc, char **argv)
+{
+    struct pm_params params = { .conf = conf,
+                                .where = *w,
+                                .conf_args = o->args,
+                                .n_conf_args = o->n_args,
+                                .make_segment = segment_create };
+    struct err e = ERR_INIT;
+    struct pm *pm;
+    int r = fault_arm_from_env(&e);
+
+    raise_file_limit();
+    if (r == 0)
+        r = pm_new(&params, &pm, &e);
+    if (r < 0)
+        return refuse(r, &e);
+    write_opts(argc, argv);
+    r = serve_with_control(pm, o, conf);
+    pm_free(pm);
+    return r;
+}
+
+static int
+run(int argc, char **argv)
+{
+    struct options o = { .n_args = 0 };
+    CLEANUP(conf_done) struct conf conf = { 0 };
+    struct conf_where where;
+    int r;
+    int c;
+
+    while ((c = getopt_long(argc, argv, "+D:c:p:C:", serve_options, NULL)) != -1) { /* NOLINT */
+        r = take_option(c, &o);
+        if (r >= 0)
+            return r;
+    }
+    if (optind < argc)
+        return usage("too many arguments");
+    if ((o.data_dir == NULL) == (o.instance == NULL))
+        return usage("give either -D DIR or --instance NAME");
+    r = find_places(&o, &where);
+    if (r == 0 && o.print == NULL)
+        r = refuse_root("running the server");
+    if (r == 0)
+        r = load(&o, &where, &conf);
+    if (r != 0)
+        return r;
+    if (o.print != NULL)
+        return print_setting(&o, &conf);
+    log_init("postmaster", (enum log_level) conf.v.log_min_messages);
+    return serve(&o, &where, &conf, argc, argv);
+}
+
+int
+main(int argc, char **argv)
+{
+    log_init("postmaster", LOG_LEVEL_WARNING);
+    if (argc > 1 && strcmp(argv[1], "init") == 0)
+        return init(argc - 1, argv + 1);
+    return run(argc, argv);
+}

@@ -1,0 +1,66 @@
+/* The background writer: writes dirty pages ahead of need, prunes, keeps frames free.
+ *
+ * Runs in: itself, from the start of recovery to the stop. Leaves with 0 on TERM and is replaced if
+ * nobody asked for a stop. Owns: nothing. Source: postmaster.md 5.11; EVICT-1, EVICT-4. */
+#include "base/clock.h"
+#include "base/log.h"
+#include "conf/conf.h"
+#include "proc/attach.h"
+#include "store/store_checkpoint.h"
+#include "store/store_shared.h"
+
+#define IDLE_ROUNDS 20 /* without a page written, before it sleeps longer */
+#define IDLE_FACTOR 5
+
+static struct attached me;
+
+/* One log line per change of what fails: a full disk would repeat it every round. */
+static void
+report(const struct err *e, int *last_code)
+{
+    if (e->code != 0 && e->code != *last_code)
+        log_err(LOG_LEVEL_WARNING, "background writer: ", e);
+    *last_code = e->code;
+}
+
+static void
+run(struct attached *a)
+{
+    const struct conf_values *v = &a->start->conf->v;
+    unsigned n_idle = 0;
+    int last_code = 0;
+
+    for (;;) {
+        usec_t delay = (usec_t) v->bgwriter_delay * (n_idle > IDLE_ROUNDS ? IDLE_FACTOR : 1);
+        uint32_t bits = attach_sleep(a, clock_mono_usec() + delay);
+        struct err e = ERR_INIT;
+
+        slot_request_clear(a->slot, bits);
+        if ((bits & (REQ_STOP | REQ_TERMINATE)) != 0)
+            return;
+        if ((bits & REQ_RELOAD) != 0)
+            (void) child_reload(a->start, NULL);
+        if (attach_in_recovery(a))
+            continue; /* redo writes what it needs to write */
+        n_idle = store_bgwriter_round(&a->store, (uint32_t) v->bgwriter_lru_maxpages, &e) > 0
+                     ? 0
+                     : n_idle + 1;
+        report(&e, &last_code);
+        (void) atomic_fetch_add_explicit(&a->slot->progress, 1, memory_order_relaxed);
+    }
+}
+
+NORETURN void
+bgwriter_main(const struct child_start *start)
+{
+    struct err e = ERR_INIT;
+    int r = attach_begin(&me, start, &e);
+
+    if (r == -ERR_ADMIN_SHUTDOWN)
+        child_exit(CHILD_OK);
+    if (r < 0)
+        child_exit_err(CHILD_FATAL, &e);
+    store_role_take(&me.store, STORE_ROLE_BGWRITER);
+    run(&me);
+    child_exit(CHILD_OK);
+}

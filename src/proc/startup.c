@@ -1,0 +1,175 @@
+/* The startup process: recovery in passes (redo, settle), then it is gone.
+ *
+ * Runs in: itself; started once per start and once per reset of the memory. It fills the segment
+ * (SHM-1), replays the log, reads the catalogue, settles, exits 0. A failure exits 1 and ends the
+ * server. Owns: nothing that outlives it. Source: postmaster.md 5.1, 1.10; REDO-1 … REDO-7. */
+#include <time.h>
+
+#include "base/log.h"
+#include "conf/conf.h"
+#include "proc/attach.h"
+#include "proc/files.h"
+#include "sql/catalog.h"
+#include "store/store_recover.h"
+#include "vfs/vfs.h"
+#include "vfs/vfs_selftest.h"
+#include "wal/wal_control.h"
+
+static struct attached me;
+
+struct recovery {
+    struct attached *a;
+    bool has_begun; /* the postmaster knows that redo runs */
+};
+
+/* "2026-11-21 13:40:00 UTC". */
+static const char *
+time_text(int64_t unix_sec, char *p, size_t n)
+{
+    time_t t = (time_t) unix_sec;
+    struct tm tm;
+
+    (void) gmtime_r(&t, &tm);
+    (void) strftime(p, n, "%F %T UTC", &tm);
+    return p;
+}
+
+/* What the control file says about the last end (R02). The store reads it again and judges it. */
+static int
+log_last_end(struct attached *a, struct err *e)
+{
+    struct wal_control c;
+    char when[40];
+    int r = wal_control_read(&a->io, &c, e);
+
+    if (r < 0)
+        return r;
+    if (r == WAL_CONTROL_SECOND)
+        log_msg(LOG_LEVEL_WARNING,
+                "the first copy of the control file is damaged, the second is used");
+    (void) time_text(c.time_sec, when, sizeof when);
+    switch (c.state) {
+    case WAL_STATE_STARTING_UP:
+    case WAL_STATE_SHUT_DOWN:
+        log_msg(LOG_LEVEL_LOG, "database system was shut down at %s", when);
+        break;
+    case WAL_STATE_SHUT_DOWN_IN_RECOVERY:
+        log_msg(LOG_LEVEL_LOG, "database system was shut down in recovery at %s", when);
+        break;
+    case WAL_STATE_SHUTTING_DOWN:
+        log_msg(LOG_LEVEL_LOG, "database system shutdown was interrupted; last known up at %s",
+                when);
+        break;
+    case WAL_STATE_IN_CRASH_RECOVERY:
+        log_msg(LOG_LEVEL_LOG, "database system was interrupted while in recovery at %s", when);
+        break;
+    case WAL_STATE_IN_ARCHIVE_RECOVERY:
+        log_msg(LOG_LEVEL_LOG, "database system was interrupted while in recovery at log time %s",
+                when);
+        break;
+    case WAL_STATE_IN_PRODUCTION:
+        log_msg(LOG_LEVEL_LOG, "database system was interrupted; last known up at %s", when);
+        break;
+    case WAL_STATES:
+        break;
+    }
+    if (c.state != WAL_STATE_SHUT_DOWN && c.state != WAL_STATE_SHUT_DOWN_IN_RECOVERY)
+        log_msg(LOG_LEVEL_LOG,
+                "database system was not properly shut down; automatic recovery in progress");
+    return 0;
+}
+
+/* First call: redo runs. Every call: somebody gets on. */
+static int
+on_progress(void *arg, lsn_t at)
+{
+    struct recovery *rec = arg;
+    struct attached *a = rec->a;
+
+    if (!rec->has_begun) {
+        rec->has_begun = true;
+        log_msg(LOG_LEVEL_LOG, "redo starts at " LSN_FMT,
+                LSN_ARGS(atomic_load_explicit(&segment_status(a->start->segment)->redo_from_lsn,
+                                              memory_order_relaxed)));
+        segment_tell(a->start->segment, MSG_REDO_STARTED);
+    }
+    (void) at;
+    (void) atomic_fetch_add_explicit(&a->slot->progress, 1, memory_order_relaxed);
+    return self_check(&a->self, NULL);
+}
+
+static void
+log_redo(const struct recovery *rec, const struct recover_info *info)
+{
+    if (info->was_clean)
+        return;
+    if (!rec->has_begun)
+        log_msg(LOG_LEVEL_LOG, "redo starts at " LSN_FMT, LSN_ARGS(info->redo_from));
+    log_msg(LOG_LEVEL_LOG, "redo done at " LSN_FMT ": %llu records, %llu commits",
+            LSN_ARGS(info->end), (unsigned long long) info->n_records,
+            (unsigned long long) info->n_commits);
+}
+
+/* Settle: what the catalogue names is what there is (FILE-6). */
+static int
+settle(struct attached *a, struct recover_info *info, struct err *e)
+{
+    struct catalog *c = NULL;
+    struct store_listed *list = NULL;
+    uint32_t n = 0;
+    int r = catalog_open(&a->store, &c, e);
+
+    if (r == 0)
+        r = catalog_list_files(c, &list, &n, e);
+    catalog_close(c);
+    if (r == 0)
+        r = store_recover_finish(&a->store, list, n, info, e);
+    free(list);
+    return r;
+}
+
+/* Its first page will not pass its CRC, so nobody can attach to it; say why. */
+static void
+on_changed_file(void *arg, oid_t oid, oid_t rel)
+{
+    (void) arg;
+    log_msg(LOG_LEVEL_WARNING,
+            "database file \"base/%u/%u\" was changed while the server was stopped", oid, rel);
+    log_msg(LOG_LEVEL_WARNING, "its database is refused until the file is put back as it was");
+}
+
+static int
+recover(struct attached *a, struct err *e)
+{
+    struct recovery rec = { .a = a };
+    struct recover_info info;
+    int r = vfs_register(CHILD_TEMP_DIR, e);
+
+    if (r == 0)
+        r = vfs_selftest(e);
+    if (r == 0)
+        r = log_last_end(a, e);
+    if (r == 0)
+        r = files_check_stopped(&a->io, on_changed_file, NULL, e);
+    if (r == 0)
+        r = store_recover(&a->store, on_progress, &rec, &info, e);
+    if (r < 0)
+        return r;
+    log_redo(&rec, &info);
+    return settle(a, &info, e);
+}
+
+NORETURN void
+startup_main(const struct child_start *start)
+{
+    struct err e = ERR_INIT;
+    int r = attach_first(&me, start, &e);
+
+    if (r == 0)
+        r = recover(&me, &e);
+    if (r == -ERR_ADMIN_SHUTDOWN)
+        child_exit(CHILD_FATAL); /* told to leave: nothing to explain */
+    if (r < 0)
+        child_exit_err(CHILD_FATAL, &e);
+    child_exit(CHILD_OK);
+}
