@@ -181,8 +181,8 @@ static int
 serve(const char *data_dir, const char *conf_dir, const char *instance)
 {
     static const char *args[] = { "listen_addresses=" };
-    struct conf_issues issues = { 0 };
-    struct conf conf = { 0 };
+    CLEANUP(conf_issues_done) struct conf_issues issues = { 0 };
+    CLEANUP(conf_done) struct conf conf = { 0 };
     struct err e = ERR_INIT;
     struct pm *pm = NULL;
     struct control_pm *control = NULL;
@@ -200,12 +200,13 @@ serve(const char *data_dir, const char *conf_dir, const char *instance)
         return refuse(r, &e);
     control_params.path = conf.v.control_socket;
     if ((r = pm_new(&params, &pm, &e)) < 0 ||
-        (r = control_pm_new(pm, pm_loop(pm), &control_params, &control, &e)) < 0)
+        (r = control_pm_new(pm, pm_loop(pm), &control_params, &control, &e)) < 0) {
+        pm_free(pm);
         return refuse(r, &e);
+    }
     r = pm_run(pm);
     (void) control_pm_free(control);
     pm_free(pm);
-    conf_done(&conf);
     return r;
 }
 

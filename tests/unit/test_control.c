@@ -137,7 +137,7 @@ a_message_may_come_in_pieces_and_several_at_once(void **state)
     (void) state;
     say(fd, PING, 10);
     assert_string_equal(hear(fd), "");
-    say(fd, PING + 10, sizeof PING - 10);
+    say(fd, &PING[10], sizeof PING - 10);
     expect_heard(fd, "{\"parameters\":{\"monotonicUSec\":");
     say(fd, PING "\0{\"method\":\"a.b\"}\0" PING, 2 * sizeof PING + sizeof "{\"method\":\"a.b\"}");
     const char *got = hear(fd);
