@@ -20,7 +20,8 @@ pm_children_init(struct pm *pm, struct err *e)
         n += pm->pool[k].n;
     }
     pm->children = calloc(n, sizeof *pm->children);
-    if (pm->children == NULL)
+    pm->keys = calloc(n, sizeof *pm->keys);
+    if (pm->children == NULL || pm->keys == NULL)
         return ERR(e, OUT_OF_MEMORY, "out of memory");
     pm->n_slots = n;
     for (enum child_kind k = 0; k < CHILD_KINDS; k++) {
@@ -41,7 +42,9 @@ pm_children_done(struct pm *pm)
     for (unsigned i = 0; i < pm->n_slots; i++)
         (void) sd_event_source_disable_unref(pm->children[i].source);
     free(pm->children);
+    free(pm->keys);
     pm->children = NULL;
+    pm->keys = NULL;
     pm->n_slots = 0;
 }
 
@@ -187,6 +190,7 @@ pm_on_child_exit(sd_event_source *s, const siginfo_t *si, void *arg)
     }
     if (class == EXIT_RESTART)
         backoff_left(&pm->backoff[c->kind], c->started_usec, now);
+    pm->keys[c - pm->children] = (struct child_key){ 0 };
     c->pid = 0;
     c->told = 0;
     c->source = sd_event_source_disable_unref(c->source);

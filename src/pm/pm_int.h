@@ -72,7 +72,8 @@ struct pm {
     bool is_reset_failed;
     sd_event_source *messages;
     struct pm_child *children;
-    unsigned n_slots; /* in `children` */
+    struct child_key *keys; /* of the backends among them, same index */
+    unsigned n_slots;       /* in `children` */
     struct {
         unsigned first, n;
     } pool[CHILD_KINDS];

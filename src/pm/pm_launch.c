@@ -39,6 +39,8 @@ start_of(struct pm *pm, const struct pm_child *c, pid_t parent)
         .after_crash = pm->m.is_restart,
         .parent = parent,
         .segment = pm->seg,
+        .keys = pm->keys,
+        .n_keys = pm->n_slots,
         .conf = pm->conf,
         .where = &pm->where,
         .conf_args = pm->params.conf_args,
@@ -98,6 +100,8 @@ pm_launch(struct pm *pm, enum child_kind kind, struct err *e)
     if (r < 0)
         return r;
     c->pid = pid;
+    if (kind == CHILD_BACKEND)
+        pm->keys[c - pm->children] = (struct child_key){ pid, start.cancel_key };
     c->told = 0;
     c->started_usec = clock_mono_usec();
     c->started_real_usec = clock_real_usec();

@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "pm/pm_int.h"
+#include "proc/access.h"
 
 static void
 log_issues(const struct conf_issues *issues, const struct err *e)
@@ -50,6 +51,8 @@ apply(struct pm *pm, struct conf_issues *issues, struct err *e)
     struct conf_diff diff;
     int r = conf_load(&pm->where, pm->params.conf_args, pm->params.n_conf_args, &next, issues, e);
 
+    if (r == 0 && access_rules() != NULL) /* pg_hba.conf as well: all or nothing */
+        r = access_load(pm->conf->v.hba_file, e);
     if (r < 0)
         return r;
     conf_diff(pm->conf, &next, &diff);

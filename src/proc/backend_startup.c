@@ -13,6 +13,18 @@
 /* A stopping server has no patience for those who have not said who they are. */
 #define STOPPING_USEC (1 * USEC_PER_SEC)
 
+/* A dead end maps no segment: it knows the backends as the postmaster knew them, and signals. */
+static void
+cancel_by_signal(const struct child_start *start, uint32_t pid, uint32_t key)
+{
+    for (unsigned i = 0; i < start->n_keys; i++) {
+        const struct child_key *k = &start->keys[i];
+
+        if (k->pid > 0 && (uint32_t) k->pid == pid && k->key == key)
+            (void) kill(k->pid, SIGINT);
+    }
+}
+
 void
 backend_cancel(const struct backend *b, uint32_t pid, uint32_t key)
 {
@@ -20,8 +32,10 @@ backend_cancel(const struct backend *b, uint32_t pid, uint32_t key)
     int first;
     unsigned n;
 
-    if (b->slot == NULL)
-        return; /* a dead end maps no segment: it cannot look keys up */
+    if (b->slot == NULL) {
+        cancel_by_signal(b->start, pid, key);
+        return;
+    }
     n = segment_pool(seg, CHILD_BACKEND, &first);
     for (unsigned i = 0; i < n; i++) {
         struct slot *s = segment_slot(seg, first + (int) i);

@@ -38,20 +38,28 @@ enum client_verdict {
     CLIENT_VERDICTS
 };
 
+/* A backend as the postmaster knows it, for cancel requests that reach a dead end. */
+struct child_key {
+    pid_t pid; /* 0 = none */
+    uint32_t key;
+};
+
 /* Told to a child; it and all it points to live in the child's copy of the postmaster's memory for
  * ever. */
 struct child_start {
     enum child_kind kind;
-    const char *role;            /* "checkpointer" */
-    int slot_idx;                /* its slot = its procno; -1 for a child that is not attached */
-    uint32_t cancel_key;         /* backend: drawn before the fork */
-    int client_fd;               /* backend, dead end: the accepted socket, the child's; else -1 */
-    enum client_verdict verdict; /* dead end: what to say; backend: CLIENT_OK */
-    bool is_stopping;            /* dead end: at most 1 s for the startup packet */
-    bool after_crash;            /* startup: memory was reset after a crash of a child */
-    pid_t parent;                /* the postmaster */
-    struct segment *segment;     /* mapped; NULL for a child that is not attached */
-    struct conf *conf;           /* the child's own copy, to change as it likes */
+    const char *role;             /* "checkpointer" */
+    int slot_idx;                 /* its slot = its procno; -1 for a child that is not attached */
+    uint32_t cancel_key;          /* backend: drawn before the fork */
+    int client_fd;                /* backend, dead end: the accepted socket, the child's; else -1 */
+    enum client_verdict verdict;  /* dead end: what to say; backend: CLIENT_OK */
+    const struct child_key *keys; /* dead end: the backends as of the fork */
+    unsigned n_keys;
+    bool is_stopping;               /* dead end: at most 1 s for the startup packet */
+    bool after_crash;               /* startup: memory was reset after a crash of a child */
+    pid_t parent;                   /* the postmaster */
+    struct segment *segment;        /* mapped; NULL for a child that is not attached */
+    struct conf *conf;              /* the child's own copy, to change as it likes */
     const struct conf_where *where; /* for reloads: child_reload() */
     const char *const *conf_args;   /* -c arguments of the postmaster */
     size_t n_conf_args;
