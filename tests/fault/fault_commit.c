@@ -1,0 +1,340 @@
+/* Commit and checkpoint, with a fault at hit 1, 2, 3 … of any fault point until none fires: as an
+ * error, as a crash; and with a power cut before or after each call that changes the disk. After
+ * each the cluster recovers: every acknowledged transaction is there, each one whole or not at all,
+ * in their order, and later ones go on. */
+#include <setjmp.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "sim/io_sim.h"
+#include "support/store_world.h"
+#include "support/test.h"
+
+#include "base/fault.h"
+#include "base/log.h"
+#include "base/rng.h"
+#include "store/store_recover.h"
+
+#define PROCS  2
+#define FRAMES 64
+#define PAGES  24 /* a database is never larger */
+#define STEPS  14 /* transactions of one run */
+#define SEEDS  5u /* power cuts at one place */
+
+/* The sim and what should be in it. state[k] is what the k-th transaction made. */
+struct model {
+    uint32_t v[STEPS + 2][PAGES + 1];
+    pgno_t n[STEPS + 2];
+    uint32_t n_begun; /* state[n_begun] may be there */
+    uint32_t n_acked; /* state[n_acked] must be there, or a later one */
+};
+
+static struct io_sim *sim;
+static struct world w;
+static struct store_txn *t;
+static uint32_t db;
+static struct model model;
+static jmp_buf out;
+static bool is_armed; /* jumping out is expected */
+static struct err why;
+
+const char *__asan_default_options(void);
+const char *
+__asan_default_options(void)
+{
+    return "detect_leaks=0"; /* who jumps out of a crash leaves its memory behind */
+}
+
+/* ---- ends ---- */
+
+static void
+on_crash(enum fault_point p)
+{
+    (void) p;
+    if (is_armed)
+        longjmp(out, 1);
+}
+
+static void
+on_cut(void *arg)
+{
+    (void) arg;
+    longjmp(out, 1);
+}
+
+static void
+on_panic(const struct err *e)
+{
+    if (e != NULL)
+        why = *e;
+    if (is_armed)
+        longjmp(out, 1);
+    (void) fprintf(stderr, "unexpected PANIC: %s\n", why.message);
+    abort();
+}
+
+/* ---- one life ---- */
+
+static void
+attach(void)
+{
+    w = (struct world){ .store_cfg = { .max_wal_size = 3u << 20,
+                                       .min_wal_size = 2u << 20,
+                                       .completion_target = 0.9 } };
+    world_attach(&w, io_sim_io(sim), PROCS, FRAMES);
+    t = NULL;
+}
+
+static int
+open_database(struct err *e)
+{
+    int r = store_db_attach(&w.procs[0].store, WORLD_OID, WORLD_OID, &db, e);
+
+    return r < 0 ? r : store_txn_open(&w.procs[0].store, db, &t, e);
+}
+
+/* One transaction of the run, the same each time: changes, sometimes growth or a cut. */
+static void
+run_one(uint32_t i)
+{
+    struct store *st = &w.procs[0].store;
+    struct world_change changes[4];
+    struct err e = ERR_INIT;
+    struct rng rng;
+    uint32_t *v = model.v[model.n_begun + 1];
+    pgno_t was = model.n[model.n_begun];
+    pgno_t n = was;
+    bool is_rolled_back = i % 5 == 3;
+    int r;
+
+    rng_init(&rng, i + 1);
+    if (i % 3 == 1)
+        n = 4 + (pgno_t) rng_below(&rng, PAGES - 4);
+    memcpy(v, model.v[model.n_begun], sizeof model.v[0]);
+    for (pgno_t pgno = was + 1; pgno <= n; pgno++)
+        v[pgno] = 0;
+    v[1] = 100 + i;
+    for (uint32_t k = 0; k < ELEMENTSOF(changes); k++) {
+        changes[k] = (struct world_change){ 2 + (pgno_t) rng_below(&rng, n - 1), 100 * i + k + 1 };
+        v[changes[k].pgno] = changes[k].v;
+    }
+    model.n[model.n_begun + 1] = n;
+    if (!is_rolled_back)
+        model.n_begun++;
+    r = world_write(t, st, db, 100 + i, n, changes, ELEMENTSOF(changes),
+                    is_rolled_back ? WORLD_ROLLBACK_PREPARED : WORLD_COMMIT, &e);
+    if (is_rolled_back)
+        return;
+    if (r == 0)
+        model.n_acked = model.n_begun;
+    else
+        model.n_begun--; /* failed cleanly: it must not be there */
+}
+
+static void
+run_all(void)
+{
+    struct checkpoint_stats stats;
+
+    for (uint32_t i = 0; i < STEPS; i++) {
+        run_one(i);
+        if (i % 4 == 2)
+            (void) store_checkpoint(&w.procs[1].store, CKPT_FORCE, NULL, NULL, &stats, NULL);
+        if (i % 4 == 3)
+            (void) store_walwriter_round(&w.procs[1].store, NULL);
+        if (i % 6 == 5)
+            (void) store_bgwriter_round(&w.procs[1].store, 3, NULL);
+    }
+}
+
+/* Does a fresh snapshot show state k? */
+static bool
+is_state(uint32_t k, const uint32_t *got, pgno_t n)
+{
+    if (n != model.n[k])
+        return false;
+    for (pgno_t pgno = 1; pgno <= n; pgno++)
+        if (got[pgno] != model.v[k][pgno])
+            return false;
+    return true;
+}
+
+static void
+check(const char *what, unsigned hit)
+{
+    uint32_t got[PAGES + 1];
+    struct err e = ERR_INIT;
+    pgno_t n = 0;
+
+    if (world_read(t, got, PAGES, &n, &e) < 0)
+        fail_msg("%s %u: reading: %s (%s)", what, hit, e.message, e.detail);
+    for (uint32_t k = model.n_acked; k <= model.n_begun; k++)
+        if (is_state(k, got, n)) {
+            model.n_acked = model.n_begun = k; /* what came later is gone for good */
+            return;
+        }
+    for (pgno_t pgno = 1; pgno <= n; pgno++)
+        if (got[pgno] != model.v[model.n_begun][pgno])
+            print_error("page %u is %u, in state %u it is %u\n", pgno, got[pgno], model.n_begun,
+                        model.v[model.n_begun][pgno]);
+    fail_msg("%s %u: %u pages, page 1 is %u: none of the states %u … %u (%s)", what, hit, n, got[1],
+             model.n_acked, model.n_begun, why.message);
+}
+
+static void
+recover(const char *what, unsigned hit)
+{
+    static const struct store_listed list[] = { { WORLD_CATALOG, WORLD_CATALOG },
+                                                { WORLD_OID, WORLD_OID } };
+    struct recover_info info;
+    struct err e = ERR_INIT;
+
+    attach();
+    if (store_recover(&w.procs[0].store, NULL, NULL, &info, &e) < 0 ||
+        store_recover_finish(&w.procs[0].store, list, ELEMENTSOF(list), &info, &e) < 0)
+        fail_msg("%s %u: recovery: %s (%s)", what, hit, e.message, e.detail);
+    if (open_database(&e) < 0)
+        fail_msg("%s %u: opening: %s", what, hit, e.message);
+}
+
+static void
+begin_life(uint64_t seed)
+{
+    struct err e = ERR_INIT;
+
+    sim = io_sim_new(seed);
+    world_init(io_sim_io(sim));
+    memset(&model, 0, sizeof model);
+    for (pgno_t pgno = 1; pgno <= WORLD_PAGES; pgno++)
+        model.v[0][pgno] = 1;
+    model.n[0] = WORLD_PAGES;
+    why = ERR_INIT;
+    attach();
+    world_start(&w);
+    assert_ok(open_database(&e), &e);
+}
+
+/* The rest of a life whose run has ended, by itself or not. */
+static void
+end_life(const char *what, unsigned hit)
+{
+    is_armed = false;
+    fault_reset();
+    io_sim_cut_after(sim, 0, NULL, NULL);
+    world_detach(&w);
+    io_sim_power_cut(sim);
+    recover(what, hit);
+    check(what, hit);
+    run_one(STEPS + 1); /* later ones go on */
+    check(what, hit);
+    world_detach(&w);
+    io_sim_process_crash(sim); /* and so they do after the next crash */
+    recover(what, hit);
+    check(what, hit);
+    world_detach(&w);
+    io_sim_free(sim);
+}
+
+/* ---- the loops ---- */
+
+static void
+loop(const char *what, enum fault_what effect, int error)
+{
+    static unsigned hit;
+    static bool fired;
+
+    hit = 0;
+    do {
+        begin_life(hit + 1);
+        is_armed = true;
+        fault_arm_any(hit, effect, error);
+        if (setjmp(out) == 0) {
+            run_all();
+            fired = fault_fired();
+            is_armed = false;
+            fault_reset();
+            check(what, hit); /* the survivor shows it too, before any crash */
+        } else {
+            fired = true;
+        }
+        end_life(what, hit);
+        hit++;
+    } while (fired);
+    print_message("%s: %u hits\n", what, hit - 1);
+    assert_true(hit > 50);
+}
+
+static void
+every_fault_point_as_an_error(void **state)
+{
+    (void) state;
+#ifndef PINION_FAULTS
+    skip();
+#endif
+    loop("EIO at hit", FAULT_DO_ERROR, 5);
+}
+
+static void
+every_fault_point_as_a_full_disk(void **state)
+{
+    (void) state;
+#ifndef PINION_FAULTS
+    skip();
+#endif
+    loop("ENOSPC at hit", FAULT_DO_ERROR, 28);
+}
+
+static void
+every_fault_point_as_a_crash(void **state)
+{
+    (void) state;
+#ifndef PINION_FAULTS
+    skip();
+#endif
+    loop("crash at hit", FAULT_DO_CRASH, 0);
+}
+
+static void
+a_power_cut_at_every_call_that_changes_the_disk(void **state)
+{
+    static unsigned call;
+    static unsigned seed;
+    static bool was_cut;
+
+    (void) state;
+    call = 1;
+    seed = 0;
+    do {
+        begin_life(1000 * call + seed);
+        is_armed = true;
+        was_cut = true;
+        io_sim_cut_after(sim, call, on_cut, NULL);
+        if (setjmp(out) == 0) {
+            run_all();
+            was_cut = false;
+        }
+        end_life("power cut at call", call);
+        if (++seed < SEEDS)
+            continue; /* the same place, other writes lost */
+        seed = 0;
+        call++;
+    } while (was_cut);
+    print_message("power cut: %u calls, %u seeds each\n", call - 2, SEEDS);
+    assert_true(call > 50);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_fault_point_as_an_error),
+        cmocka_unit_test(every_fault_point_as_a_full_disk),
+        cmocka_unit_test(every_fault_point_as_a_crash),
+        cmocka_unit_test(a_power_cut_at_every_call_that_changes_the_disk),
+    };
+
+    log_init("fault_commit", LOG_LEVEL_PANIC);
+    fault_crash_hook = on_crash;
+    panic_hook = on_panic;
+    return cmocka_run_group_tests_name("fault_commit", tests, NULL, NULL);
+}
