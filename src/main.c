@@ -16,6 +16,7 @@
 #include "conf/conf.h"
 #include "control/control_pm.h"
 #include "pm/pm.h"
+#include "proc/access.h"
 #include "proc/init.h"
 
 #define EXIT_USAGE   64
@@ -363,6 +364,8 @@ serve(const struct options *o, const struct conf_where *w, struct conf *conf, in
     int r = fault_arm_from_env(&e);
 
     raise_file_limit();
+    if (r == 0 && access_load(conf->v.hba_file, &e) < 0)
+        r = -ERR_CONFIG_FILE_ERROR;
     if (r == 0)
         r = pm_new(&params, &pm, &e);
     if (r < 0)

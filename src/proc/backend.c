@@ -41,7 +41,7 @@ backend_main(const struct child_start *start)
     backend_read_startup(b, &startup);
     r = attach_begin(&attached, start, &e);
     if (r == 0)
-        r = vfs_register("base", &e);
+        r = vfs_register(CHILD_TEMP_DIR, &e);
     if (r == 0)
         r = backend_login(b, &attached.store, &startup, &e);
     if (r < 0)
