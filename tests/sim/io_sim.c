@@ -44,6 +44,8 @@ cut(struct io_sim *s)
 static bool
 begin(struct io_sim *s)
 {
+    if (s->call_hook != NULL)
+        s->call_hook(s->call_arg);
     s->calls++;
     if (s->cut_at == 0 || s->calls != s->cut_at)
         return false;
@@ -65,9 +67,9 @@ static int
 sim_open(struct io *io, const char *path, int flags, mode_t mode)
 {
     struct io_sim *s = sim_of(io);
+    bool late = (flags & O_CREAT) != 0 && begin(s);
     struct name *found = io_sim_find(&s->now, path);
     struct inode *in;
-    bool late;
     int fd = 0;
 
     (void) mode;
@@ -84,11 +86,8 @@ sim_open(struct io *io, const char *path, int flags, mode_t mode)
     if (fd == SIM_FDS)
         return -EMFILE;
     if (found == NULL) {
-        late = begin(s);
         in = io_sim_inode_new(s, false);
         io_sim_change_names(s, NAME_ADD, "", path, in);
-        if (late)
-            cut(s);
     } else
         in = found->inode;
     if (in->is_dir && (flags & O_ACCMODE) != O_RDONLY)
@@ -97,6 +96,8 @@ sim_open(struct io *io, const char *path, int flags, mode_t mode)
         io_sim_add_change(in, true, 0, NULL, 0);
         io_sim_content_size(&in->now, 0);
     }
+    if (late)
+        cut(s);
     s->fds[fd].inode = in;
     (void) snprintf(s->fds[fd].path, SIM_PATH, "%s", path);
     return fd;
@@ -120,6 +121,8 @@ sim_pread(struct io *io, int fd, void *p, size_t n, uint64_t off)
     struct io_sim *s = sim_of(io);
     struct inode *in = inode_of(s, fd);
 
+    if (s->call_hook != NULL)
+        s->call_hook(s->call_arg);
     if (hits_rule(s, SIM_READ, s->fds[fd].path))
         return -s->fail.error;
     if (off >= in->now.n || n == 0)
@@ -234,8 +237,8 @@ static int
 sim_rename(struct io *io, const char *from, const char *to)
 {
     struct io_sim *s = sim_of(io);
-    struct name *found = io_sim_find(&s->now, from);
     bool late = begin(s);
+    struct name *found = io_sim_find(&s->now, from);
 
     if (hits_rule(s, SIM_RENAME, from))
         return -s->fail.error;
@@ -252,8 +255,8 @@ static int
 sim_unlink(struct io *io, const char *path)
 {
     struct io_sim *s = sim_of(io);
-    struct name *found = io_sim_find(&s->now, path);
     bool late = begin(s);
+    struct name *found = io_sim_find(&s->now, path);
 
     if (hits_rule(s, SIM_UNLINK, path))
         return -s->fail.error;
@@ -290,8 +293,8 @@ static int
 sim_rmdir(struct io *io, const char *path)
 {
     struct io_sim *s = sim_of(io);
-    struct name *found = io_sim_find(&s->now, path);
     bool late = begin(s);
+    struct name *found = io_sim_find(&s->now, path);
 
     if (hits_rule(s, SIM_MKDIR, path))
         return -s->fail.error;
@@ -485,6 +488,13 @@ io_sim_cut_after(struct io_sim *s, uint64_t n, void (*hook)(void *arg), void *ar
     s->cut_at = n == 0 ? 0 : s->calls + n;
     s->cut_hook = hook;
     s->cut_arg = arg;
+}
+
+void
+io_sim_on_call(struct io_sim *s, void (*fn)(void *arg), void *arg)
+{
+    s->call_hook = fn;
+    s->call_arg = arg;
 }
 
 void

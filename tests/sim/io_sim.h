@@ -42,6 +42,9 @@ uint64_t io_sim_calls(const struct io_sim *s);
 /* Call hook(arg) at the n-th such call from now (1 = the next), before or after its effect by the
  * seed. The hook must not return. 0 disarms. */
 void io_sim_cut_after(struct io_sim *s, uint64_t n, void (*hook)(void *arg), void *arg);
+/* fn(arg) is called before every call that reads, changes or syncs something: a simulation switches
+ * to another process there. NULL = none. */
+void io_sim_on_call(struct io_sim *s, void (*fn)(void *arg), void *arg);
 /* The power is back: names and contents are what the disk kept. All descriptors and locks are gone.
  */
 void io_sim_power_cut(struct io_sim *s);

@@ -81,6 +81,8 @@ struct io_sim {
     uint64_t cut_at;
     void (*cut_hook)(void *arg);
     void *cut_arg;
+    void (*call_hook)(void *arg);
+    void *call_arg;
     struct fail_rule fail;
     uint64_t space;
     uint32_t mark;

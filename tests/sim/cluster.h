@@ -1,0 +1,62 @@
+/* A whole cluster below SQL over io_sim: shared memory of log, cache and store, and the handles of
+ * several processes, all in this one. Call what may sleep from coroutines (sched.h). */
+#pragma once
+
+#include "sim/io_sim.h"
+#include "sim/sched.h"
+#include "store/store_recover.h"
+#include "store/store_txn.h"
+
+#define CLUSTER_PROCS   8
+#define CLUSTER_SEGSIZE (UINT32_C(1) << 20)
+#define CLUSTER_SYSID   UINT64_C(0x1122334455667788)
+
+struct cluster_proc {
+    struct self self;
+    struct wal wal;
+    struct cache cache;
+    struct store store;
+    bool is_attached;
+};
+
+struct cluster {
+    struct io_sim *disk; /* borrowed */
+    struct io *io;
+    struct wal_cfg wal_cfg;
+    struct cache_cfg cache_cfg;
+    struct store_cfg store_cfg;
+    void *mem; /* owned, as the next */
+    size_t mem_bytes;
+    void *wal_mem, *cache_mem, *store_mem; /* inside mem */
+    struct cluster_proc procs[CLUSTER_PROCS];
+};
+
+/* Databases 1 and 5 of a new cluster have two pages: page 1 with its size, page 2 zero. Page 2 of
+ * database 1 is the catalogue: at 64, u32 number, then u32 oids (= rel) of the others. */
+#define CLUSTER_LIST_AT 64u
+
+void cluster_make(struct cluster *c, struct io_sim *disk, uint32_t n_frames);
+void cluster_free(struct cluster *c);
+/* What `piniond init` leaves (INIT-1), all of it synced. */
+int cluster_init_disk(struct cluster *c, struct err *e);
+/* All handles are gone (their processes ended or crashed), shared memory is empty. */
+void cluster_forget(struct cluster *c);
+/* Fill shared memory. */
+void cluster_fill(struct cluster *c);
+int cluster_attach(struct cluster *c, uint32_t procno, struct err *e);
+struct store *cluster_store(struct cluster *c, uint32_t procno);
+
+/* The startup process (procno 0) from shared memory to "in production": recover, read the
+ * catalogue, finish. `list` (of `cap`) gets what the catalogue names. */
+int cluster_recover(struct cluster *c, struct store_listed *list, uint32_t cap, uint32_t *ret_n,
+                    struct recover_info *ret, struct err *e);
+/* Shutdown checkpoint by procno. */
+int cluster_shutdown(struct cluster *c, uint32_t procno, struct err *e);
+/* Read page `pgno` of a database as its newest snapshot. STORE_SHORT: beyond its end. */
+int cluster_read(struct store *st, oid_t oid, pgno_t pgno, uint8_t *p, struct err *e);
+/* Commit one page (and page 1) of a database; waits until durable. */
+int cluster_write(struct store *st, oid_t oid, pgno_t pgno, const uint8_t *p, lsn_t *ret_lsn,
+                  struct err *e);
+
+/* Let PANICs, crashing fault points end in sched_crash(). */
+void cluster_hook_crashes(void);

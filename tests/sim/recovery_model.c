@@ -1,0 +1,154 @@
+/* The model of sim/recovery; see recovery_model.h. Runs in tests. */
+#include "sim/recovery_model.h"
+
+#include <string.h>
+
+#include "base/buf.h"
+#include "sim/cluster.h"
+
+#define CELL_AT(i) (100u + (uint32_t) (i) *250u)
+#define NOISE_AT   4200u
+
+void
+model_init(struct model *m)
+{
+    memset(m, 0, sizeof *m);
+    for (uint32_t i = 0; i < 2; i++)
+        m->base[i] = (struct model_db){ .is_live = true, .size = 2 };
+    m->base[0].oid = CATALOG_DB_OID;
+    m->base[1].oid = POSTGRES_DB_OID;
+    m->base[0].n_list = 1;
+    m->base[0].list[0] = POSTGRES_DB_OID;
+    m->last_xid = FIRST_XID - 1;
+}
+
+static const struct model_db *
+state_of(const struct model_commit *c, uint32_t slot)
+{
+    if (c->slot == slot)
+        return &c->after;
+    return c->other_slot == (int32_t) slot ? &c->other : NULL;
+}
+
+const struct model_db *
+model_now(const struct model *m, uint32_t slot)
+{
+    for (uint32_t i = m->n_log; i-- > 0;)
+        if (state_of(&m->log[i], slot) != NULL)
+            return state_of(&m->log[i], slot);
+    return &m->base[slot];
+}
+
+const struct model_db *
+model_at(struct model *m, uint32_t slot, lsn_t ver)
+{
+    struct model_commit *unseen = NULL;
+    bool is_newest = ver > m->start;
+
+    for (uint32_t i = 0; i < m->n_log; i++) {
+        struct model_commit *c = &m->log[i];
+
+        if (c->other_slot == (int32_t) slot && c->other.is_live && c->other_ver == ver)
+            return &c->other;
+        if (c->slot != slot)
+            continue;
+        if (c->lsn == ver)
+            return &c->after;
+        if (c->lsn == 0)
+            unseen = c;
+        is_newest &= c->lsn < ver;
+    }
+    if (unseen == NULL || !is_newest)
+        return &m->base[slot];
+    unseen->lsn = ver;
+    return &unseen->after;
+}
+
+struct model_commit *
+model_commit(struct model *m, xid_t xid, uint32_t slot, const struct model_db *after)
+{
+    struct model_commit *c;
+
+    if (m->n_log == MODEL_LOG)
+        return NULL;
+    c = &m->log[m->n_log++];
+    *c = (struct model_commit){ .xid = xid, .slot = slot, .after = *after, .other_slot = -1 };
+    return c;
+}
+
+void
+model_bytes(const struct model_db *d, pgno_t pgno, uint8_t *p)
+{
+    static const struct model_page none;
+    const struct model_page *page = &d->page[pgno - 1];
+
+    memset(p, 0, PAGE_BYTES);
+    if (pgno == 1)
+        put_be32(p + 28, d->size);
+    if (d->oid == CATALOG_DB_OID && pgno == 2) {
+        put_u32(p + CLUSTER_LIST_AT, d->n_list);
+        for (uint32_t i = 0; i < d->n_list; i++)
+            put_u32(p + CLUSTER_LIST_AT + 4 + 4 * i, d->list[i]);
+    }
+    if (pgno > d->size || memcmp(page, &none, sizeof none) == 0)
+        return;
+    for (uint32_t i = 0; i < MODEL_CELLS; i++)
+        put_u64(p + CELL_AT(i), page->cell[i]);
+    if (page->cell[MODEL_CELLS - 1] % 2 == 1) {
+        struct rng r;
+
+        rng_init(&r, page->cell[MODEL_CELLS - 1]);
+        for (uint32_t at = NOISE_AT; at + 8 <= PAGE_TAIL_AT; at += 8)
+            put_u64(p + at, rng_u64(&r));
+    }
+}
+
+static void
+change_page(struct rng *r, struct model_page *page)
+{
+    uint32_t n = 1 + (uint32_t) rng_below(r, 3);
+
+    for (uint32_t i = 0; i < n; i++)
+        page->cell[rng_below(r, MODEL_CELLS - 1)] = rng_u64(r);
+    if (rng_below(r, 8) == 0)
+        page->cell[MODEL_CELLS - 1] = rng_u64(r);
+}
+
+static void
+grow(struct rng *r, struct model_db *d, uint32_t *staged)
+{
+    pgno_t size = d->size + 1 + (pgno_t) rng_below(r, 4);
+
+    size = MIN(size, MODEL_PAGES);
+    for (pgno_t pgno = d->size + 1; pgno <= size; pgno++) {
+        memset(&d->page[pgno - 1], 0, sizeof d->page[0]);
+        if (rng_below(r, 3) != 0) { /* else a page that SQLite never writes (COMMIT-3) */
+            change_page(r, &d->page[pgno - 1]);
+            *staged |= 1u << (pgno - 1);
+        }
+    }
+    d->size = size;
+}
+
+void
+model_mutate(struct rng *r, struct model_db *d, uint32_t *ret_staged)
+{
+    uint64_t dice = rng_below(r, 10);
+
+    *ret_staged = 1;
+    d->page[0].cell[0] = rng_u64(r) | 1;
+    if (dice == 0 && d->size > 2) {
+        pgno_t size = 2 + (pgno_t) rng_below(r, d->size - 1);
+
+        for (pgno_t pgno = size + 1; pgno <= d->size; pgno++)
+            memset(&d->page[pgno - 1], 0, sizeof d->page[0]);
+        d->size = size;
+    }
+    for (pgno_t pgno = 2; pgno <= d->size; pgno++)
+        if (rng_below(r, 3) == 0) {
+            change_page(r, &d->page[pgno - 1]);
+            *ret_staged |= 1u << (pgno - 1);
+        }
+    if (dice <= 3 && dice > 0 && d->size < MODEL_PAGES)
+        grow(r, d, ret_staged);
+}

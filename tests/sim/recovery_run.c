@@ -1,0 +1,226 @@
+/* One seed: rounds of work, crash, recovery (crashed as well), check. Runs in sim/recovery. */
+#include "sim/recovery_run.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/fault.h"
+
+#define FRAMES 64
+
+void
+sim_fail(struct sim *s, const char *fmt, ...)
+{
+    const char *dir = getenv("SIM_EXPORT");
+    va_list ap;
+
+    va_start(ap, fmt);
+    (void) fprintf(stderr, "seed %" PRIu64 ": ", s->seed);
+    (void) vfprintf(stderr, fmt, ap);
+    (void) fprintf(stderr, "\n");
+    va_end(ap);
+    if (dir != NULL) {
+        int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+        if (fd >= 0)
+            (void) io_sim_export(s->disk, fd);
+    }
+    _exit(1);
+}
+
+static void
+on_cut(void *arg)
+{
+    (void) arg;
+    sched_crash("power cut");
+}
+
+static void
+on_call(void *arg)
+{
+    (void) arg;
+    sched_maybe(3);
+}
+
+static bool
+one_in(struct sim *s, uint64_t n)
+{
+    return rng_below(&s->rng, n) == 0;
+}
+
+/* The machine is gone, or only the processes are. */
+static void
+crash(struct sim *s)
+{
+    bool is_power = one_in(s, 2) || strcmp(sched_why(), "power cut") == 0;
+
+    if (s->verbose)
+        (void) fprintf(stderr, "-- %s: %s\n", is_power ? "power cut" : "processes die",
+                       sched_why());
+    cluster_forget(&s->cluster);
+    fault_reset();
+    io_sim_fail(s->disk, SIM_OTHER, "", 0, 0, 0);
+    io_sim_set_space(s->disk, UINT64_MAX);
+    io_sim_cut_after(s->disk, 0, NULL, NULL);
+    if (is_power)
+        io_sim_power_cut(s->disk);
+    else
+        io_sim_process_crash(s->disk);
+}
+
+/* What will go wrong in the next `calls` calls, if anything. */
+static void
+arm(struct sim *s, uint64_t calls)
+{
+    uint32_t after = (uint32_t) rng_below(&s->rng, 10);
+
+    switch (rng_below(&s->rng, 10)) {
+    case 0:
+        io_sim_fail(s->disk, SIM_SYNC, "pg_wal", after, 1, EIO);
+        break;
+    case 1:
+        io_sim_fail(s->disk, SIM_SYNC, "base", after, 1, EIO);
+        break;
+    case 2:
+        io_sim_fail(s->disk, SIM_WRITE, "pg_wal", after, 1, EIO);
+        break;
+    case 3:
+        fault_arm_any((unsigned) rng_below(&s->rng, calls), FAULT_DO_CRASH, 0);
+        break;
+    case 4:
+        break;
+    default:
+        io_sim_cut_after(s->disk, 1 + rng_below(&s->rng, calls), on_cut, NULL);
+        break;
+    }
+}
+
+/* ---- recovery ---- */
+
+static void
+recover(void *arg)
+{
+    struct sim *s = arg;
+    struct store_listed list[MODEL_DBS + 1];
+    uint32_t n;
+
+    s->result = cluster_recover(&s->cluster, list, ELEMENTSOF(list), &n, &s->info, &s->e);
+}
+
+/* Until it has gone through; the first attempts may be cut. */
+static void
+recover_all(struct sim *s)
+{
+    for (uint32_t attempt = 0;; attempt++) {
+        bool may_fail = attempt < 3 && one_in(s, 2);
+        enum sched_end end;
+
+        err_clear(&s->e);
+        s->result = 0;
+        sched_reset(rng_u64(&s->rng));
+        if (may_fail)
+            arm(s, one_in(s, 2) ? 20 : 100);
+        sched_spawn(recover, s);
+        end = sched_run();
+        if (end == SCHED_STUCK)
+            sim_fail(s, "recovery is stuck");
+        if (end == SCHED_DONE && s->result == 0)
+            break;
+        if (!may_fail)
+            sim_fail(s, "recovery failed: %s: %s [%s] %s", sched_why(), s->e.message,
+                     err_sqlstate(s->result), s->e.detail);
+        s->stats->recovery_crashes++;
+        s->was_clean = false;
+        crash(s);
+    }
+    io_sim_fail(s->disk, SIM_OTHER, "", 0, 0, 0);
+    io_sim_cut_after(s->disk, 0, NULL, NULL);
+    fault_reset();
+    sched_reset(rng_u64(&s->rng));
+    sched_spawn(sim_check, s);
+    if (sched_run() != SCHED_DONE)
+        sim_fail(s, "the check after recovery ended: %s", sched_why());
+}
+
+/* ---- work ---- */
+
+static void
+shut_down(void *arg)
+{
+    struct sim *s = arg;
+
+    s->result = cluster_shutdown(&s->cluster, 0, &s->e);
+}
+
+static void
+stop_clean(struct sim *s)
+{
+    for (uint32_t i = 1; i < CLUSTER_PROCS; i++)
+        store_process_exit(cluster_store(&s->cluster, i));
+    sched_reset(rng_u64(&s->rng));
+    sched_spawn(shut_down, s);
+    if (sched_run() != SCHED_DONE || s->result < 0)
+        sim_fail(s, "shutdown checkpoint failed: %s %s", sched_why(), s->e.message);
+    s->was_clean = true;
+    s->stats->clean_stops++;
+}
+
+static void
+work(struct sim *s)
+{
+    enum sched_end end;
+
+    for (uint32_t i = 1; i < CLUSTER_PROCS; i++)
+        if (cluster_attach(&s->cluster, i, &s->e) < 0)
+            sim_fail(s, "attach: %s", s->e.message);
+    sched_reset(rng_u64(&s->rng));
+    arm(s, one_in(s, 2) ? 60 : 600);
+    sim_spawn_procs(s);
+    end = sched_run();
+    if (end == SCHED_STUCK)
+        sim_fail(s, "nobody gets on");
+    s->was_clean = false;
+    if (end == SCHED_CRASH)
+        s->stats->panics += strncmp(sched_why(), "PANIC", 5) == 0;
+    else if (one_in(s, 2)) {
+        io_sim_fail(s->disk, SIM_OTHER, "", 0, 0, 0);
+        io_sim_cut_after(s->disk, 0, NULL, NULL);
+        fault_reset();
+        stop_clean(s);
+    }
+    s->stats->crashes++;
+    crash(s);
+}
+
+void
+sim_run(uint64_t seed, bool verbose, struct sim_stats *stats)
+{
+    static struct sim sim;
+    struct sim *s = &sim;
+    uint32_t rounds;
+
+    *s = (struct sim){ .seed = seed, .verbose = verbose, .stats = stats };
+    rng_init(&s->rng, seed);
+    s->disk = io_sim_new(rng_u64(&s->rng));
+    if (one_in(s, 2))
+        io_sim_set_sector(s->disk, 4096);
+    model_init(&s->model);
+    cluster_make(&s->cluster, s->disk, FRAMES);
+    cluster_hook_crashes();
+    fault_reset();
+    if (cluster_init_disk(&s->cluster, &s->e) < 0)
+        sim_fail(s, "init: %s", s->e.message);
+    s->was_clean = true;
+    io_sim_on_call(s->disk, on_call, NULL);
+    rounds = 1 + (uint32_t) rng_below(&s->rng, 4);
+    for (uint32_t i = 0; i < rounds; i++) {
+        recover_all(s);
+        work(s);
+    }
+    recover_all(s);
+    cluster_free(&s->cluster);
+    io_sim_free(s->disk);
+}

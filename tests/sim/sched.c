@@ -1,0 +1,210 @@
+/* Coroutines instead of processes; see sched.h. Runs in simulations. Owns: their stacks. */
+#include "sim/sched.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <ucontext.h>
+
+#include "base/clock.h"
+#include "base/rng.h"
+#include "shm/wait.h"
+
+#define STACK_BYTES (UINT64_C(512) * 1024)
+#define STUCK       2000000u /* switches without anybody returning from a sleep */
+#define SWITCH_USEC 20u
+
+struct task {
+    ucontext_t context;
+    void *stack;
+    void (*fn)(void *arg);
+    void *arg;
+    bool is_alive;
+};
+
+static struct task tasks[SCHED_MAX];
+static uint32_t n_tasks;
+static struct task *running;
+static ucontext_t home;
+static bool crashed;
+static char why[600];
+static struct rng rng;
+static usec_t now = 1000000;
+static uint32_t idle;
+
+/* ---- what is replaced ---- */
+
+usec_t
+clock_mono_usec(void)
+{
+    return ++now;
+}
+
+usec_t
+clock_real_usec(void)
+{
+    return UINT64_C(1700000000) * USEC_PER_SEC + ++now;
+}
+
+int64_t
+clock_pg_time(usec_t real_usec)
+{
+    return (int64_t) real_usec - INT64_C(946684800) * 1000000;
+}
+
+const char *
+wait_event_type(enum wait_event w)
+{
+    (void) w;
+    return "";
+}
+
+const char *
+wait_event_name(enum wait_event w)
+{
+    (void) w;
+    return "";
+}
+
+void
+wait_wake(_Atomic uint32_t *word, uint32_t n)
+{
+    (void) word;
+    (void) n;
+}
+
+int
+wait_sleep(struct self *self, _Atomic uint32_t *word, uint32_t seen, usec_t deadline,
+           enum wait_event event, struct err *e)
+{
+    (void) event;
+    while (__atomic_load_n((uint32_t *) word, __ATOMIC_ACQUIRE) == seen) {
+        int r = self_check(self, e);
+
+        if (r < 0)
+            return r;
+        if (deadline != 0 && now >= deadline)
+            return WAIT_TIMED_OUT;
+        if (running == NULL && deadline == 0) {
+            (void) fprintf(stderr, "a sleep that nobody can end\n");
+            abort();
+        }
+        idle++;
+        sched_switch();
+    }
+    idle = 0;
+    return 0;
+}
+
+/* ---- switching ---- */
+
+static void
+start(void)
+{
+    struct task *t = running;
+
+    t->fn(t->arg);
+    t->is_alive = false;
+    idle = 0;
+    (void) swapcontext(&t->context, &home);
+}
+
+void
+sched_reset(uint64_t seed)
+{
+    n_tasks = 0;
+    running = NULL;
+    crashed = false;
+    why[0] = '\0';
+    idle = 0;
+    rng_init(&rng, seed);
+}
+
+void
+sched_spawn(void (*fn)(void *arg), void *arg)
+{
+    struct task *t = &tasks[n_tasks++];
+
+    ASSERT(n_tasks <= SCHED_MAX);
+    if (t->stack == NULL) {
+        t->stack = mmap(NULL, STACK_BYTES, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+        ASSERT(t->stack != MAP_FAILED);
+    }
+    (void) getcontext(&t->context);
+    t->context.uc_stack.ss_sp = t->stack;
+    t->context.uc_stack.ss_size = STACK_BYTES;
+    t->context.uc_link = &home;
+    t->fn = fn;
+    t->arg = arg;
+    t->is_alive = true;
+    makecontext(&t->context, start, 0);
+}
+
+static struct task *
+choose(void)
+{
+    uint32_t first = (uint32_t) rng_below(&rng, n_tasks);
+
+    for (uint32_t i = 0; i < n_tasks; i++) {
+        struct task *t = &tasks[(first + i) % n_tasks];
+
+        if (t->is_alive)
+            return t;
+    }
+    return NULL;
+}
+
+enum sched_end
+sched_run(void)
+{
+    while (!crashed && idle < STUCK) {
+        struct task *t = n_tasks == 0 ? NULL : choose();
+
+        if (t == NULL)
+            return SCHED_DONE;
+        running = t;
+        now += SWITCH_USEC;
+        (void) swapcontext(&home, &t->context);
+        running = NULL;
+    }
+    return crashed ? SCHED_CRASH : SCHED_STUCK;
+}
+
+void
+sched_switch(void)
+{
+    struct task *t = running;
+
+    now += SWITCH_USEC;
+    if (t != NULL)
+        (void) swapcontext(&t->context, &home);
+}
+
+void
+sched_maybe(uint32_t one_in)
+{
+    if (running != NULL && rng_below(&rng, one_in) == 0)
+        sched_switch();
+}
+
+void
+sched_crash(const char *text)
+{
+    struct task *t = running;
+
+    if (t == NULL) {
+        (void) fprintf(stderr, "crash outside a coroutine: %s\n", text);
+        abort();
+    }
+    (void) snprintf(why, sizeof why, "%s", text);
+    crashed = true;
+    (void) swapcontext(&t->context, &home);
+    abort();
+}
+
+const char *
+sched_why(void)
+{
+    return why;
+}
