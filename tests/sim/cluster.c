@@ -285,7 +285,7 @@ on_panic(const struct err *e)
     char text[600];
 
     (void) snprintf(text, sizeof text, "PANIC: %.400s", e->message);
-    sched_crash(text);
+    coro_crash(text);
 }
 
 static void
@@ -294,7 +294,7 @@ on_fault(enum fault_point p)
     char text[100];
 
     (void) snprintf(text, sizeof text, "fault point %s", fault_name(p));
-    sched_crash(text);
+    coro_crash(text);
 }
 
 void

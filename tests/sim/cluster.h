@@ -1,9 +1,9 @@
 /* A whole cluster below SQL over io_sim: shared memory of log, cache and store, and the handles of
- * several processes, all in this one. Call what may sleep from coroutines (sched.h). */
+ * several processes, all in this one. Call what may sleep from coroutines (coro.h). */
 #pragma once
 
+#include "sim/coro.h"
 #include "sim/io_sim.h"
-#include "sim/sched.h"
 #include "store/store_recover.h"
 #include "store/store_txn.h"
 
@@ -58,5 +58,5 @@ int cluster_read(struct store *st, oid_t oid, pgno_t pgno, uint8_t *p, struct er
 int cluster_write(struct store *st, oid_t oid, pgno_t pgno, const uint8_t *p, lsn_t *ret_lsn,
                   struct err *e);
 
-/* Let PANICs, crashing fault points end in sched_crash(). */
+/* Let PANICs, crashing fault points end in coro_crash(). */
 void cluster_hook_crashes(void);

@@ -252,7 +252,7 @@ reader(void *arg)
 
     while (p->n_ops-- > 0) {
         read_op(p);
-        sched_switch();
+        coro_switch();
     }
     p->s->n_busy--;
 }
@@ -450,7 +450,7 @@ pace(void *arg, double progress)
 {
     (void) arg;
     (void) progress;
-    sched_maybe(2);
+    coro_maybe(2);
     return false;
 }
 
@@ -466,7 +466,7 @@ checkpointer(void *arg)
         int r;
 
         for (uint64_t i = 0; i < n && p->s->n_busy > 0; i++)
-            sched_switch();
+            coro_switch();
         r = store_purge_dropped(p->st, &e);
         if (r >= 0)
             r = store_checkpoint(p->st, CKPT_FORCE, pace, NULL, &stats, &e);
@@ -485,7 +485,7 @@ background(void *arg)
         struct err e = ERR_INIT;
 
         for (uint64_t i = rng_below(&p->rng, 20); i > 0; i--)
-            sched_switch();
+            coro_switch();
         if (store_walwriter_round(p->st, &e) < 0)
             tolerate(p, e.code, &e, "walwriter");
         err_clear(&e);
@@ -513,6 +513,6 @@ sim_spawn_procs(struct sim *s)
             p->n_ops = (uint32_t) rng_below(&p->rng, ops[i] + 1);
             s->n_busy++;
         }
-        sched_spawn(fns[i], p);
+        coro_spawn(fns[i], p);
     }
 }

@@ -35,14 +35,14 @@ static void
 on_cut(void *arg)
 {
     (void) arg;
-    sched_crash("power cut");
+    coro_crash("power cut");
 }
 
 static void
 on_call(void *arg)
 {
     (void) arg;
-    sched_maybe(3);
+    coro_maybe(3);
 }
 
 static bool
@@ -55,11 +55,10 @@ one_in(struct sim *s, uint64_t n)
 static void
 crash(struct sim *s)
 {
-    bool is_power = one_in(s, 2) || strcmp(sched_why(), "power cut") == 0;
+    bool is_power = one_in(s, 2) || strcmp(coro_why(), "power cut") == 0;
 
     if (s->verbose)
-        (void) fprintf(stderr, "-- %s: %s\n", is_power ? "power cut" : "processes die",
-                       sched_why());
+        (void) fprintf(stderr, "-- %s: %s\n", is_power ? "power cut" : "processes die", coro_why());
     cluster_forget(&s->cluster);
     fault_reset();
     io_sim_fail(s->disk, SIM_OTHER, "", 0, 0, 0);
@@ -116,21 +115,21 @@ recover_all(struct sim *s)
 {
     for (uint32_t attempt = 0;; attempt++) {
         bool may_fail = attempt < 3 && one_in(s, 2);
-        enum sched_end end;
+        enum coro_end end;
 
         err_clear(&s->e);
         s->result = 0;
-        sched_reset(rng_u64(&s->rng));
+        coro_reset(rng_u64(&s->rng));
         if (may_fail)
             arm(s, one_in(s, 2) ? 20 : 100);
-        sched_spawn(recover, s);
-        end = sched_run();
-        if (end == SCHED_STUCK)
+        coro_spawn(recover, s);
+        end = coro_run();
+        if (end == CORO_STUCK)
             sim_fail(s, "recovery is stuck");
-        if (end == SCHED_DONE && s->result == 0)
+        if (end == CORO_DONE && s->result == 0)
             break;
         if (!may_fail)
-            sim_fail(s, "recovery failed: %s: %s [%s] %s", sched_why(), s->e.message,
+            sim_fail(s, "recovery failed: %s: %s [%s] %s", coro_why(), s->e.message,
                      err_sqlstate(s->result), s->e.detail);
         s->stats->recovery_crashes++;
         s->was_clean = false;
@@ -139,10 +138,10 @@ recover_all(struct sim *s)
     io_sim_fail(s->disk, SIM_OTHER, "", 0, 0, 0);
     io_sim_cut_after(s->disk, 0, NULL, NULL);
     fault_reset();
-    sched_reset(rng_u64(&s->rng));
-    sched_spawn(sim_check, s);
-    if (sched_run() != SCHED_DONE)
-        sim_fail(s, "the check after recovery ended: %s", sched_why());
+    coro_reset(rng_u64(&s->rng));
+    coro_spawn(sim_check, s);
+    if (coro_run() != CORO_DONE)
+        sim_fail(s, "the check after recovery ended: %s", coro_why());
 }
 
 /* ---- work ---- */
@@ -160,10 +159,10 @@ stop_clean(struct sim *s)
 {
     for (uint32_t i = 1; i < CLUSTER_PROCS; i++)
         store_process_exit(cluster_store(&s->cluster, i));
-    sched_reset(rng_u64(&s->rng));
-    sched_spawn(shut_down, s);
-    if (sched_run() != SCHED_DONE || s->result < 0)
-        sim_fail(s, "shutdown checkpoint failed: %s %s", sched_why(), s->e.message);
+    coro_reset(rng_u64(&s->rng));
+    coro_spawn(shut_down, s);
+    if (coro_run() != CORO_DONE || s->result < 0)
+        sim_fail(s, "shutdown checkpoint failed: %s %s", coro_why(), s->e.message);
     s->was_clean = true;
     s->stats->clean_stops++;
 }
@@ -171,20 +170,20 @@ stop_clean(struct sim *s)
 static void
 work(struct sim *s)
 {
-    enum sched_end end;
+    enum coro_end end;
 
     for (uint32_t i = 1; i < CLUSTER_PROCS; i++)
         if (cluster_attach(&s->cluster, i, &s->e) < 0)
             sim_fail(s, "attach: %s", s->e.message);
-    sched_reset(rng_u64(&s->rng));
+    coro_reset(rng_u64(&s->rng));
     arm(s, one_in(s, 2) ? 60 : 600);
     sim_spawn_procs(s);
-    end = sched_run();
-    if (end == SCHED_STUCK)
+    end = coro_run();
+    if (end == CORO_STUCK)
         sim_fail(s, "nobody gets on");
     s->was_clean = false;
-    if (end == SCHED_CRASH)
-        s->stats->panics += strncmp(sched_why(), "PANIC", 5) == 0;
+    if (end == CORO_CRASH)
+        s->stats->panics += strncmp(coro_why(), "PANIC", 5) == 0;
     else if (one_in(s, 2)) {
         io_sim_fail(s->disk, SIM_OTHER, "", 0, 0, 0);
         io_sim_cut_after(s->disk, 0, NULL, NULL);

@@ -6,24 +6,24 @@
 #include "base/err.h"
 #include "base/types.h"
 
-#define SCHED_MAX 16
+#define CORO_MAX 16
 
-enum sched_end {
-    SCHED_DONE,  /* every coroutine returned */
-    SCHED_CRASH, /* sched_crash(): a power cut, a PANIC or a fault point */
-    SCHED_STUCK, /* nobody got on for a long time */
+enum coro_end {
+    CORO_DONE,  /* every coroutine returned */
+    CORO_CRASH, /* coro_crash(): a power cut, a PANIC or a fault point */
+    CORO_STUCK, /* nobody got on for a long time */
 };
 
 /* Forget all coroutines; `seed` decides who runs next. */
-void sched_reset(uint64_t seed);
+void coro_reset(uint64_t seed);
 /* A coroutine that will run fn(arg). */
-void sched_spawn(void (*fn)(void *arg), void *arg);
-/* Run until all have returned or one has called sched_crash(). */
-enum sched_end sched_run(void);
+void coro_spawn(void (*fn)(void *arg), void *arg);
+/* Run until all have returned or one has called coro_crash(). */
+enum coro_end coro_run(void);
 /* Inside a coroutine: let somebody else run. Outside: nothing. */
-void sched_switch(void);
+void coro_switch(void);
 /* The same, in one of `one_in` cases. A call hook for io_sim. */
-void sched_maybe(uint32_t one_in);
+void coro_maybe(uint32_t one_in);
 /* Inside a coroutine: everything ends here, without unwinding. `why` is copied. Outside: abort. */
-__attribute__((noreturn)) void sched_crash(const char *why);
-const char *sched_why(void);
+__attribute__((noreturn)) void coro_crash(const char *why);
+const char *coro_why(void);

@@ -1,5 +1,5 @@
-/* Coroutines instead of processes; see sched.h. Runs in simulations. Owns: their stacks. */
-#include "sim/sched.h"
+/* Coroutines instead of processes; see coro.h. Runs in simulations. Owns: their stacks. */
+#include "sim/coro.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -22,7 +22,7 @@ struct task {
     bool is_alive;
 };
 
-static struct task tasks[SCHED_MAX];
+static struct task tasks[CORO_MAX];
 static uint32_t n_tasks;
 static struct task *running;
 static ucontext_t home;
@@ -90,7 +90,7 @@ wait_sleep(struct self *self, _Atomic uint32_t *word, uint32_t seen, usec_t dead
             abort();
         }
         idle++;
-        sched_switch();
+        coro_switch();
     }
     idle = 0;
     return 0;
@@ -110,7 +110,7 @@ start(void)
 }
 
 void
-sched_reset(uint64_t seed)
+coro_reset(uint64_t seed)
 {
     n_tasks = 0;
     running = NULL;
@@ -121,11 +121,11 @@ sched_reset(uint64_t seed)
 }
 
 void
-sched_spawn(void (*fn)(void *arg), void *arg)
+coro_spawn(void (*fn)(void *arg), void *arg)
 {
     struct task *t = &tasks[n_tasks++];
 
-    ASSERT(n_tasks <= SCHED_MAX);
+    ASSERT(n_tasks <= CORO_MAX);
     if (t->stack == NULL) {
         t->stack = mmap(NULL, STACK_BYTES, PROT_READ | PROT_WRITE,
                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
@@ -155,24 +155,24 @@ choose(void)
     return NULL;
 }
 
-enum sched_end
-sched_run(void)
+enum coro_end
+coro_run(void)
 {
     while (!crashed && idle < STUCK) {
         struct task *t = n_tasks == 0 ? NULL : choose();
 
         if (t == NULL)
-            return SCHED_DONE;
+            return CORO_DONE;
         running = t;
         now += SWITCH_USEC;
         (void) swapcontext(&home, &t->context);
         running = NULL;
     }
-    return crashed ? SCHED_CRASH : SCHED_STUCK;
+    return crashed ? CORO_CRASH : CORO_STUCK;
 }
 
 void
-sched_switch(void)
+coro_switch(void)
 {
     struct task *t = running;
 
@@ -182,14 +182,14 @@ sched_switch(void)
 }
 
 void
-sched_maybe(uint32_t one_in)
+coro_maybe(uint32_t one_in)
 {
     if (running != NULL && rng_below(&rng, one_in) == 0)
-        sched_switch();
+        coro_switch();
 }
 
 void
-sched_crash(const char *text)
+coro_crash(const char *text)
 {
     struct task *t = running;
 
@@ -204,7 +204,7 @@ sched_crash(const char *text)
 }
 
 const char *
-sched_why(void)
+coro_why(void)
 {
     return why;
 }
