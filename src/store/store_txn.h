@@ -1,14 +1,20 @@
-/* A transaction as the VFS sees it: one per open SQLite handle. The calls are in SQLite's order
+/* clang-format off */
+/* A transaction as the VFS sees it: one per open SQLite handle. The calls come in SQLite's order
  * (sqlite-vfs 5.3, 5.4):
  *
- *   xLock(SHARED)      store_txn_begin()          snapshot (SNAP-2, or SNAP-3 if the writer lock is
- * ours), page 1 xRead / xFetch     store_txn_read(), store_txn_fetch() xLock(RESERVED)
- * store_txn_begin_write()    writer lock is held: stale? (VFS-3) xWrite store_txn_stage() xTruncate
- * store_txn_truncate() FCNTL_SYNC         store_txn_prepare()        may fail; on success we are
- * inside the commit gate (COMMIT-2 … -4) COMMIT_PHASETWO    store_txn_commit()         cannot fail
- * (COMMIT-5) xUnlock(SHARED)    store_txn_end_write()      discards if not committed (COMMIT-6);
- * drops the writer lock xUnlock(NONE)      store_txn_end()            SNAP-4 and, outside SQLite,
- * store_txn_barrier() before the client is answered (SNAP-5). */
+ *   xLock(SHARED)     store_txn_begin()        snapshot (SNAP-2; SNAP-3 under the writer lock), page 1
+ *   xRead, xFetch     store_txn_read(), store_txn_fetch()
+ *   xLock(RESERVED)   store_txn_begin_write()  the writer lock is held: stale? (VFS-3)
+ *   xWrite            store_txn_stage()
+ *   xTruncate         store_txn_truncate()
+ *   FCNTL_SYNC        store_txn_prepare()      may fail; else we are inside the gate (COMMIT-2 … -4)
+ *   COMMIT_PHASETWO   store_txn_commit()       cannot fail (COMMIT-5)
+ *   xUnlock(SHARED)   store_txn_end_write()    discards what is not committed (COMMIT-6), drops the
+ *                                              writer lock
+ *   xUnlock(NONE)     store_txn_end()          SNAP-4
+ *
+ * and, outside SQLite, store_txn_barrier() before the client is answered (SNAP-5). */
+/* clang-format on */
 #pragma once
 
 #include "store/store_db.h"
