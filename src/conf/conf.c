@@ -316,7 +316,7 @@ read_string(const struct conf *conf, enum conf_id id, const char *text, char **r
         r = canonical_datestyle(text, own, sizeof own, e);
     } else if (id == CONF_client_encoding) {
         r = canonical_encoding(text, own, sizeof own, e);
-    } else if (id == CONF_application_name || id == CONF_cluster_name) {
+    } else if (id == CONF_application_name) {
         canonical_name(text, own, sizeof own);
     } else if (id == CONF_timezone && (text[0] == '\0' || strlen(text) > 63)) {
         r = ERR(e, INVALID_PARAMETER_VALUE, "invalid value for parameter \"TimeZone\": \"%s\"",

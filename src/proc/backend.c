@@ -19,6 +19,20 @@ static struct attached attached;
 static struct pgwire_startup startup;
 
 static void
+log_received(const struct backend *b)
+{
+    char host[64];
+
+    if (!b->start->conf->v.log_connections)
+        return;
+    (void) backend_host(b, host, sizeof host);
+    if (b->peer.family != 0)
+        log_msg(LOG_LEVEL_LOG, "connection received: host=%s port=%d", host, b->peer_port);
+    else
+        log_msg(LOG_LEVEL_LOG, "connection received: host=%s", host);
+}
+
+static void
 set_socket_options(int fd)
 {
     int on = 1;
@@ -38,6 +52,7 @@ backend_main(const struct child_start *start)
     backend_init(b, start, segment_slot(start->segment, start->slot_idx));
     backend_set_last_words(b);
     set_socket_options(b->fd);
+    log_received(b);
     backend_read_startup(b, &startup);
     r = attach_begin(&attached, start, &e);
     if (r == 0)

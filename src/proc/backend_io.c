@@ -3,6 +3,7 @@
  *
  * Runs in: backend, dead-end child. Owns: the client's socket. Source: INT-1, SNAP-6;
  * postmaster.md 1.4, 3.4; style 3.10. */
+#include <arpa/inet.h>
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
@@ -247,11 +248,27 @@ io_send(void *arg, const void *p, size_t n)
 
 static const struct pgwire_io io = { io_recv, io_send, io_wait };
 
+static void
+learn_addresses(struct backend *b)
+{
+    struct sockaddr_storage sa = { 0 };
+    socklen_t n = sizeof sa;
+
+    if (getpeername(b->fd, (struct sockaddr *) &sa, &n) == 0)
+        b->peer = pgwire_hba_addr((const struct sockaddr *) &sa);
+    if (sa.ss_family == AF_INET || sa.ss_family == AF_INET6)
+        b->peer_port = ntohs(((const struct sockaddr_in *) &sa)->sin_port); /* same place in both */
+    n = sizeof sa;
+    if (getsockname(b->fd, (struct sockaddr *) &sa, &n) == 0)
+        b->local = pgwire_hba_addr((const struct sockaddr *) &sa);
+}
+
 void
 backend_init(struct backend *b, const struct child_start *start, struct slot *slot)
 {
     *b = (struct backend){ .start = start, .slot = slot, .fd = start->client_fd };
     b->started_usec = clock_mono_usec();
+    learn_addresses(b);
     pgwire_conn_init(&b->conn, &io, b);
 }
 

@@ -3,7 +3,6 @@
  *
  * Runs in: backend. Owns: nothing. Source: postmaster.md 3.1 steps 7-9, 3.3;
  * wal-format.md 6.2, 6.11; design 11. */
-#include <arpa/inet.h>
 #include <errno.h>
 #include <pwd.h>
 #include <stdatomic.h>
@@ -17,21 +16,6 @@
 #include "proc/backend.h"
 
 /* ---- access ---- */
-
-static void
-learn_addresses(struct backend *b)
-{
-    struct sockaddr_storage sa = { 0 };
-    socklen_t n = sizeof sa;
-
-    if (getpeername(b->fd, (struct sockaddr *) &sa, &n) == 0)
-        b->peer = pgwire_hba_addr((const struct sockaddr *) &sa);
-    if (sa.ss_family == AF_INET || sa.ss_family == AF_INET6)
-        b->peer_port = ntohs(((const struct sockaddr_in *) &sa)->sin_port); /* same place in both */
-    n = sizeof sa;
-    if (getsockname(b->fd, (struct sockaddr *) &sa, &n) == 0)
-        b->local = pgwire_hba_addr((const struct sockaddr *) &sa);
-}
 
 static int
 check_peer(const struct backend *b, struct err *e)
@@ -170,6 +154,7 @@ make_settings(struct backend *b, struct catalog *cat, const struct session_cfg *
               const struct pgwire_startup *s, struct err *e)
 {
     int r = conf_session_init(&b->conf, b->start->conf, cfg->role.is_superuser, e);
+    char segsize[16];
 
     if (r < 0)
         return r;
@@ -182,6 +167,9 @@ make_settings(struct backend *b, struct catalog *cat, const struct session_cfg *
     if (r >= 0)
         r = conf_session_set_internal(&b->conf, CONF_is_superuser,
                                       cfg->role.is_superuser ? "on" : "off", e);
+    (void) snprintf(segsize, sizeof segsize, "%u", cfg->store->wal->cfg.segsize);
+    if (r >= 0)
+        r = conf_session_set_internal(&b->conf, CONF_wal_segment_size, segsize, e);
     return r < 0 ? r : 0;
 }
 
@@ -244,7 +232,6 @@ backend_login(struct backend *b, struct store *st, const struct pgwire_startup *
 
     (void) snprintf(b->role, sizeof b->role, "%s", s->user);
     (void) snprintf(b->database, sizeof b->database, "%s", s->database);
-    learn_addresses(b);
     show_in_slot(b);
     if (s->minor > 0 || s->n_unknown > 0)
         pgwire_put_negotiate(&b->conn.out, s->unknown, s->n_unknown);
