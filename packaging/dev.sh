@@ -48,7 +48,7 @@ build() {
     [ -f "$dir/build.ninja" ] || meson setup "$dir" -Dwerror=true "$@" >"$dir.setup.log" 2>&1 ||
         { cat "$dir.setup.log"; exit 1; }
     rm -f "$dir.setup.log"
-    ninja --quiet -C "$dir" >"$dir.log" 2>&1 || { grep -v '^ninja: Entering' "$dir.log"; exit 1; }
+    ninja -k 0 --quiet -C "$dir" >"$dir.log" 2>&1 || { grep -vE "^(ninja: Entering|Compiler for|Program|Dependency|Configuring)" "$dir.log"; exit 1; }
     rm -f "$dir.log"
 }
 
