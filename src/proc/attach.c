@@ -2,6 +2,7 @@
  * gave. Source: SHM-1, SNAP-4. */
 #include "proc/attach.h"
 
+#include <errno.h>
 #include <fcntl.h>
 
 #include "base/clock.h"
@@ -19,14 +20,19 @@ on_exit_cb(void *arg)
     store_process_exit(&a->store); /* SNAP-4 */
 }
 
-static void
-init_self(struct attached *a, const struct child_start *start)
+static int
+init_self(struct attached *a, const struct child_start *start, struct err *e)
 {
+    int dir_fd = open(start->data_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC); /* until the end */
+
     a->start = start;
     a->slot = segment_slot(start->segment, start->slot_idx);
     self_init(&a->self, (uint32_t) start->slot_idx, a->slot);
     a->self.poll = child_poll;
-    io_real_init(&a->io, AT_FDCWD);
+    if (dir_fd < 0)
+        return ERR_ERRNO(e, "could not open data directory \"%s\"", start->data_dir);
+    io_real_init(&a->io, dir_fd);
+    return 0;
 }
 
 static int
@@ -56,9 +62,10 @@ attach_first(struct attached *a, const struct child_start *start, struct err *e)
 {
     const struct segment *seg = start->segment;
     struct shm_status *status = segment_status(seg);
-    int r;
+    int r = init_self(a, start, e);
 
-    init_self(a, start);
+    if (r < 0)
+        return r;
     wal_shm_init(shm_region(&seg->shm, REGION_WAL), &seg->wal_cfg);
     cache_shm_init(shm_region(&seg->shm, REGION_CACHE), &seg->cache_cfg);
     store_shm_init(shm_region(&seg->shm, REGION_STORE), &seg->store_cfg);
@@ -74,15 +81,15 @@ int
 attach_begin(struct attached *a, const struct child_start *start, struct err *e)
 {
     struct shm_status *status = segment_status(start->segment);
+    int r = init_self(a, start, e);
 
-    init_self(a, start);
-    while (atomic_load_explicit(&status->ready, memory_order_acquire) == 0) {
+    while (r == 0 && atomic_load_explicit(&status->ready, memory_order_acquire) == 0) {
         uint32_t bits = attach_sleep(a, clock_mono_usec() + READY_POLL_USEC);
 
         if ((bits & (REQ_STOP | REQ_TERMINATE | REQ_FINISH)) != 0)
             return ERR(e, ADMIN_SHUTDOWN, "told to leave before recovery had begun");
     }
-    return make_handles(a, e);
+    return r < 0 ? r : make_handles(a, e);
 }
 
 struct slot *

@@ -409,7 +409,7 @@ recover_crash(struct recovery *v, struct recover_info *info, struct err *e)
                       v->control.checkpoint.next_oid, e);
     if (r < 0)
         return r;
-    log_msg(LOG_LEVEL_LOG, "redo starts at " LSN_FMT, LSN_ARGS(v->control.checkpoint.redo));
+    log_msg(LOG_LEVEL_DEBUG, "redo starts at " LSN_FMT, LSN_ARGS(v->control.checkpoint.redo));
     begin_status(v);
     r = redo_all(v, e);
     if (r < 0)
