@@ -127,7 +127,7 @@ cmd_test() {
     rm -f $state/*.xml
     say "gcc, as released: lint, unit, sim"
     build build-test-gcc --prefix=/usr
-    meson_suite build-test-gcc lint unit sim
+    meson_suite build-test-gcc lint unit sim mutants
     [ -n "$long" ] && meson_suite build-test-gcc long
     say "clang, address and undefined-behaviour sanitizers, fault points: unit, sim, fault"
     CC=clang build build-test-asan -Db_sanitize=address,undefined -Db_lundef=false -Dfaults=true --prefix=/usr

@@ -127,7 +127,7 @@ reader_store(struct search *x, const char *step, uint8_t v, enum reader_at next)
     } else {
         st.slot = v;
     }
-    st.reader = next;
+    st.reader = (uint8_t) next;
     reach(x, step, st);
 }
 
@@ -137,7 +137,7 @@ reader_go(struct search *x, const char *step, uint8_t s, enum reader_at next)
     struct state st = x->st;
 
     st.s = s;
-    st.reader = next;
+    st.reader = (uint8_t) next;
     reach(x, step, st);
 }
 
