@@ -285,8 +285,10 @@ file_write(sqlite3_file *f, const void *p, int n, sqlite3_int64 off)
     ASSERT(n == (int) PAGE_BYTES);
     ASSERT(off % PAGE_BYTES == 0);
     h->has_staged = true;
-    if (h->ops->stage(h->t, (pgno_t) (off / PAGE_BYTES) + 1, p, &h->err) < 0)
+    if (h->ops->stage(h->t, (pgno_t) (off / PAGE_BYTES) + 1, p, &h->err) < 0) {
+        h->write = VFS_WRITE_REFUSED; /* as a refused SYNC (5.5) */
         return SQLITE_FULL;
+    }
     return SQLITE_OK;
 }
 

@@ -1,0 +1,239 @@
+/* A session: opening and closing, and the loop over the statements of a Query message.
+ *
+ * Runs in: backend. Owns: the SQLite connection, the reference to the database.
+ * Source: wal-format 6.7; sqlite-vfs 5.7, 5.12; engine-rules SNAP-5, SNAP-6. */
+#include "sql/session.h"
+
+#include <stdatomic.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "sql/session_int.h"
+#include "vfs/vfs_store.h"
+
+int
+session_open(const struct session_cfg *cfg, struct session **ret, struct err *e)
+{
+    struct session *s = calloc(1, sizeof *s);
+    int r;
+
+    if (s == NULL) {
+        store_db_detach(cfg->store, cfg->db_idx);
+        return ERR(e, OUT_OF_MEMORY, "out of memory");
+    }
+    s->cfg = *cfg;
+    s->st = cfg->store;
+    s->self = cfg->store->self;
+    r = vfs_store_connect(s->st, cfg->db_idx, &s->db, &s->handle, &s->txn, e);
+    if (r == 0)
+        r = session_add_functions(s, e);
+    if (r < 0) {
+        session_close(s);
+        return r;
+    }
+    session_harden(s);
+    *ret = s;
+    return 0;
+}
+
+void
+session_close(struct session *s)
+{
+    if (s == NULL)
+        return;
+    if (s->db != NULL) {
+        session_close_portals(s);
+        session_close_prepared(s, NULL);
+        (void) sqlite3_close(s->db);
+    }
+    if (store_writer_is_mine(s->st, s->cfg.db_idx))
+        store_writer_drop(s->st, s->cfg.db_idx);
+    store_db_detach(s->st, s->cfg.db_idx);
+    free(s->savepoints);
+    free(s->out.p);
+    free(s);
+}
+
+char
+session_status(const struct session *s)
+{
+    switch (s->block) {
+    case BLOCK_OPEN:
+        return 'T';
+    case BLOCK_FAILED:
+        return 'E';
+    case BLOCK_NONE:
+    case BLOCK_IMPLICIT:
+        break;
+    }
+    return 'I';
+}
+
+bool
+session_is_writing(const struct session *s)
+{
+    return store_writer_is_mine(s->st, s->cfg.db_idx);
+}
+
+usec_t
+session_xact_start(const struct session *s)
+{
+    return s->xact_start;
+}
+
+void
+session_on_snapshot_cancelled(struct session *s)
+{
+    if (!store_txn_is_cancelled(s->txn))
+        return;
+    s->snapshot_gone = true;
+    session_fail(s);
+}
+
+/* ---- statements ---- */
+
+/* Time-outs, memory and clock of one statement. */
+void
+session_arm(struct session *s)
+{
+    const struct conf_values *v = &s->cfg.conf->cur.v;
+
+    s->stmt_start = clock_real_usec();
+    s->self->statement_deadline =
+        v->statement_timeout > 0 ? clock_mono_usec() + (usec_t) v->statement_timeout : 0;
+    (void) sqlite3_hard_heap_limit64(v->session_memory_limit);
+    err_clear(&s->interrupt);
+    vfs_error_reset(s->handle);
+}
+
+void
+session_disarm(struct session *s)
+{
+    s->self->statement_deadline = 0;
+    err_clear(&s->interrupt);
+    if (s->self->slot != NULL) /* a cancel that came too late is forgotten */
+        slot_request_clear(s->self->slot, REQ_CANCEL);
+}
+
+struct query_text {
+    const char *p; /* the whole string */
+    size_t n;
+};
+
+static int
+run_query(struct session *s, const struct query_text *text, struct sql_stmt *stmt, bool is_last,
+          const struct session_sink *sink, struct err *e)
+{
+    static const struct session_run all = { .describe = true };
+    struct session_query q;
+    uint64_t n_rows = 0;
+    int r = session_query_prepare(s, stmt, text->p, text->n, &q, e);
+
+    if (r < 0)
+        return r;
+    if (q.stmt != NULL && sqlite3_bind_parameter_count(q.stmt) > 0)
+        r = ERR(e, UNDEFINED_OBJECT, "there is no parameter %s",
+                sqlite3_bind_parameter_name(q.stmt, 1) != NULL
+                    ? sqlite3_bind_parameter_name(q.stmt, 1)
+                    : "?");
+    if (r == 0 && q.stmt != NULL)
+        r = session_query_enter(s, &q, is_last, e);
+    if (r == 0 && q.stmt != NULL)
+        r = session_query_run(s, &q, &all, sink, &n_rows, e);
+    if (r == 0)
+        session_query_tag(s, stmt, n_rows, stmt->tag, sizeof stmt->tag);
+    session_query_done(&q);
+    return r;
+}
+
+int
+session_command(struct session *s, struct sql_stmt *stmt, const struct session_sink *sink,
+                struct err *e)
+{
+    switch (stmt->kind) {
+    case SQL_BEGIN:
+    case SQL_COMMIT:
+    case SQL_ROLLBACK:
+    case SQL_SAVEPOINT:
+    case SQL_RELEASE:
+    case SQL_ROLLBACK_TO:
+    case SQL_SET_TRANSACTION:
+        return session_txn_command(s, stmt, sink, e);
+    case SQL_SET:
+    case SQL_SET_CHARACTERISTICS:
+    case SQL_SHOW:
+    case SQL_RESET:
+        return session_setting_command(s, stmt, sink, e);
+    case SQL_DISCARD:
+    case SQL_CHECKPOINT:
+    case SQL_CREATE_DB:
+    case SQL_DROP_DB:
+    case SQL_DEALLOCATE:
+    case SQL_NOTHING:
+    case SQL_REFUSED:
+        return session_utility(s, stmt, sink, e);
+    case SQL_EMPTY:
+    case SQL_QUERY:
+        break;
+    }
+    return ERR(e, INTERNAL_ERROR, "not a command");
+}
+
+/* One statement, and, if it is the last of an implicit transaction, the commit before its tag. */
+static int
+run_one(struct session *s, const struct query_text *text, struct sql_stmt *stmt, bool is_last,
+        const struct session_sink *sink, struct err *e)
+{
+    int r;
+
+    if (s->block == BLOCK_NONE)
+        session_begin_implicit(s);
+    session_arm(s);
+    r = session_check_block(s, stmt, e);
+    if (r == 0)
+        r = self_check(s->self, e);
+    if (r == 0)
+        r = stmt->kind == SQL_QUERY ? run_query(s, text, stmt, is_last, sink, e)
+                                    : session_command(s, stmt, sink, e);
+    if (r == 0 && is_last && s->block == BLOCK_IMPLICIT)
+        r = session_commit(s, e);
+    session_disarm(s);
+    if (r < 0) {
+        session_fail(s);
+        return r;
+    }
+    return sink->complete(sink->arg, stmt->tag);
+}
+
+static void
+stmt_donep(struct sql_stmt *stmt)
+{
+    sql_stmt_done(stmt);
+}
+
+int
+session_execute(struct session *s, const char *text, const struct session_sink *sink,
+                struct err *e)
+{
+    struct query_text whole = { .p = text, .n = strlen(text) };
+    size_t pos = 0;
+    int r = 0;
+
+    session_close_prepared(s, ""); /* a Query destroys the unnamed statement and portal */
+    if (sql_is_blank(text, whole.n, 0))
+        return sink->empty(sink->arg);
+    while (r == 0 && !sql_is_blank(text, whole.n, pos)) {
+        CLEANUP(stmt_donep) struct sql_stmt stmt = { .kind = SQL_EMPTY };
+        bool is_last;
+
+        r = sql_stmt_parse(text, whole.n, pos, &stmt, &pos, e);
+        is_last = sql_is_blank(text, whole.n, pos);
+        if (r < 0)
+            session_fail(s);
+        else
+            r = run_one(s, &whole, &stmt, is_last, sink, e);
+    }
+    if (s->block == BLOCK_IMPLICIT) /* the sink failed, or the last one was COMMIT of an earlier */
+        session_rollback(s);
+    return r;
+}

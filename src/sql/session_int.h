@@ -1,0 +1,164 @@
+/* The inside of a session, shared by session*.c. */
+#pragma once
+
+#include <sqlite3.h>
+
+#include "sql/session.h"
+#include "sql/session_types.h"
+#include "sql/sql_stmt.h"
+#include "vfs/vfs_file.h"
+
+/* Where the session stands between statements. */
+enum session_block {
+    BLOCK_NONE,
+    BLOCK_IMPLICIT, /* inside one Query message or between two Syncs */
+    BLOCK_OPEN,     /* after BEGIN */
+    BLOCK_FAILED,   /* after an error in one: only ROLLBACK, COMMIT, ROLLBACK TO */
+};
+
+struct session_savepoint {
+    char name[SQL_NAME_BYTES];
+};
+
+#define SAVEPOINTS_MAX 1000
+
+/* What the authorizer saw while a statement was prepared (5.12). */
+struct session_seen {
+    bool writes_main;
+    bool writes_temp;
+    bool wants_xid; /* txid_current() */
+    bool calls_pragma;
+    char denied[80]; /* what was not allowed; "" = nothing */
+};
+
+struct session_prepared; /* session_ext.c */
+struct session_portal;
+
+struct session {
+    struct session_cfg cfg;
+    struct store *st;
+    struct self *self;
+    sqlite3 *db; /* owned */
+    struct vfs_handle *handle;
+    struct store_txn *txn; /* borrowed from db */
+
+    enum session_block block;
+    bool is_lost;   /* FAILED and SQLite rolled everything back: no savepoint can be returned to */
+    bool in_sqlite; /* SQLite's own transaction is open (BEGIN was executed) */
+    enum sql_isolation isolation;
+    bool read_only;
+    bool had_query;    /* the transaction has run one: its snapshot is taken, its modes are fixed */
+    usec_t xact_start; /* real; 0 = no transaction */
+    usec_t stmt_start; /* real */
+    struct session_savepoint *savepoints; /* owned */
+    uint32_t n_savepoints;
+
+    struct session_seen seen;
+    bool is_internal;     /* our own statements: the authorizer lets them pass */
+    struct err interrupt; /* set by the progress handler and functions: the real reason */
+    bool snapshot_gone;   /* SNAP-6: answer 72000 at the next command */
+
+    struct types_out out;              /* values of the row being sent */
+    struct session_prepared *prepared; /* owned list */
+    struct session_portal *portals;    /* owned list */
+};
+
+/* ---- session.c ---- */
+
+/* Before and after each statement: statement_timeout, memory, errors kept. */
+void session_arm(struct session *s);
+void session_disarm(struct session *s);
+/* A statement that is not SQLite's. May write its tag. */
+int session_command(struct session *s, struct sql_stmt *stmt, const struct session_sink *sink,
+                    struct err *e);
+
+/* ---- session_stmt.c ---- */
+
+/* A statement of SQLite's, prepared and described. */
+struct session_query {
+    sqlite3_stmt *stmt; /* owned; NULL: nothing to run */
+    struct session_seen seen;
+    bool is_readonly;
+    int n_cols;
+    oid_t *types;  /* [n_cols], owned; TYPE_UNKNOWN: by the first value */
+    int32_t *mods; /* [n_cols], owned */
+};
+/* Prepare `stmt`'s text; `query`, `query_n` are the whole string, for positions. */
+int session_query_prepare(struct session *s, const struct sql_stmt *stmt, const char *query,
+                          size_t query_n, struct session_query *ret, struct err *e);
+void session_query_done(struct session_query *q);
+/* Make the transaction ready for q (sqlite-vfs 5.7): writer queue, BEGIN. `is_last`: nothing
+ * follows in an implicit transaction, SQLite's autocommit will do. */
+int session_query_enter(struct session *s, const struct session_query *q, bool is_last,
+                        struct err *e);
+/* Run it to its end (or max_rows > 0 rows: SESSION_SUSPENDED). formats: n_formats as in Bind. Does
+ * not send the tag. *n_rows counts. */
+struct session_run {
+    bool describe; /* send sink->columns first */
+    const int16_t *formats;
+    uint32_t n_formats;
+    uint32_t max_rows;
+};
+int session_query_run(struct session *s, struct session_query *q, const struct session_run *run,
+                      const struct session_sink *sink, uint64_t *n_rows, struct err *e);
+/* Columns of q to the sink; unknown types by the current row, if there is one. */
+int session_query_describe(struct session *s, struct session_query *q,
+                           const struct session_run *run, bool has_row,
+                           const struct session_sink *sink, struct err *e);
+/* Tag of a finished statement into p. */
+void session_query_tag(struct session *s, const struct sql_stmt *stmt, uint64_t n_rows, char *p,
+                       size_t cap);
+/* One of our own statements: BEGIN, COMMIT … */
+int session_exec(struct session *s, const char *sql, struct err *e);
+/* A call failed with rc: find the real reason. */
+int session_failed(struct session *s, int rc, bool is_run, struct err *e);
+/* Drop a writer lock that no write of SQLite's needs any more. */
+void session_drop_idle_writer(struct session *s);
+/* The progress handler. */
+int session_on_progress(void *arg);
+
+/* ---- session_txn.c ---- */
+void session_begin_implicit(struct session *s);
+/* End an implicit transaction (or one by COMMIT): commit, then SNAP-5. On failure it was rolled
+ * back. */
+int session_commit(struct session *s, struct err *e);
+/* Roll everything back and wait as SNAP-5 says. */
+void session_rollback(struct session *s);
+/* A statement failed: mark the block failed, or end an implicit one. */
+void session_fail(struct session *s);
+/* BEGIN … ROLLBACK TO, SET TRANSACTION. */
+int session_txn_command(struct session *s, struct sql_stmt *stmt, const struct session_sink *sink,
+                        struct err *e);
+/* Is `stmt` allowed in a failed block? Else 25P02. */
+int session_check_block(struct session *s, const struct sql_stmt *stmt, struct err *e);
+/* Take the writer lock and open SQLite's transaction. */
+int session_enter_write(struct session *s, struct err *e);
+/* Open SQLite's transaction without the writer lock. */
+int session_enter_read(struct session *s, struct err *e);
+bool session_waits(const struct session *s); /* synchronous_commit */
+
+/* ---- session_show.c ---- */
+int session_setting_command(struct session *s, struct sql_stmt *stmt,
+                            const struct session_sink *sink, struct err *e);
+
+/* ---- session_util.c ---- */
+int session_utility(struct session *s, struct sql_stmt *stmt, const struct session_sink *sink,
+                    struct err *e);
+/* A notice with formatted message. */
+void session_notice(const struct session_sink *sink, const char *severity, int code,
+                    const char *message);
+
+/* ---- session_auth.c ---- */
+int session_authorize(void *arg, int action, const char *a1, const char *a2, const char *db,
+                      const char *trigger);
+/* Limits and the authorizer (5.12). */
+void session_harden(struct session *s);
+
+/* ---- session_funcs.c ---- */
+int session_add_functions(struct session *s, struct err *e);
+
+/* ---- session_ext.c ---- */
+void session_close_portals(struct session *s);                    /* with the transaction */
+void session_close_prepared(struct session *s, const char *name); /* NULL: all */
+/* Before the first write: read open portals to their end (5.7 a). */
+int session_spool_portals(struct session *s, struct err *e);

@@ -1,0 +1,303 @@
+/* One statement of SQLite's: prepared, entered into the transaction, stepped, its rows sent.
+ *
+ * Runs in: backend. Owns: sqlite3_stmt. Source: sqlite-vfs 5.3 … 5.7; wal-format 6.7. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "sql/session_error.h"
+#include "sql/session_int.h"
+#include "vfs/vfs_err.h"
+
+/* ---- errors ---- */
+
+int
+session_on_progress(void *arg)
+{
+    struct session *s = arg;
+
+    return self_check(s->self, &s->interrupt) < 0;
+}
+
+int
+session_failed(struct session *s, int rc, bool is_run, struct err *e)
+{
+    int r;
+
+    if (s->interrupt.code != 0)
+        r = vfs_err_copy(e, &s->interrupt);
+    else if (vfs_error(s->handle)->code != 0 && (rc & 0xff) != SQLITE_CONSTRAINT)
+        r = vfs_err_copy(e, vfs_error(s->handle));
+    else if (s->seen.denied[0] != '\0' && (rc == SQLITE_AUTH || rc == SQLITE_ERROR))
+        r = ERR(e, INSUFFICIENT_PRIVILEGE, "permission denied for %s", s->seen.denied);
+    else
+        r = session_error_translate(rc, sqlite3_errmsg(s->db), is_run, e);
+    err_clear(&s->interrupt);
+    vfs_error_reset(s->handle);
+    return r;
+}
+
+int
+session_exec(struct session *s, const char *sql, struct err *e)
+{
+    int rc;
+
+    s->is_internal = true;
+    rc = sqlite3_exec(s->db, sql, NULL, NULL, NULL);
+    s->is_internal = false;
+    return rc == SQLITE_OK ? 0 : session_failed(s, rc, true, e);
+}
+
+/* ---- preparing ---- */
+
+/* Where the text is wrong, as a character of the whole query string. */
+static void
+set_position(struct session *s, const struct sql_stmt *stmt, const struct sql_rewrite *rw,
+             const char *query, size_t query_n, struct err *e)
+{
+    int at = sqlite3_error_offset(s->db);
+
+    if (at < 0 || e == NULL || e->position != 0)
+        return;
+    e->position = sql_char_position(query, query_n, stmt->at + sql_rewrite_at(rw, (size_t) at));
+}
+
+static int
+describe_columns(struct session_query *q, struct err *e)
+{
+    q->n_cols = sqlite3_column_count(q->stmt);
+    if (q->n_cols == 0)
+        return 0;
+    q->types = calloc((size_t) q->n_cols, sizeof *q->types);
+    q->mods = calloc((size_t) q->n_cols, sizeof *q->mods);
+    if (q->types == NULL || q->mods == NULL)
+        return ERR(e, OUT_OF_MEMORY, "out of memory");
+    for (int i = 0; i < q->n_cols; i++)
+        q->types[i] = types_of_decl(sqlite3_column_decltype(q->stmt, i), &q->mods[i]);
+    return 0;
+}
+
+int
+session_query_prepare(struct session *s, const struct sql_stmt *stmt, const char *query,
+                      size_t query_n, struct session_query *ret, struct err *e)
+{
+    struct sql_rewrite rw;
+    int r, rc;
+
+    *ret = (struct session_query){ .stmt = NULL };
+    r = sql_rewrite(stmt->text, stmt->n, &rw, e);
+    if (r < 0)
+        return r;
+    s->seen = (struct session_seen){ .writes_main = false };
+    rc = sqlite3_prepare_v2(s->db, rw.text, (int) MIN(rw.n + 1, INT32_MAX), &ret->stmt, NULL);
+    if (rc != SQLITE_OK) {
+        r = session_failed(s, rc, false, e);
+        set_position(s, stmt, &rw, query, query_n, e);
+    }
+    sql_rewrite_done(&rw);
+    if (r < 0 || ret->stmt == NULL)
+        return r;
+    ret->seen = s->seen;
+    ret->is_readonly = sqlite3_stmt_readonly(ret->stmt) != 0 || stmt->is_explain;
+    if (!ret->is_readonly && !ret->seen.writes_temp)
+        ret->seen.writes_main = true; /* REINDEX, PRAGMA and others name no database */
+    if (ret->is_readonly)
+        ret->seen.writes_main = ret->seen.writes_temp = false;
+    r = describe_columns(ret, e);
+    if (r < 0)
+        session_query_done(ret);
+    return r;
+}
+
+void
+session_query_done(struct session_query *q)
+{
+    (void) sqlite3_finalize(q->stmt);
+    free(q->types);
+    free(q->mods);
+    *q = (struct session_query){ .stmt = NULL };
+}
+
+/* ---- entering the transaction (5.7) ---- */
+
+void
+session_drop_idle_writer(struct session *s)
+{
+    if (store_writer_is_mine(s->st, s->cfg.db_idx) &&
+        sqlite3_txn_state(s->db, "main") != SQLITE_TXN_WRITE)
+        store_writer_drop(s->st, s->cfg.db_idx);
+}
+
+static int
+take_writer(struct session *s, struct err *e)
+{
+    int64_t timeout = s->cfg.conf->cur.v.lock_timeout;
+
+    if (store_writer_is_mine(s->st, s->cfg.db_idx))
+        return 0;
+    return store_writer_take(s->st, s->cfg.db_idx,
+                             timeout > 0 ? clock_mono_usec() + (usec_t) timeout : 0, e);
+}
+
+int
+session_enter_write(struct session *s, struct err *e)
+{
+    int r;
+
+    if (!s->in_sqlite) {
+        r = session_spool_portals(s, e); /* 5.7 (a) */
+        if (r < 0)
+            return r;
+    }
+    r = take_writer(s, e);
+    if (r < 0 || s->in_sqlite)
+        return r;
+    return session_enter_read(s, e);
+}
+
+int
+session_query_enter(struct session *s, const struct session_query *q, bool is_last, struct err *e)
+{
+    bool alone = s->block == BLOCK_IMPLICIT && is_last && !s->in_sqlite;
+    bool repeatable = s->isolation >= SQL_REPEATABLE_READ;
+
+    if (q->seen.writes_main && s->read_only)
+        return ERR(e, READ_ONLY_SQL_TRANSACTION,
+                   "cannot execute a write in a read-only transaction");
+    s->had_query = true;
+    if (q->seen.wants_xid && !s->read_only) /* an xid belongs to a write transaction */
+        return session_enter_write(s, e);
+    if (q->seen.writes_main) {
+        if (!alone)
+            return session_enter_write(s, e);
+        return take_writer(s, e);
+    }
+    if (alone || s->in_sqlite)
+        return 0;
+    /* 5.7 (c): a temporary table must roll back, but takes no lock. A pragma is left alone: some
+     * do nothing inside a transaction. */
+    if (q->seen.writes_temp || (repeatable && !q->seen.calls_pragma))
+        return session_enter_read(s, e);
+    return 0;
+}
+
+/* ---- running ---- */
+
+static int16_t
+format_of(const struct session_run *run, int col)
+{
+    if (run->n_formats == 0)
+        return 0;
+    return run->formats[run->n_formats == 1 ? 0 : col];
+}
+
+int
+session_query_describe(struct session *s, struct session_query *q, const struct session_run *run,
+                       bool has_row, const struct session_sink *sink, struct err *e)
+{
+    CLEANUP(freep) struct session_column *cols = NULL;
+    int r;
+
+    (void) s;
+    cols = calloc((size_t) MAX(q->n_cols, 1), sizeof *cols);
+    if (cols == NULL)
+        return ERR(e, OUT_OF_MEMORY, "out of memory");
+    for (int i = 0; i < q->n_cols; i++) {
+        if (q->types[i] == TYPE_UNKNOWN)
+            q->types[i] = has_row ? types_of_value(sqlite3_column_value(q->stmt, i)) : TYPE_TEXT;
+        cols[i] = (struct session_column){ .name = sqlite3_column_name(q->stmt, i),
+                                           .type = q->types[i],
+                                           .type_len = types_len(q->types[i]),
+                                           .type_mod = q->mods[i],
+                                           .format = format_of(run, i) };
+        if (cols[i].name == NULL)
+            return ERR(e, OUT_OF_MEMORY, "out of memory");
+    }
+    r = sink->columns(sink->arg, cols, (uint32_t) q->n_cols);
+    return r;
+}
+
+static int
+send_row(struct session *s, const struct session_query *q, const struct session_run *run,
+         const struct session_sink *sink, struct err *e)
+{
+    struct session_value few[32];
+    struct session_value *v = few;
+    CLEANUP(freep) struct session_value *many = NULL;
+    int r = 0;
+
+    if (q->n_cols > (int) ELEMENTSOF(few)) {
+        v = many = calloc((size_t) q->n_cols, sizeof *many);
+        if (many == NULL)
+            return ERR(e, OUT_OF_MEMORY, "out of memory");
+    }
+    s->out.n = 0;
+    for (int i = 0; i < q->n_cols && r == 0; i++) {
+        sqlite3_value *value = sqlite3_column_value(q->stmt, i);
+        size_t at = 0, n = 0;
+
+        if (sqlite3_value_type(value) == SQLITE_NULL) {
+            v[i] = (struct session_value){ .n = -1 };
+            continue;
+        }
+        if (format_of(run, i) == 0)
+            r = types_put_text(&s->out, value, q->types[i], &at, &n, e);
+        else
+            r = types_put_binary(&s->out, value, q->types[i], &at, &n, e);
+        /* The buffer may move while it grows: an offset now, a pointer when it is complete. */
+        v[i] = (struct session_value){ .p = (const void *) (uintptr_t) at, .n = (int32_t) n };
+    }
+    for (int i = 0; i < q->n_cols && r == 0; i++) {
+        if (v[i].n >= 0)
+            v[i].p = s->out.p + (uintptr_t) v[i].p;
+    }
+    return r < 0 ? r : sink->row(sink->arg, v, (uint32_t) q->n_cols);
+}
+
+int
+session_query_run(struct session *s, struct session_query *q, const struct session_run *run,
+                  const struct session_sink *sink, uint64_t *n_rows, struct err *e)
+{
+    bool described = !run->describe || q->n_cols == 0;
+    uint32_t sent = 0;
+    int r = 0;
+
+    s->seen.denied[0] = '\0';
+    while (r == 0) {
+        int rc = sqlite3_step(q->stmt);
+
+        if (rc != SQLITE_ROW && rc != SQLITE_DONE) {
+            r = session_failed(s, rc, true, e);
+            break;
+        }
+        if (!described) {
+            r = session_query_describe(s, q, run, rc == SQLITE_ROW, sink, e);
+            described = true;
+        }
+        if (rc == SQLITE_DONE || r < 0)
+            break;
+        r = send_row(s, q, run, sink, e);
+        ++*n_rows;
+        if (r == 0 && run->max_rows > 0 && ++sent == run->max_rows)
+            return SESSION_SUSPENDED;
+    }
+    (void) sqlite3_reset(q->stmt);
+    session_drop_idle_writer(s);
+    return r;
+}
+
+void
+session_query_tag(struct session *s, const struct sql_stmt *stmt, uint64_t n_rows, char *p,
+                  size_t cap)
+{
+    unsigned long long n = n_rows;
+
+    if (!stmt->tag_counts) {
+        (void) snprintf(p, cap, "%s", stmt->tag[0] != '\0' ? stmt->tag : "OK");
+        return;
+    }
+    if (strcmp(stmt->tag, "SELECT") != 0)
+        n = (unsigned long long) sqlite3_changes64(s->db);
+    (void) snprintf(p, cap, strcmp(stmt->tag, "INSERT") == 0 ? "%s 0 %llu" : "%s %llu", stmt->tag,
+                    n);
+}

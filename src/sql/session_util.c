@@ -1,0 +1,135 @@
+/* The other commands that are the server's: CHECKPOINT, CREATE and DROP DATABASE, DISCARD.
+ *
+ * Runs in: backend. Source: FILE-2, FILE-3; postmaster.md 5.6 for how a checkpoint is asked for. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "sql/session_int.h"
+#include "store/store_checkpoint.h"
+
+void
+session_notice(const struct session_sink *sink, const char *severity, int code, const char *message)
+{
+    struct err n = ERR_INIT;
+
+    if (sink->notice == NULL)
+        return;
+    (void) err_set(&n, -code, "%s", message);
+    (void) sink->notice(sink->arg, severity, &n);
+}
+
+/* Commands that cannot be undone run alone. */
+static int
+check_alone(const struct session *s, const char *what, struct err *e)
+{
+    if (s->block == BLOCK_OPEN || s->in_sqlite)
+        return ERR(e, ACTIVE_SQL_TRANSACTION, "%s cannot run inside a transaction block", what);
+    return 0;
+}
+
+static usec_t
+lock_deadline(const struct session *s)
+{
+    int64_t timeout = s->cfg.conf->cur.v.lock_timeout;
+
+    return timeout > 0 ? clock_mono_usec() + (usec_t) timeout : 0;
+}
+
+static int
+do_checkpoint(struct session *s, struct err *e)
+{
+    uint64_t ticket;
+
+    if (!s->cfg.role.is_superuser)
+        return ERR(e, INSUFFICIENT_PRIVILEGE, "must be superuser to run CHECKPOINT");
+    ticket = store_checkpoint_ask(s->st, CKPT_IMMEDIATE | CKPT_FORCE | CKPT_WAIT);
+    return store_checkpoint_wait(s->st, ticket, e);
+}
+
+static void
+catalog_closep(struct catalog **c)
+{
+    catalog_close(*c);
+}
+
+static int
+do_create_db(struct session *s, const struct sql_stmt *stmt, struct err *e)
+{
+    CLEANUP(catalog_closep) struct catalog *c = NULL;
+    struct catalog_role owner = s->cfg.role;
+    int r = check_alone(s, "CREATE DATABASE", e);
+
+    if (r == 0 && !s->cfg.role.is_superuser)
+        r = ERR(e, INSUFFICIENT_PRIVILEGE, "permission denied to create database");
+    if (r == 0)
+        r = catalog_open(s->st, &c, e);
+    if (r == 0 && stmt->owner[0] != '\0')
+        r = catalog_find_role(c, stmt->owner, &owner, e);
+    if (r == CATALOG_NONE)
+        r = ERR(e, UNDEFINED_OBJECT, "role \"%s\" does not exist", stmt->owner);
+    if (r < 0)
+        return r;
+    return catalog_create_db(c, stmt->name, owner.oid, lock_deadline(s), session_waits(s), e);
+}
+
+static int
+do_drop_db(struct session *s, const struct sql_stmt *stmt, const struct session_sink *sink,
+           struct err *e)
+{
+    CLEANUP(catalog_closep) struct catalog *c = NULL;
+    char text[160];
+    int r = check_alone(s, "DROP DATABASE", e);
+
+    if (r == 0 && stmt->force)
+        r = ERR(e, FEATURE_NOT_SUPPORTED, "DROP DATABASE WITH (FORCE) is not supported");
+    if (r == 0 && strcmp(stmt->name, s->cfg.db.name) == 0)
+        r = ERR(e, OBJECT_IN_USE, "cannot drop the currently open database");
+    if (r == 0)
+        r = catalog_open(s->st, &c, e);
+    if (r < 0)
+        return r;
+    r = catalog_drop_db(c, stmt->name, &s->cfg.role, stmt->if_exists, lock_deadline(s), e);
+    if (r != CATALOG_NONE)
+        return r;
+    (void) snprintf(text, sizeof text, "database \"%s\" does not exist, skipping", stmt->name);
+    session_notice(sink, "NOTICE", ERR_SUCCESS, text);
+    return 0;
+}
+
+static int
+do_discard(struct session *s, struct err *e)
+{
+    int r = check_alone(s, "DISCARD ALL", e);
+
+    if (r < 0)
+        return r;
+    session_close_portals(s);
+    session_close_prepared(s, NULL);
+    return conf_session_reset_all(s->cfg.conf, e);
+}
+
+int
+session_utility(struct session *s, struct sql_stmt *stmt, const struct session_sink *sink,
+                struct err *e)
+{
+    switch (stmt->kind) {
+    case SQL_CHECKPOINT:
+        return do_checkpoint(s, e);
+    case SQL_CREATE_DB:
+        return do_create_db(s, stmt, e);
+    case SQL_DROP_DB:
+        return do_drop_db(s, stmt, sink, e);
+    case SQL_DISCARD:
+        return do_discard(s, e);
+    case SQL_DEALLOCATE:
+        session_close_prepared(s, stmt->name[0] != '\0' ? stmt->name : NULL);
+        return 0;
+    case SQL_NOTHING:
+        return 0;
+    case SQL_REFUSED:
+        return ERR(e, FEATURE_NOT_SUPPORTED, "%s is not supported", stmt->tag);
+    default: /* not of this file */
+        return ERR(e, INTERNAL_ERROR, "\"%s\" is not a utility command", stmt->tag);
+    }
+}
