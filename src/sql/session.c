@@ -212,8 +212,7 @@ stmt_donep(struct sql_stmt *stmt)
 }
 
 int
-session_execute(struct session *s, const char *text, const struct session_sink *sink,
-                struct err *e)
+session_execute(struct session *s, const char *text, const struct session_sink *sink, struct err *e)
 {
     struct query_text whole = { .p = text, .n = strlen(text) };
     size_t pos = 0;

@@ -80,6 +80,8 @@ struct session_query {
     struct session_seen seen;
     bool is_readonly;
     int n_cols;
+    bool has_row;  /* the statement stands on a row that was not sent */
+    bool is_done;  /* it has been run to its end */
     oid_t *types;  /* [n_cols], owned; TYPE_UNKNOWN: by the first value */
     int32_t *mods; /* [n_cols], owned */
 };
@@ -105,6 +107,12 @@ int session_query_run(struct session *s, struct session_query *q, const struct s
 int session_query_describe(struct session *s, struct session_query *q,
                            const struct session_run *run, bool has_row,
                            const struct session_sink *sink, struct err *e);
+/* One row to the sink: the current one, or `spooled`. */
+int session_query_send(struct session *s, const struct session_query *q,
+                       const struct session_run *run, sqlite3_value *const *spooled,
+                       const struct session_sink *sink, struct err *e);
+/* Step to the first row without sending it: its values tell types. */
+int session_query_peek(struct session *s, struct session_query *q, struct err *e);
 /* Tag of a finished statement into p. */
 void session_query_tag(struct session *s, const struct sql_stmt *stmt, uint64_t n_rows, char *p,
                        size_t cap);

@@ -16,6 +16,8 @@ session_on_progress(void *arg)
 {
     struct session *s = arg;
 
+    if (store_txn_is_cancelled(s->txn)) /* SNAP-6 */
+        return ERR(&s->interrupt, SNAPSHOT_TOO_OLD, "snapshot too old") < 0;
     return self_check(s->self, &s->interrupt) < 0;
 }
 
@@ -217,9 +219,9 @@ session_query_describe(struct session *s, struct session_query *q, const struct 
     return r;
 }
 
-static int
-send_row(struct session *s, const struct session_query *q, const struct session_run *run,
-         const struct session_sink *sink, struct err *e)
+int
+session_query_send(struct session *s, const struct session_query *q, const struct session_run *run,
+                   sqlite3_value *const *spooled, const struct session_sink *sink, struct err *e)
 {
     struct session_value few[32];
     struct session_value *v = few;
@@ -233,7 +235,7 @@ send_row(struct session *s, const struct session_query *q, const struct session_
     }
     s->out.n = 0;
     for (int i = 0; i < q->n_cols && r == 0; i++) {
-        sqlite3_value *value = sqlite3_column_value(q->stmt, i);
+        sqlite3_value *value = spooled != NULL ? spooled[i] : sqlite3_column_value(q->stmt, i);
         size_t at = 0, n = 0;
 
         if (sqlite3_value_type(value) == SQLITE_NULL) {
@@ -264,10 +266,16 @@ session_query_run(struct session *s, struct session_query *q, const struct sessi
 
     s->seen.denied[0] = '\0';
     while (r == 0) {
-        int rc = sqlite3_step(q->stmt);
+        int rc = q->has_row ? SQLITE_ROW : q->is_done ? SQLITE_DONE : sqlite3_step(q->stmt);
 
+        q->has_row = false;
         if (rc != SQLITE_ROW && rc != SQLITE_DONE) {
             r = session_failed(s, rc, true, e);
+            break;
+        }
+        if (sqlite3_column_count(q->stmt) !=
+            q->n_cols) { /* re-prepared: the schema changed (5.8) */
+            r = ERR(e, FEATURE_NOT_SUPPORTED, "cached plan must not change result type");
             break;
         }
         if (!described) {
@@ -276,14 +284,27 @@ session_query_run(struct session *s, struct session_query *q, const struct sessi
         }
         if (rc == SQLITE_DONE || r < 0)
             break;
-        r = send_row(s, q, run, sink, e);
+        r = session_query_send(s, q, run, NULL, sink, e);
         ++*n_rows;
         if (r == 0 && run->max_rows > 0 && ++sent == run->max_rows)
             return SESSION_SUSPENDED;
     }
     (void) sqlite3_reset(q->stmt);
+    q->is_done = true;
     session_drop_idle_writer(s);
     return r;
+}
+
+int
+session_query_peek(struct session *s, struct session_query *q, struct err *e)
+{
+    int rc = sqlite3_step(q->stmt);
+
+    if (rc != SQLITE_ROW && rc != SQLITE_DONE)
+        return session_failed(s, rc, true, e);
+    q->has_row = rc == SQLITE_ROW;
+    q->is_done = rc == SQLITE_DONE;
+    return 0;
 }
 
 void

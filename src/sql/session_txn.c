@@ -265,7 +265,7 @@ do_to_savepoint(struct session *s, const struct sql_stmt *stmt, struct err *e)
 {
     bool back = stmt->kind == SQL_ROLLBACK_TO;
     char sql[32];
-    uint32_t k;
+    uint32_t k = 0;
     int r = find_savepoint(s, stmt->name, &k, e);
 
     if (r < 0)

@@ -127,6 +127,12 @@ store_txn_is_open(const struct store_txn *t)
     return t->is_open;
 }
 
+bool
+store_txn_is_cancelled(const struct store_txn *t)
+{
+    return t->is_open && cache_snapshot_cancelled(t->st->cache, t->entry);
+}
+
 lsn_t
 store_txn_snapshot(const struct store_txn *t)
 {

@@ -31,6 +31,8 @@ int store_txn_begin(struct store_txn *t, struct err *e);
 /* Release snapshot and chosen file. No page may be fetched. No-op if none is held. */
 void store_txn_end(struct store_txn *t);
 bool store_txn_is_open(const struct store_txn *t);
+/* SNAP-6: was the snapshot held asked to end? For the progress handler and the idle loop. */
+bool store_txn_is_cancelled(const struct store_txn *t);
 
 /* What was seen. */
 lsn_t store_txn_snapshot(const struct store_txn *t);
