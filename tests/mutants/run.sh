@@ -35,6 +35,11 @@ sources_of() {
         local no_clock; no_clock=$(echo $base | tr ' ' '\n' | grep -v /clock.c)
         echo "-DPINION_SIM=1 -Wl,--wrap=spin_take,--wrap=spin_drop | tests/sim/cache.c tests/sim/sim_sched.c" \
             tests/support/cache_fake.c $cache $no_wait $no_clock "| -lsystemd" ;;
+    sim_recovery)
+        local no_wait; no_wait=$(echo $shm | tr ' ' '\n' | grep -v /wait.c)
+        local no_clock; no_clock=$(echo $base | tr ' ' '\n' | grep -v /clock.c)
+        echo "|" tests/sim/recovery*.c tests/sim/cluster.c tests/sim/coro.c tests/sim/io_sim*.c \
+            src/store/*.c src/wal/*.c $cache $no_wait $no_clock "| -lsystemd -llz4" ;;
     test_cache*|test_chain_serve|test_retire_interval|test_scan_50x)
         echo "| tests/unit/$1.c tests/support/cache_fake.c" $cache $shm $base "| -lcmocka -lsystemd -lpthread" ;;
     *)
