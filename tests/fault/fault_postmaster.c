@@ -622,10 +622,13 @@ a_killed_postmaster_takes_its_children_along_and_the_next_one_starts(void **stat
         start(w);
         if (tries < 100) {
             struct pollfd p = { .fd = w->states, .events = POLLIN };
-            char text[64] = "";
+            ssize_t n;
 
             (void) poll(&p, 1, 20000);
-            if (read(w->states, text, sizeof text - 1) > 0 && strncmp(text, "REFUSED", 7) == 0) {
+            n = read(w->states, w->seen, sizeof w->seen - 1); /* expect() goes on from here */
+            w->n_seen = n > 0 ? (size_t) n : 0;
+            w->seen[w->n_seen] = '\0';
+            if (strncmp(w->seen, "REFUSED", 7) == 0) {
                 (void) wait_exit(w);
                 continue;
             }
