@@ -72,7 +72,8 @@ shrink(struct pgwire_conn *c)
     }
 }
 
-/* Until n unread bytes are in the buffer. Returns 0, PGWIRE_EOF if none is, < 0. */
+/* Until n unread bytes are in the buffer. Returns 0, PGWIRE_EOF if none is, < 0. A socket that gave
+ * less than there was room for is empty: wait first, and save the call that would say so. */
 static int
 need(struct pgwire_conn *c, size_t n, struct err *e)
 {
@@ -80,21 +81,18 @@ need(struct pgwire_conn *c, size_t n, struct err *e)
         ssize_t got;
         int r = c->in_n == c->in_cap ? make_room(c, e) : 0;
 
+        if (r == 0 && !c->may_have_more)
+            r = c->io->wait(c->arg, false, e);
         if (r < 0)
             return r;
         got = c->io->recv(c->arg, c->in + c->in_n, c->in_cap - c->in_n);
+        c->may_have_more = got == (ssize_t) (c->in_cap - c->in_n) || got == -EINTR;
         if (got > 0) {
             c->in_n += (size_t) got;
             continue;
         }
-        if (got == -EINTR)
+        if (got == -EINTR || got == -EAGAIN)
             continue;
-        if (got == -EAGAIN) {
-            r = c->io->wait(c->arg, false, e);
-            if (r < 0)
-                return r;
-            continue;
-        }
         if (got == 0 && c->in_n == c->in_at)
             return PGWIRE_EOF;
         if (got == 0)

@@ -32,6 +32,7 @@ struct pgwire_conn {
     void *arg;
     uint8_t *in;                /* owned */
     size_t in_at, in_n, in_cap; /* in[in_at .. in_n) is unread */
+    bool may_have_more;         /* the last recv filled the buffer: try again before waiting */
     struct pgwire_out out;
     size_t out_at; /* out.p[0 .. out_at) is sent */
 };

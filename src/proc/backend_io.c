@@ -124,8 +124,9 @@ reload(struct backend *b)
 static int
 take_requests(struct backend *b, struct err *e)
 {
-    uint32_t bits = child_take_signals();
+    uint32_t bits = b->signalled ? child_take_signals() : 0;
 
+    b->signalled = false;
     if (b->slot != NULL)
         bits |= atomic_load_explicit(&b->slot->request, memory_order_acquire);
     if ((bits & REQ_TERMINATE) != 0 && b->patience == PATIENCE_STARTUP)
@@ -174,7 +175,7 @@ wait_deadline(const struct backend *b, bool for_write, usec_t now, enum backend_
 /* poll() for at most until `deadline` (0 = none). Returns > 0 if the socket is ready, 0, or -errno.
  */
 static int
-sleep_once(const struct backend *b, bool for_write, usec_t deadline, usec_t now)
+sleep_once(struct backend *b, bool for_write, usec_t deadline, usec_t now)
 {
     struct pollfd fds[2] = { { .fd = b->fd, .events = for_write ? POLLOUT : POLLIN },
                              { .fd = child_signal_fd(), .events = POLLIN } };
@@ -186,6 +187,7 @@ sleep_once(const struct backend *b, bool for_write, usec_t deadline, usec_t now)
     n = poll(fds, 2, (int) ((usec + USEC_PER_MSEC - 1) / USEC_PER_MSEC));
     if (n < 0)
         return errno == EINTR ? 0 : -errno;
+    b->signalled = fds[1].revents != 0;
     return fds[0].revents != 0;
 }
 

@@ -54,7 +54,9 @@ uint32_t
 child_take_signals(void)
 {
     uint32_t bits = w.signals;
+    eventfd_t n;
 
+    (void) eventfd_read(w.signal_fd, &n);
     w.signals = 0;
     return bits;
 }
@@ -289,7 +291,7 @@ setup(void **state)
     (void) state;
     memset(&w, 0, sizeof w);
     w.status = 'I';
-    w.signal_fd = eventfd(0, EFD_CLOEXEC);
+    w.signal_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     log_init("test", LOG_LEVEL_PANIC);
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0 || conf_init(&base, NULL) < 0)
         return -1;
@@ -462,6 +464,7 @@ terminate_is_told_to_the_client(void **state)
     log_in();
     b.ready_due = true;
     w.signals = REQ_TERMINATE;
+    assert_int_equal(eventfd_write(w.signal_fd, 1), 0);
     assert_int_equal(run_loop(), CHILD_FATAL);
     assert_string_equal(answers(), "ZE");
     assert_true(has_text("C57P01"));

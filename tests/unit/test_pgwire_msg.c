@@ -324,7 +324,7 @@ mem_wait(void *arg, bool for_write, struct err *e)
     (void) for_write;
     m->waits++;
     m->is_ready = true;
-    if (m->interrupt < 0)
+    if (m->interrupt < 0 && m->waits % 2 == 1)
         return err_set(e, m->interrupt, "interrupted");
     if (m->at == m->n && !for_write)
         m->closes = true;
