@@ -71,13 +71,13 @@ prepare() {
 cmd_run() {
     prepare
     say "building"
-    build build --prefix=/usr
+    build build-run --prefix=/usr
     local ctl
     if [ -S "$state/data/control" ] && ctl=$(ls $state/demo/usr/bin/pinionctl 2>/dev/null) &&
         as_user "$ctl" status -D $state/data >/dev/null 2>&1; then
         as_user "$ctl" stop -D $state/data >/dev/null
     fi
-    install_build build demo
+    install_build build-run demo
     ctl=$state/demo/usr/bin/pinionctl
     export PINIOND=$state/demo/usr/sbin/piniond
     if [ ! -f $state/data/PG_VERSION ]; then
