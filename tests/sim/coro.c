@@ -1,12 +1,14 @@
 /* Coroutines instead of processes; see coro.h. Runs in simulations. Owns: their stacks. */
 #include "sim/coro.h"
 
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <ucontext.h>
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/rng.h"
 #include "shm/wait.h"
 
@@ -64,6 +66,25 @@ wait_event_name(enum wait_event w)
 {
     (void) w;
     return "";
+}
+
+/* Somebody spins: let others run. */
+int
+sched_yield(void) /* NOLINT: libc's */
+{
+    coro_switch();
+    return 0;
+}
+
+/* Linked with --wrap=fault_hit: every fault point is a place to switch. */
+int __real_fault_hit(enum fault_point p);
+int __wrap_fault_hit(enum fault_point p);
+
+int
+__wrap_fault_hit(enum fault_point p)
+{
+    coro_maybe(3);
+    return __real_fault_hit(p);
 }
 
 void

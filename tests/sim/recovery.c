@@ -41,7 +41,7 @@ run_forked(uint64_t from, uint64_t to)
 
     if (pid == 0) {
         run_chunk(from, to);
-        _exit(0);
+        exit(0);
     }
     if (pid < 0 || waitpid(pid, &status, 0) < 0)
         return false;

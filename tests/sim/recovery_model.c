@@ -92,30 +92,33 @@ model_bytes(const struct model_db *d, pgno_t pgno, uint8_t *p)
     }
     if (pgno > d->size || memcmp(page, &none, sizeof none) == 0)
         return;
-    for (uint32_t i = 0; i < MODEL_CELLS; i++)
-        put_u64(p + CELL_AT(i), page->cell[i]);
     if (page->cell[MODEL_CELLS - 1] % 2 == 1) {
         struct rng r;
 
         rng_init(&r, page->cell[MODEL_CELLS - 1]);
-        for (uint32_t at = NOISE_AT; at + 8 <= PAGE_TAIL_AT; at += 8)
+        /* half a page, or all but the cells: an image that cannot be packed */
+        uint32_t from = page->cell[MODEL_CELLS - 1] % 4 == 1 ? NOISE_AT : 300;
+
+        for (uint32_t at = from; at + 8 <= PAGE_TAIL_AT; at += 8)
             put_u64(p + at, rng_u64(&r));
     }
+    for (uint32_t i = 0; i < MODEL_CELLS; i++)
+        put_u64(p + CELL_AT(i), page->cell[i]);
 }
 
 static void
-change_page(struct rng *r, struct model_page *page)
+change_page(struct rng *r, struct model_page *page, uint32_t noise)
 {
     uint32_t n = 1 + (uint32_t) rng_below(r, 3);
 
     for (uint32_t i = 0; i < n; i++)
         page->cell[rng_below(r, MODEL_CELLS - 1)] = rng_u64(r);
-    if (rng_below(r, 8) == 0)
+    if (rng_below(r, 8) < noise)
         page->cell[MODEL_CELLS - 1] = rng_u64(r);
 }
 
 static void
-grow(struct rng *r, struct model_db *d, uint32_t *staged)
+grow(struct rng *r, struct model_db *d, uint32_t noise, uint32_t *staged)
 {
     pgno_t size = d->size + 1 + (pgno_t) rng_below(r, 4);
 
@@ -123,7 +126,7 @@ grow(struct rng *r, struct model_db *d, uint32_t *staged)
     for (pgno_t pgno = d->size + 1; pgno <= size; pgno++) {
         memset(&d->page[pgno - 1], 0, sizeof d->page[0]);
         if (rng_below(r, 3) != 0) { /* else a page that SQLite never writes (COMMIT-3) */
-            change_page(r, &d->page[pgno - 1]);
+            change_page(r, &d->page[pgno - 1], noise);
             *staged |= 1u << (pgno - 1);
         }
     }
@@ -131,7 +134,7 @@ grow(struct rng *r, struct model_db *d, uint32_t *staged)
 }
 
 void
-model_mutate(struct rng *r, struct model_db *d, uint32_t *ret_staged)
+model_mutate(struct rng *r, struct model_db *d, uint32_t noise, uint32_t *ret_staged)
 {
     uint64_t dice = rng_below(r, 10);
 
@@ -146,9 +149,9 @@ model_mutate(struct rng *r, struct model_db *d, uint32_t *ret_staged)
     }
     for (pgno_t pgno = 2; pgno <= d->size; pgno++)
         if (rng_below(r, 3) == 0) {
-            change_page(r, &d->page[pgno - 1]);
+            change_page(r, &d->page[pgno - 1], noise);
             *ret_staged |= 1u << (pgno - 1);
         }
     if (dice <= 3 && dice > 0 && d->size < MODEL_PAGES)
-        grow(r, d, ret_staged);
+        grow(r, d, noise, ret_staged);
 }

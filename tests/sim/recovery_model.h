@@ -57,6 +57,6 @@ struct model_commit *model_commit(struct model *m, xid_t xid, uint32_t slot,
                                   const struct model_db *after);
 /* The page as bytes (PAGE_TAIL_AT of them count). */
 void model_bytes(const struct model_db *d, pgno_t pgno, uint8_t *p);
-/* Change some pages at random; page 1 always changes. *ret_staged: bit of each page to be written.
- */
-void model_mutate(struct rng *r, struct model_db *d, uint32_t *ret_staged);
+/* Change some pages at random; page 1 always changes. `noise` of 8 pages get noise that cannot be
+ * packed. *ret_staged: bit of each page to be written. */
+void model_mutate(struct rng *r, struct model_db *d, uint32_t noise, uint32_t *ret_staged);

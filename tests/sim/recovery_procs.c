@@ -149,7 +149,7 @@ write_once(struct proc *p, struct store_txn *t, uint32_t slot)
     }
     sim_compare(p->s, t, &after);
     if (rng_below(&p->rng, 10) != 0) {
-        model_mutate(&p->rng, &after, &staged);
+        model_mutate(&p->rng, &after, p->s->noise, &staged);
         r = assign_xid(p, t, &e);
         if (r == 0)
             r = stage_all(t, &after, staged, after.size < before, &e);
@@ -202,13 +202,31 @@ write_op(struct proc *p)
     store_db_detach(p->st, db);
 }
 
+/* XID-2: come near the limit. */
+static void
+burn_xids(struct proc *p)
+{
+    for (uint32_t i = 0; i < 200000; i++) {
+        struct err e = ERR_INIT;
+        xid_t xid;
+
+        if (store_xid_assign(p->st, &xid, &e) < 0)
+            sim_fail(p->s, "xid: %s", e.message);
+        hand_out(p, xid);
+    }
+    store_xact_running(p->st, 0);
+}
+
 static void
 writer(void *arg)
 {
     struct proc *p = arg;
 
-    while (p->n_ops-- > 0)
+    while (p->n_ops-- > 0) {
+        if (p->s->burns && rng_below(&p->rng, 3) == 0)
+            burn_xids(p);
         write_op(p);
+    }
     p->s->n_busy--;
 }
 
@@ -354,7 +372,7 @@ create_op(struct proc *p, uint32_t catalog_db, uint32_t slot)
     if (made.oid <= p->s->last_oid)
         sim_fail(p->s, "oid %u handed out, but %u was before", made.oid, p->s->last_oid);
     p->s->last_oid = made.oid;
-    model_mutate(&p->rng, &made, &staged);
+    model_mutate(&p->rng, &made, p->s->noise, &staged);
     r = build(p, &b, &made, pages, &e);
     if (r < 0) {
         tolerate(p, r, &e, "build");

@@ -206,6 +206,8 @@ sim_run(uint64_t seed, bool verbose, struct sim_stats *stats)
     s->disk = io_sim_new(rng_u64(&s->rng));
     if (one_in(s, 2))
         io_sim_set_sector(s->disk, 4096);
+    s->noise = one_in(s, 4) ? 8 : 1;
+    s->burns = one_in(s, 64);
     model_init(&s->model);
     cluster_make(&s->cluster, s->disk, FRAMES);
     cluster_hook_crashes();
