@@ -80,6 +80,10 @@ fold(struct sim *s)
 
     for (uint32_t i = 0; i < m->n_log; i++)
         survived[i] = is_committed(s, m->log[i].xid);
+    for (uint32_t i = 0; i < m->n_log && s->verbose; i++)
+        (void) fprintf(stderr, "commit %" PRIu64 " at " LSN_FMT " of database %u%s\n",
+                       m->log[i].xid, LSN_ARGS(m->log[i].lsn), m->log[i].after.oid,
+                       survived[i] ? "" : ": lost");
     check_prefix(s, survived);
     for (uint32_t i = 0; i < m->n_log; i++) {
         const struct model_commit *c = &m->log[i];

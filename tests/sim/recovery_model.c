@@ -76,6 +76,32 @@ model_commit(struct model *m, xid_t xid, uint32_t slot, const struct model_db *a
     return c;
 }
 
+static void
+put_list(const struct model_db *d, uint8_t *p)
+{
+    put_u32(p + CLUSTER_LIST_AT, d->n_list);
+    for (uint32_t i = 0; i < d->n_list; i++)
+        put_u32(p + CLUSTER_LIST_AT + 4 + 4 * i, d->list[i]);
+}
+
+static void
+put_cells(const struct model_page *page, uint8_t *p)
+{
+    uint64_t noise = page->cell[MODEL_CELLS - 1];
+
+    if (noise % 2 == 1) {
+        /* half a page, or all but the cells: an image that cannot be packed */
+        uint32_t from = noise % 4 == 1 ? NOISE_AT : 32;
+        struct rng r;
+
+        rng_init(&r, noise);
+        for (uint32_t at = from; at + 8 <= PAGE_TAIL_AT; at += 8)
+            put_u64(p + at, rng_u64(&r));
+    }
+    for (uint32_t i = 0; i < MODEL_CELLS; i++)
+        put_u64(p + CELL_AT(i), page->cell[i]);
+}
+
 void
 model_bytes(const struct model_db *d, pgno_t pgno, uint8_t *p)
 {
@@ -85,25 +111,10 @@ model_bytes(const struct model_db *d, pgno_t pgno, uint8_t *p)
     memset(p, 0, PAGE_BYTES);
     if (pgno == 1)
         put_be32(p + 28, d->size);
-    if (d->oid == CATALOG_DB_OID && pgno == 2) {
-        put_u32(p + CLUSTER_LIST_AT, d->n_list);
-        for (uint32_t i = 0; i < d->n_list; i++)
-            put_u32(p + CLUSTER_LIST_AT + 4 + 4 * i, d->list[i]);
-    }
-    if (pgno > d->size || memcmp(page, &none, sizeof none) == 0)
-        return;
-    if (page->cell[MODEL_CELLS - 1] % 2 == 1) {
-        struct rng r;
-
-        rng_init(&r, page->cell[MODEL_CELLS - 1]);
-        /* half a page, or all but the cells: an image that cannot be packed */
-        uint32_t from = page->cell[MODEL_CELLS - 1] % 4 == 1 ? NOISE_AT : 300;
-
-        for (uint32_t at = from; at + 8 <= PAGE_TAIL_AT; at += 8)
-            put_u64(p + at, rng_u64(&r));
-    }
-    for (uint32_t i = 0; i < MODEL_CELLS; i++)
-        put_u64(p + CELL_AT(i), page->cell[i]);
+    if (pgno <= d->size && memcmp(page, &none, sizeof none) != 0)
+        put_cells(page, p);
+    if (d->oid == CATALOG_DB_OID && pgno == 2)
+        put_list(d, p);
 }
 
 static void

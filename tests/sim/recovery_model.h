@@ -10,7 +10,7 @@
 #define MODEL_CELLS 16
 #define MODEL_PAGES 14
 #define MODEL_DBS   6 /* 0: catalogue, 1: the database made by init */
-#define MODEL_LOG   512
+#define MODEL_LOG   1024
 
 struct model_page {
     uint64_t cell[MODEL_CELLS];

@@ -40,6 +40,16 @@ tolerate(struct proc *p, int r, const struct err *e, const char *what)
     }
 }
 
+/* Attaching to `slot`, which was live when it was chosen, failed. */
+static void
+tolerate_attach(struct proc *p, int r, const struct err *e, uint32_t slot, oid_t oid)
+{
+    const struct model_db *now = model_now(&p->s->model, slot);
+
+    if (r != -ERR_UNDEFINED_FILE || (now->is_live && now->oid == oid))
+        tolerate(p, r, e, "attach");
+}
+
 static uint32_t
 pick_live(struct proc *p)
 {
@@ -184,7 +194,7 @@ write_op(struct proc *p)
     int r = store_db_attach(p->st, oid, oid, &db, &e);
 
     if (r < 0) {
-        tolerate(p, r, &e, "attach");
+        tolerate_attach(p, r, &e, slot, oid);
         return;
     }
     r = store_writer_take(p->st, db, 0, &e);
@@ -244,7 +254,7 @@ read_op(struct proc *p)
     int r = store_db_attach(p->st, oid, oid, &db, &e);
 
     if (r < 0) {
-        tolerate(p, r, &e, "attach");
+        tolerate_attach(p, r, &e, slot, oid);
         return;
     }
     if (store_txn_open(p->st, db, &t, &e) < 0)
@@ -424,7 +434,7 @@ drop_op(struct proc *p, uint32_t catalog_db, uint32_t slot)
     int r = store_db_attach(p->st, oid, oid, &db, &e);
 
     if (r < 0) {
-        tolerate(p, r, &e, "attach");
+        tolerate_attach(p, r, &e, slot, oid);
         return;
     }
     r = store_writer_take(p->st, db, 0, &e);
@@ -528,7 +538,7 @@ sim_spawn_procs(struct sim *s)
         *p = (struct proc){ .s = s, .st = cluster_store(&s->cluster, i) };
         rng_init(&p->rng, rng_u64(&s->rng));
         if (ops[i] > 0) {
-            p->n_ops = (uint32_t) rng_below(&p->rng, ops[i] + 1);
+            p->n_ops = (uint32_t) rng_below(&p->rng, ops[i] * (s->noise == 8 ? 6 : 1) + 1);
             s->n_busy++;
         }
         coro_spawn(fns[i], p);

@@ -176,7 +176,7 @@ work(struct sim *s)
         if (cluster_attach(&s->cluster, i, &s->e) < 0)
             sim_fail(s, "attach: %s", s->e.message);
     coro_reset(rng_u64(&s->rng));
-    arm(s, one_in(s, 2) ? 60 : 600);
+    arm(s, one_in(s, 2) ? 60 : s->noise == 8 ? 6000 : 600);
     sim_spawn_procs(s);
     end = coro_run();
     if (end == CORO_STUCK)
@@ -206,7 +206,7 @@ sim_run(uint64_t seed, bool verbose, struct sim_stats *stats)
     s->disk = io_sim_new(rng_u64(&s->rng));
     if (one_in(s, 2))
         io_sim_set_sector(s->disk, 4096);
-    s->noise = one_in(s, 4) ? 8 : 1;
+    s->noise = one_in(s, 8) ? 8 : 1; /* 8: full segments */
     s->burns = one_in(s, 64);
     model_init(&s->model);
     cluster_make(&s->cluster, s->disk, FRAMES);
