@@ -154,7 +154,7 @@ def test_a_stop_is_clean_whoever_asks(instance):
         data = instance.m.run("/usr/lib/postgresql/15/bin/pg_controldata", "-D", "/var/lib/pinion/main").stdout
         assert re.search(r"Database cluster state: +shut down\n", data)
         p = instance.ctl("status", check=False)
-        assert p.returncode == 3 and "stopped since" in p.stdout
+        assert p.returncode == 3 and "main  stopped" in p.stdout
 
 
 def test_a_broken_configuration_at_start_is_not_retried(instance):
