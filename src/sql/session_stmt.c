@@ -312,13 +312,15 @@ session_query_tag(struct session *s, const struct sql_stmt *stmt, uint64_t n_row
                   size_t cap)
 {
     unsigned long long n = n_rows;
+    char tag[SQL_NAME_BYTES + 24]; /* p may be stmt's own */
 
     if (!stmt->tag_counts) {
-        (void) snprintf(p, cap, "%s", stmt->tag[0] != '\0' ? stmt->tag : "OK");
-        return;
+        (void) snprintf(tag, sizeof tag, "%s", stmt->tag[0] != '\0' ? stmt->tag : "OK");
+    } else {
+        if (strcmp(stmt->tag, "SELECT") != 0)
+            n = (unsigned long long) sqlite3_changes64(s->db);
+        (void) snprintf(tag, sizeof tag, strcmp(stmt->tag, "INSERT") == 0 ? "%s 0 %llu" : "%s %llu",
+                        stmt->tag, n);
     }
-    if (strcmp(stmt->tag, "SELECT") != 0)
-        n = (unsigned long long) sqlite3_changes64(s->db);
-    (void) snprintf(p, cap, strcmp(stmt->tag, "INSERT") == 0 ? "%s 0 %llu" : "%s %llu", stmt->tag,
-                    n);
+    (void) snprintf(p, cap, "%s", tag);
 }
