@@ -147,6 +147,8 @@ cache_process_exit(struct cache *c)
             cache_snapshot_drop(c, i);
         atomic_store_explicit(&me->ent[i].db, 0, memory_order_relaxed);
     }
+    atomic_store_explicit(&me->pin_top, 0, memory_order_release);
+    atomic_store_explicit(&me->ent_top, 0, memory_order_release);
     abandon_io(c);
     abandon_frames(c);
 }
@@ -221,14 +223,17 @@ cache_horizon_wait(struct cache *c, lsn_t lsn, struct err *e)
 uint32_t
 cache_pin(struct cache *c, uint32_t frame)
 {
+    struct cache_proc *me = cache_me(c);
     uint32_t i;
 
     if (~c->pins == 0)
         return CACHE_NONE;
     i = (uint32_t) __builtin_ctzll(~c->pins);
     c->pins |= BIT(i);
+    if (i >= atomic_load_explicit(&me->pin_top, memory_order_relaxed))
+        atomic_store_explicit(&me->pin_top, i + 1, memory_order_relaxed);
     /* relaxed: the bucket's lock, which we hold, orders it before any unlink that follows */
-    atomic_store_explicit(&cache_me(c)->pin[i], frame + 1, memory_order_relaxed);
+    atomic_store_explicit(&me->pin[i], frame + 1, memory_order_relaxed);
     return i;
 }
 

@@ -135,9 +135,12 @@ scan_pins(const struct cache *c, struct reap *rp)
 {
     atomic_thread_fence(memory_order_seq_cst);
     for (uint32_t i = 0; i < c->cfg.max_procs; i++) {
-        for (uint32_t k = 0; k < CACHE_PINS; k++) {
+        const struct cache_proc *p = &c->proc[i];
+        uint32_t top = atomic_load_explicit(&p->pin_top, memory_order_acquire);
+
+        for (uint32_t k = 0; k < top; k++) {
             /* acquire: pairs with the release of unpin; the last access is over */
-            uint32_t ref = atomic_load_explicit(&c->proc[i].pin[k], memory_order_acquire);
+            uint32_t ref = atomic_load_explicit(&p->pin[k], memory_order_acquire);
 
             if (ref != 0)
                 reap_see(rp, ref);

@@ -96,8 +96,11 @@ struct cache_ent {
     _Atomic uint32_t is_writer; /* taken under the writer lock (SNAP-3) */
 };
 
-/* One per process. */
+/* One per process. The tops are how far the scans must look: set (relaxed) before a pin or snapshot
+ * behind them, and seen with it for the same reason. They only rise until the process leaves. */
 struct cache_proc {
+    alignas(64) _Atomic uint32_t pin_top;
+    _Atomic uint32_t ent_top;
     alignas(64) _Atomic uint32_t pin[CACHE_PINS]; /* frame ref; owner; cleared by release */
     alignas(64) struct cache_ent ent[CACHE_ENTRIES];
 };

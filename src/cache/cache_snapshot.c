@@ -23,6 +23,8 @@ cache_entry_claim(struct cache *c, uint32_t db, uint32_t *ret_entry, struct err 
         if (atomic_load_explicit(&ent->db, memory_order_relaxed) != 0)
             continue;
         atomic_store_explicit(&ent->db, db + 1, memory_order_relaxed);
+        if (i >= atomic_load_explicit(&cache_me(c)->ent_top, memory_order_relaxed))
+            atomic_store_explicit(&cache_me(c)->ent_top, i + 1, memory_order_relaxed);
         *ret_entry = i;
         return 0;
     }
@@ -159,7 +161,9 @@ cache_snaps_scan(const struct cache *c, uint32_t db, struct cache_snaps *ret)
     atomic_thread_fence(memory_order_seq_cst);
     SIM_YIELD(scan_cap_loaded);
     for (uint32_t i = 0; i < c->cfg.max_procs; i++) {
-        for (uint32_t k = 0; k < CACHE_ENTRIES; k++) {
+        uint32_t top = atomic_load_explicit(&c->proc[i].ent_top, memory_order_acquire);
+
+        for (uint32_t k = 0; k < top; k++) {
             const struct cache_ent *ent = &c->proc[i].ent[k];
             lsn_t snap = atomic_load_explicit(&ent->snap, memory_order_acquire);
 
@@ -215,7 +219,9 @@ cache_snapshots_any(struct cache *c)
 static bool
 is_writing(const struct cache *c, uint32_t procno)
 {
-    for (uint32_t k = 0; k < CACHE_ENTRIES; k++) {
+    uint32_t top = atomic_load_explicit(&c->proc[procno].ent_top, memory_order_acquire);
+
+    for (uint32_t k = 0; k < top; k++) {
         const struct cache_ent *ent = &c->proc[procno].ent[k];
 
         if (atomic_load_explicit(&ent->snap, memory_order_acquire) != 0 &&
@@ -249,9 +255,11 @@ cache_snaps_cancel_oldest(struct cache *c, usec_t now)
     uint32_t oldest_proc = 0;
 
     for (uint32_t i = 0; i < c->cfg.max_procs; i++) {
+        uint32_t top = atomic_load_explicit(&c->proc[i].ent_top, memory_order_acquire);
+
         if (is_writing(c, i))
             continue;
-        for (uint32_t k = 0; k < CACHE_ENTRIES; k++) {
+        for (uint32_t k = 0; k < top; k++) {
             struct cache_ent *ent = &c->proc[i].ent[k];
             usec_t since = atomic_load_explicit(&ent->since, memory_order_relaxed);
             uint64_t seq;

@@ -57,7 +57,10 @@ map_regions(struct segment *seg, struct err *e)
         [REGION_STORE] = store_shm_bytes(&seg->store_cfg),
     };
 
-    return segment_map(seg, bytes, REGIONS, e);
+    int r = segment_map(seg, bytes, REGIONS, e);
+
+    seg->cache_cfg.slots = seg->shm.slots; /* whom SNAP-6 wakes */
+    return r;
 }
 
 int
