@@ -220,6 +220,8 @@ io_wait(void *arg, bool for_write, struct err *e)
             r = err_set(e, -ERR_CONNECTION_FAILURE, "could not wait for client");
         else if (ready == 0 && deadline != 0 && now >= deadline)
             r = out_of_patience(b, patience, e);
+        else if (ready > 0) /* what was asked of us before the client spoke comes first */
+            r = take_requests(b, e);
         if (ready != 0 || r < 0)
             break;
     }
