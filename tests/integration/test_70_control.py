@@ -1,0 +1,260 @@
+"""The control socket of a real server, by pinionctl and by hand: it answers in every state, and what it says is so."""
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import threading
+import time
+
+import pytest
+import server as support
+
+
+class Wire:
+    """Varlink by hand."""
+
+    def __init__(self, server):
+        self.s = socket.socket(socket.AF_UNIX)
+        self.s.settimeout(support.DEADLINE)
+        self.s.connect(str(server.data / "control"))
+        self.rest = b""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.s.close()
+
+    def send(self, method, more=False, **parameters):
+        call = {"method": method if "." in method else f"org.pinion.Control.{method}"}
+        if parameters:
+            call["parameters"] = parameters
+        if more:
+            call["more"] = True
+        self.s.sendall(json.dumps(call).encode() + b"\0")
+
+    def reply(self):
+        while b"\0" not in self.rest:
+            got = self.s.recv(65536)
+            if not got:
+                raise EOFError
+            self.rest += got
+        message, self.rest = self.rest.split(b"\0", 1)
+        return json.loads(message)
+
+    def call(self, method, **parameters):
+        self.send(method, **parameters)
+        return self.reply()
+
+
+def status(server):
+    with Wire(server) as w:
+        return w.call("GetStatus")["parameters"]["status"]
+
+
+def test_status_agrees_with_what_sql_and_the_files_say(server):
+    server.sql("CREATE TABLE t (a INTEGER)")
+    s = server.status()["status"]
+    assert (s["state"], s["pmState"], s["role"]) == ("ready", "PM_RUN", "primary")
+    assert s["mainPid"] == server.pid
+    assert s["dataDirectory"] == str(server.data)
+    assert f"{server.data}/.s.PGSQL.{server.port}" in s["listen"]
+    assert s["flushLsn"] == server.sql("SELECT pg_current_wal_flush_lsn()")[0][0]
+    first = server.ctl("status", "-D", server.data).stdout.splitlines()[0]
+    assert "PM_RUN" in first and "ready (primary)" in first
+
+
+def test_sessions_are_counted_and_listed(server):
+    c = server.connect()
+    c.cursor().execute("SELECT 1")
+    with Wire(server) as w:
+        processes = w.call("ListProcesses")["parameters"]["processes"]
+        assert [p["role"] for p in processes][0] == "postmaster"
+        assert {p["role"] for p in processes} == {"postmaster", "checkpointer", "bgwriter", "walwriter", "backend"}
+        backend = w.call("ListProcesses", role="backend")["parameters"]["processes"][0]
+        assert (backend["database"], backend["user"], backend["critical"]) == ("postgres", "postgres", False)
+        assert backend["pid"] == c.info.backend_pid
+        assert backend["state"] == "idle"
+    assert status(server)["connections"] == 1
+    c.close()
+    support.until(lambda: status(server)["connections"] == 0, "the session has ended")
+
+
+def test_a_checkpoint_over_the_socket_is_one_in_the_log(server):
+    server.sql("CREATE TABLE t (a)")
+    server.sql("INSERT INTO t VALUES (hex(randomblob(20000)))")
+    reply = json.loads(server.ctl("checkpoint", "-D", server.data, "--json").stdout)
+    assert reply["completed"] is True
+    assert status(server)["lastCheckpoint"]["lsn"] == reply["lsn"]
+    control = support.run(support.PGBIN / "pg_controldata", server.data).stdout
+    assert re.search(rf"Latest checkpoint location: +{reply['lsn']}\n", control)
+    assert "checkpoint complete" in server.log()
+
+
+def test_it_answers_during_recovery_and_says_how_far_it_is(cluster):
+    s = cluster(conf="checkpoint_timeout = 1h\nmax_wal_size = 2GB\n")
+    s.start()
+    s.sql("CREATE TABLE t (a)")
+    for _ in range(8):
+        s.sql("INSERT INTO t WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000) SELECT hex(randomblob(50)) FROM n")
+    rows = s.sql("SELECT count(*) FROM t")
+    s.kill9()
+    seen, braked = [], False
+    s.start(wait=False)
+    end = time.monotonic() + support.DEADLINE
+    while time.monotonic() < end:
+        try:
+            now = status(s)
+            if now["pmState"] in ("PM_STARTUP", "PM_RECOVERY") and not braked:
+                with Wire(s) as w:
+                    for p in w.call("ListProcesses", role="startup")["parameters"]["processes"]:
+                        os.kill(p["pid"], signal.SIGSTOP)  # recovery stands still: whatever is asked now is asked in recovery
+                        braked = p["pid"]
+                if braked:
+                    now = status(s)
+                    seen.append(now)
+                    assert s.ctl("status", "-D", s.data, check=False).returncode == 5
+                    assert "not accepting connections" in s.ctl("status", "-D", s.data, check=False).stdout
+                    p = s.ctl("checkpoint", "-D", s.data, check=False)
+                    assert p.returncode == 1 and "cannot execute Checkpoint in state" in p.stderr
+                    os.kill(braked, signal.SIGCONT)
+            if now["state"] == "ready":
+                break
+        except (FileNotFoundError, ConnectionRefusedError):
+            pass
+    assert seen and seen[0]["state"] in ("starting", "recovering")
+    assert s.sql("SELECT count(*) FROM t") == rows
+
+
+def test_a_stop_over_the_socket_streams_and_ends_with_last_words(server):
+    with Wire(server) as watcher, Wire(server) as w:
+        watcher.send("WatchStatus", more=True)
+        assert watcher.reply()["parameters"]["status"]["state"] == "ready"
+        w.send("Stop", more=True, mode="fast")
+        replies = [w.reply()]
+        while replies[-1].get("continues"):
+            replies.append(w.reply())
+        assert replies[-1] == {"parameters": {"completed": True, "clean": True}}
+        states = []
+        with pytest.raises(EOFError):
+            while True:
+                r = watcher.reply()
+                states.append(r["parameters"].get("status", {}).get("state", r.get("error")))
+        assert "stopping" in states and states[-1] == "org.pinion.Control.OperationFailed"
+    support.until(lambda: not server.processes(), "all processes are gone")
+    assert server.ctl("status", "-D", server.data, check=False).returncode == 3
+
+
+def test_a_smart_stop_drains_and_a_fast_one_overtakes_it(server):
+    c = server.connect()
+    c.cursor().execute("SELECT 1")
+    p = server.ctl("stop", "-D", server.data, "-m", "smart", "--timeout=0.5", check=False)
+    assert p.returncode == 75 and "goes on" in p.stderr
+    s = status(server)
+    assert (s["state"], s["pmState"]) == ("draining", "PM_RUN")
+    assert "stopped cleanly" in server.stop("fast").stdout
+    c.close()
+
+
+def test_a_reload_applies_all_or_nothing(server):
+    before = status(server)["configGeneration"]
+    server.configure("lock_timeout = 7s")
+    assert "lock_timeout" in json.loads(server.ctl("reload", "-D", server.data, "--json").stdout)["changed"]
+    assert server.sql("SHOW lock_timeout") == [("7s",)]
+    server.configure("\nlock_timeout = 9s\nwork_mem = nonsense\n")
+    p = server.ctl("reload", "-D", server.data, check=False)
+    assert p.returncode == 78 and re.search(r"pinion\.conf:\d+: ", p.stderr)
+    assert server.sql("SHOW lock_timeout") == [("7s",)]
+    s = status(server)
+    assert (s["configGeneration"], s["configValid"]) == (before + 1, False)
+
+
+def test_rubbish_and_slow_clients_do_not_hold_up_anybody(server):
+    rng = [bytes([i]) * 1000 for i in range(1, 60, 7)]
+    for rubbish in rng + [b"{}\0", b'{"method":1}\0', b"[" * 5000 + b"\0", b"GET / HTTP/1.0\r\n\r\n\0"]:
+        with Wire(server) as w:
+            w.s.sendall(rubbish)
+            w.s.shutdown(socket.SHUT_WR)
+            assert w.s.recv(10) == b""
+    idle = [Wire(server) for _ in range(12)]
+    for w in idle:
+        w.s.sendall(b'{"method":"org.pin')  # never finished
+    assert status(server)["state"] == "ready"
+    for w in idle:
+        w.s.close()
+
+
+def test_a_seventeenth_connection_of_one_user_is_refused(server):
+    wires = []
+    try:
+        for _ in range(16):
+            wires.append(Wire(server))
+            wires[-1].call("Ping")
+        extra = Wire(server)
+        wires.append(extra)
+        with pytest.raises((EOFError, BrokenPipeError, ConnectionResetError)):
+            extra.call("Ping")
+        assert "monotonicUSec" in wires[0].call("Ping")["parameters"]
+    finally:
+        for w in wires:
+            w.s.close()
+
+
+def test_standard_tools_get_along_with_it(server):
+    """One line of shell, as the documentation shows."""
+    with Wire(server) as w:
+        info = w.call("org.varlink.service.GetInfo")["parameters"]
+        assert info["interfaces"] == ["org.varlink.service", "org.pinion.Control"]
+        assert w.call("Promote")["error"] == "org.varlink.service.MethodNotFound"
+        text = w.call("org.varlink.service.GetInterfaceDescription", interface="org.pinion.Control")["parameters"]["description"]
+        assert "method GetStatus() -> (status: Status)" in text
+    with socket.socket(socket.AF_UNIX) as s:  # echo … | nc -UN: no NUL, half-closed
+        s.connect(str(server.data / "control"))
+        s.sendall(b'{"method":"org.pinion.Control.GetStatus"}\n')
+        s.shutdown(socket.SHUT_WR)
+        got = b""
+        while part := s.recv(65536):
+            got += part
+    assert json.loads(got.rstrip(b"\0"))["parameters"]["status"]["pmState"] == "PM_RUN"
+
+
+def test_status_is_fast_under_load(server):
+    """Budget of design 10, with room for a busy test machine: the loop must not wait for the database."""
+    server.sql("CREATE TABLE t (a)")
+    stop = threading.Event()
+
+    def work():
+        c = server.connect()
+        while not stop.is_set():
+            c.cursor().execute("INSERT INTO t VALUES (hex(randomblob(200)))")
+        c.close()
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for t in threads:
+        t.start()
+    try:
+        took = []
+        with Wire(server) as w:
+            for _ in range(300):
+                begun = time.monotonic()
+                w.call("GetStatus")
+                took.append(time.monotonic() - begun)
+    finally:
+        stop.set()
+        for t in threads:
+            t.join()
+    assert sorted(took)[150] < 0.02
+
+
+def test_two_servers_on_one_directory_are_refused(server):
+    p = support.run(support.PINIOND, "-D", server.data, check=False)
+    assert p.returncode == 75
+    assert status(server)["state"] == "ready"
+
+
+def test_root_is_refused(server):
+    p = subprocess.run([str(support.PINIOND), "-D", str(server.data)], capture_output=True, text=True, timeout=support.DEADLINE, check=False)
+    if os.geteuid() != 0:
+        pytest.skip("SKIP: not root")
+    assert p.returncode == 77 and "root" in p.stderr
