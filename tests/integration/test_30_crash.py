@@ -110,7 +110,7 @@ def kill_somebody(server, rng):
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
                 pass
-        support.until(lambda: not server.processes(), "everything is gone")
+        server.wait_gone()
         server.start()
     else:
         pid = rng.choice([p for p, role in children.items() if role == who])

@@ -1,6 +1,7 @@
 """One server of a test's own: an unprivileged user, a directory below /tmp, no fixed port. Everything is gone after done().
 
 The build under test is installed below $PINION_TEST_ROOT (packaging/dev.sh test does that)."""
+import fcntl
 import json
 import os
 import pwd
@@ -8,6 +9,7 @@ import select
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import tempfile
 import time
@@ -100,7 +102,19 @@ class Server:
         """SIGKILL to the postmaster; returns when nothing of it is left."""
         pid = self.pid
         os.kill(pid, signal.SIGKILL)
-        until(lambda: not self.processes(), "all processes of the server are gone")
+        self.wait_gone()
+
+    def is_locked(self):
+        """Does anybody hold the lock on postmaster.pid? A dying process lets go of it after it has lost its working directory."""
+        try:
+            with open(self.data / "postmaster.pid", "rb") as f:
+                flock = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+                return struct.unpack("hhqqi4x", fcntl.fcntl(f, fcntl.F_OFD_GETLK, flock))[0] != fcntl.F_UNLCK
+        except FileNotFoundError:
+            return False
+
+    def wait_gone(self):
+        until(lambda: not self.processes() and not self.is_locked(), "all processes of the server are gone")
 
     def processes(self):
         """Live processes that have the data directory as their working directory."""
@@ -144,5 +158,5 @@ class Server:
                 os.kill(pid, signal.SIGKILL)
             except OSError:
                 pass
-        until(lambda: not self.processes(), "all processes of the server are gone")
+        self.wait_gone()
         shutil.rmtree(self.dir)
