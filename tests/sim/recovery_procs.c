@@ -50,13 +50,23 @@ tolerate_attach(struct proc *p, int r, const struct err *e, uint32_t slot, oid_t
         tolerate(p, r, e, "attach");
 }
 
+/* The catalogue does not show a database before its CREATE has been published. */
+static bool
+is_being_made(const struct model *m, uint32_t slot)
+{
+    for (uint32_t i = m->n_log; i-- > 0;)
+        if (m->log[i].other_slot == (int32_t) slot)
+            return m->log[i].lsn == 0;
+    return false;
+}
+
 static uint32_t
 pick_live(struct proc *p)
 {
     for (;;) {
         uint32_t slot = (uint32_t) rng_below(&p->rng, MODEL_DBS);
 
-        if (model_now(&p->s->model, slot)->is_live)
+        if (model_now(&p->s->model, slot)->is_live && !is_being_made(&p->s->model, slot))
             return slot;
     }
 }

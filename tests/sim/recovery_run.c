@@ -72,7 +72,7 @@ crash(struct sim *s)
 
 /* What will go wrong in the next `calls` calls, if anything. */
 static void
-arm(struct sim *s, uint64_t calls)
+arm(struct sim *s, uint64_t calls, bool in_recovery)
 {
     uint32_t after = (uint32_t) rng_below(&s->rng, 10);
 
@@ -90,6 +90,8 @@ arm(struct sim *s, uint64_t calls)
         fault_arm_any((unsigned) rng_below(&s->rng, calls), FAULT_DO_CRASH, 0);
         break;
     case 4:
+        if (in_recovery) /* REDO-4 */
+            io_sim_fail(s->disk, SIM_READ, "pg_wal", after, 1, EIO);
         break;
     default:
         io_sim_cut_after(s->disk, 1 + rng_below(&s->rng, calls), on_cut, NULL);
@@ -121,7 +123,7 @@ recover_all(struct sim *s)
         s->result = 0;
         coro_reset(rng_u64(&s->rng));
         if (may_fail)
-            arm(s, one_in(s, 2) ? 20 : 100);
+            arm(s, one_in(s, 2) ? 20 : 100, true);
         coro_spawn(recover, s);
         end = coro_run();
         if (end == CORO_STUCK)
@@ -176,7 +178,7 @@ work(struct sim *s)
         if (cluster_attach(&s->cluster, i, &s->e) < 0)
             sim_fail(s, "attach: %s", s->e.message);
     coro_reset(rng_u64(&s->rng));
-    arm(s, one_in(s, 2) ? 60 : s->noise == 8 ? 6000 : 600);
+    arm(s, one_in(s, 2) ? 60 : s->noise == 8 ? 6000 : 600, false);
     sim_spawn_procs(s);
     end = coro_run();
     if (end == CORO_STUCK)
