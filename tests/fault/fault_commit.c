@@ -14,11 +14,12 @@
 #include "base/log.h"
 #include "base/rng.h"
 #include "store/store_recover.h"
+#include "store/store_writeback.h"
 
 #define PROCS  2
 #define FRAMES 64
 #define PAGES  24 /* a database is never larger */
-#define STEPS  14 /* transactions of one run */
+#define STEPS  22 /* transactions of one run */
 #define SEEDS  5u /* power cuts at one place */
 
 /* The sim and what should be in it. state[k] is what the k-th transaction made. */
@@ -105,10 +106,11 @@ run_one(uint32_t i)
     pgno_t was = model.n[model.n_begun];
     pgno_t n = was;
     bool is_rolled_back = i % 5 == 3;
+    bool is_async = i % 4 == 1;
     int r;
 
     rng_init(&rng, i + 1);
-    if (i % 3 == 1)
+    if (i % 2 == 1)
         n = 4 + (pgno_t) rng_below(&rng, PAGES - 4);
     memcpy(v, model.v[model.n_begun], sizeof model.v[0]);
     for (pgno_t pgno = was + 1; pgno <= n; pgno++)
@@ -122,11 +124,14 @@ run_one(uint32_t i)
     if (!is_rolled_back)
         model.n_begun++;
     r = world_write(t, st, db, 100 + i, n, changes, ELEMENTSOF(changes),
-                    is_rolled_back ? WORLD_ROLLBACK_PREPARED : WORLD_COMMIT, &e);
+                    is_rolled_back ? WORLD_ROLLBACK_PREPARED
+                    : is_async     ? WORLD_COMMIT_ASYNC
+                                   : WORLD_COMMIT,
+                    &e);
     if (is_rolled_back)
         return;
     if (r == 0)
-        model.n_acked = model.n_begun;
+        model.n_acked = is_async ? model.n_acked : model.n_begun;
     else
         model.n_begun--; /* failed cleanly: it must not be there */
 }
@@ -138,6 +143,8 @@ run_all(void)
 
     for (uint32_t i = 0; i < STEPS; i++) {
         run_one(i);
+        if (i % 8 == 5) /* behind an asynchronous commit */
+            (void) store_write_back_all(&w.procs[1].store, db, NULL); /* what eviction may do */
         if (i % 4 == 2)
             (void) store_checkpoint(&w.procs[1].store, CKPT_FORCE, NULL, NULL, &stats, NULL);
         if (i % 4 == 3)
@@ -179,6 +186,25 @@ check(const char *what, unsigned hit)
                         model.v[model.n_begun][pgno]);
     fail_msg("%s %u: %u pages, page 1 is %u: none of the states %u … %u (%s)", what, hit, n, got[1],
              model.n_acked, model.n_begun, why.message);
+}
+
+/* In another session's eyes: what it is shown must survive, what it is not shown may. */
+static void
+check_survivor(const char *what, unsigned hit)
+{
+    struct store *st = &w.procs[1].store;
+    struct store_txn *mine = t;
+    struct err e = ERR_INIT;
+    uint32_t n_begun = model.n_begun;
+
+    if (store_db_attach(st, WORLD_OID, WORLD_OID, &db, &e) < 0 ||
+        store_txn_open(st, db, &t, &e) < 0)
+        fail_msg("%s %u: opening: %s", what, hit, e.message);
+    check(what, hit);
+    model.n_begun = n_begun;
+    store_txn_close(t);
+    store_db_detach(st, db);
+    t = mine;
 }
 
 static void
@@ -253,7 +279,7 @@ loop(const char *what, enum fault_what effect, int error)
             fired = fault_fired();
             is_armed = false;
             fault_reset();
-            check(what, hit); /* the survivor shows it too, before any crash */
+            check_survivor(what, hit); /* before any crash */
         } else {
             fired = true;
         }
