@@ -34,7 +34,9 @@ def mixed_workload(server):
         if i % 13 == 0:
             server.sql(f"DELETE FROM big WHERE id < {i // 2}", db)
             server.sql("CHECKPOINT")
+    server.sql("CREATE DATABASE three")
     server.sql("DROP DATABASE two")
+    server.sql("DROP DATABASE three")
 
 
 def waldump(server, end):
@@ -52,7 +54,7 @@ def test_stock_tools_read_everything(cluster):
     dump = waldump(server, flushed)
     assert dump.returncode == 0, dump.stderr
     for needle in ("rmgr: Generic", "rmgr: Transaction", "COMMIT", "CHECKPOINT_ONLINE", "RUNNING_XACTS",
-                   "CREATE_WAL_LOG", "rmgr: Storage"):
+                   "CREATE_WAL_LOG", "rmgr: Storage", "desc: DROP dir"):
         assert needle in dump.stdout, f"pg_waldump shows no {needle}"
     assert controldata(server)["Database cluster state"] == "in production"
     server.kill9()
