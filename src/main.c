@@ -85,6 +85,7 @@ static int
 refuse(int r, const struct err *e)
 {
     log_err(LOG_LEVEL_FATAL, "", e);
+    pm_notify_refused(e);
     return pm_exit_code(r);
 }
 

@@ -30,5 +30,9 @@ int pm_run(struct pm *pm);
 /* Accepts NULL. Removes sockets and lock file. */
 void pm_free(struct pm *pm);
 
+/* Tell the service manager why the start is refused (STATUS and ERRNO), and wait until it has read
+ * it. */
+void pm_notify_refused(const struct err *e);
+
 /* systemd-ops.md 3.9: what a refusal to start exits with. */
 int pm_exit_code(int r);

@@ -1,6 +1,7 @@
 /* The service manager: readiness, STATUS, more time, watchdog. Runs in: postmaster. Owns: the texts
  * and clocks for it in struct pm. Without $NOTIFY_SOCKET everything here only computes the status
  * text. Source: systemd-ops.md 3.6, 3.7. */
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <systemd/sd-daemon.h>
@@ -242,6 +243,14 @@ pm_notify_exit(struct pm *pm)
                                           : "Stopped, recovery at next start";
 
     (void) sd_notifyf(0, "STATUS=%s", text);
+    (void) sd_notify_barrier(0, 5 * USEC_PER_SEC);
+}
+
+void
+pm_notify_refused(const struct err *e)
+{
+    (void) sd_notifyf(0, "STATUS=%.150s\nERRNO=%d", e->message,
+                      e->sys_errno != 0 ? e->sys_errno : EINVAL);
     (void) sd_notify_barrier(0, 5 * USEC_PER_SEC);
 }
 

@@ -163,6 +163,7 @@ def test_a_broken_configuration_at_start_is_not_retried(instance):
     assert instance.systemctl("start", check=False).returncode != 0
     until(lambda: instance.show("ActiveState")["ActiveState"] == "failed", "the unit has failed")
     assert instance.show("ExecMainStatus", "NRestarts") == {"ExecMainStatus": "78", "NRestarts": "0"}
+    assert "max_connections" in instance.show("StatusText")["StatusText"]
     p = instance.ctl("status", check=False)
     assert p.returncode == 3 and "status 78" in p.stdout
 

@@ -1,0 +1,128 @@
+"""What the service manager is told (systemd-ops 3.6): the exact order, over a socket of the test's own as $NOTIFY_SOCKET."""
+import os
+import re
+import signal
+import socket
+import threading
+
+import pytest
+import server as support
+
+
+class Manager:
+    """Collects datagrams; closes descriptors that come along (the barrier waits for that)."""
+
+    def __init__(self, server):
+        self.path = str(server.dir / "notify")
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.sock.bind(self.path)
+        os.chmod(self.path, 0o666)
+        self.sock.settimeout(0.05)
+        self.got, self.over = [], False
+        self.thread = threading.Thread(target=self.listen)
+        self.thread.start()
+
+    def listen(self):
+        while not self.over:
+            try:
+                data, fds, _, _ = socket.recv_fds(self.sock, 65536, 4)
+            except socket.timeout:
+                continue
+            for fd in fds:
+                os.close(fd)
+            self.got.append(data.decode())
+
+    def done(self):
+        self.over = True
+        self.thread.join()
+        self.sock.close()
+
+    def wait(self, pattern, begin=0):
+        """Index behind the first message from `begin` on that matches."""
+        def find():
+            return next((i + 1 for i, m in enumerate(self.got[begin:], begin) if re.search(pattern, m)), None)
+        return support.until(find, f"{pattern} in {self.got[begin:]}")
+
+
+@pytest.fixture
+def told(cluster):
+    s = cluster()
+    m = Manager(s)
+    s.start(env={"NOTIFY_SOCKET": m.path, "WATCHDOG_USEC": "2000000"})
+    yield s, m
+    m.done()
+
+
+def test_a_clean_life_start_ready_reload_stop(told):
+    server, m = told
+    at = m.wait(r"^READY=1\nSTATUS=Ready: primary, 0/\d+ connections, listening on ")
+    before = m.got[:at - 1]
+    assert before[0] == "STATUS=Starting: reading configuration"
+    assert "WATCHDOG=1" in before, "the first turn of the loop arms the watchdog, before READY"
+    assert not any("READY=1" in x or "STOPPING" in x for x in before)
+
+    server.configure("lock_timeout = 7s\n")
+    server.ctl("reload", "-D", server.data)
+    begin, at = at, m.wait(r"^RELOADING=1\nMONOTONIC_USEC=\d+\nSTATUS=Reloading configuration$", at)
+    at = m.wait(r"^READY=1\nSTATUS=Ready: configuration 2 active$", at)
+    server.configure("lock_timeout = nonsense\n")
+    server.ctl("reload", "-D", server.data, check=False)
+    at = m.wait(r"^RELOADING=1\n", at)
+    at = m.wait(r"^READY=1\nSTATUS=Ready: configuration 2 still active, reload FAILED: .*pinion\.conf:\d+: ", at)
+    os.kill(server.pid, signal.SIGHUP)  # by signal it is the same
+    at = m.wait(r"^RELOADING=1\n", at)
+    at = m.wait(r"^READY=1\n", at)
+
+    server.stop("fast")
+    begin = at
+    at = m.wait(r"^STOPPING=1\nSTATUS=Stopping: .*\nEXTEND_TIMEOUT_USEC=\d+$", at)
+    at = m.wait(r"^STATUS=Stopped cleanly$", at)
+    assert not any("READY" in x or "RELOADING" in x for x in m.got[begin:])
+    assert [x for x in m.got[at:] if not x.startswith("BARRIER")] == []
+
+
+def test_stopping_is_not_said_while_a_stop_can_still_wait(told):
+    server, m = told
+    at = m.wait(r"^READY=1\n")
+    c = server.connect()
+    c.cursor().execute("SELECT 1")
+    os.kill(server.pid, signal.SIGTERM)
+    at = m.wait(r"^STATUS=Draining: 1 clients? left", at)
+    assert not any("STOPPING" in x for x in m.got)
+    c.close()
+    at = m.wait(r"^STOPPING=1\n", at)
+    m.wait(r"^STATUS=Stopped cleanly$", at)
+
+
+def test_a_crash_inside_is_a_status_and_no_change_of_the_unit(told):
+    server, m = told
+    at = m.wait(r"^READY=1\n")
+    victim = next(p for p, role in server.children().items() if role == "bgwriter")
+    os.kill(victim, signal.SIGKILL)
+    begin, at = at, m.wait(r"^STATUS=Restarting after a crash: ", at)
+    at = m.wait(r"STATUS=Ready: primary", at)
+    assert not any(x.startswith(("RELOADING", "STOPPING")) for x in m.got[begin:at])
+
+
+def test_pings_go_on_and_every_message_is_one_line_of_utf8(told):
+    server, m = told
+    m.wait(r"^READY=1\n")
+    n = len(m.got)
+    m.wait(r"^WATCHDOG=1$", n)
+    m.wait(r"^WATCHDOG=1$", len(m.got))
+    server.stop()
+    for x in m.got:
+        status = [line for line in x.split("\n") if line.startswith("STATUS=")]
+        assert all(len(line) <= 207 for line in status), x
+
+
+def test_a_refusal_is_told_with_its_reason(cluster):
+    s = cluster()
+    m = Manager(s)
+    s.configure("max_connections = nonsense\n")
+    try:
+        p = support.run(support.PINIOND, "-D", s.data, check=False, env={"NOTIFY_SOCKET": m.path})
+        assert p.returncode == 78
+        m.wait(r"^STATUS=.*max_connections")
+    finally:
+        m.done()
