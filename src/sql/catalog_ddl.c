@@ -216,8 +216,8 @@ static const char *const catalog_sql[] = {
     "PRIMARY KEY(setdatabase, setrole, name)) WITHOUT ROWID",
     "CREATE TABLE pinion_meta(key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID",
     "INSERT INTO pinion_meta VALUES('catalog_version', '1')",
-    "INSERT INTO pg_database(oid, datname, datdba, relfilenode, datallowconn) "
-    "VALUES(1, 'pinion_catalog', 10, 1, 0), (5, 'postgres', 10, 5, 1)",
+    ("INSERT INTO pg_database(oid, datname, datdba, relfilenode, datallowconn) "
+     "VALUES(1, 'pinion_catalog', 10, 1, 0), (5, 'postgres', 10, 5, 1)"),
 };
 
 struct first_catalog {
