@@ -361,8 +361,12 @@ check_version(const char *dir, struct err *e)
     }
     if (read(fd, text, sizeof text - 1) < 0)
         return ERR_ERRNO(e, "could not read file \"%s\"", path);
-    if (strcmp(text, "15\n") != 0)
-        return ERR(e, DATA_CORRUPTED, "data directory \"%s\" was made by another version", dir);
+    if (strcmp(text, "15\n") != 0) {
+        (void) ERR(e, DATA_CORRUPTED, "data directory \"%s\" was made by another version", dir);
+        err_detail(e, "PG_VERSION says \"%.*s\", this server needs \"15\".",
+                   (int) strcspn(text, "\n"), text);
+        return -ERR_DATA_CORRUPTED;
+    }
     return 0;
 }
 

@@ -70,6 +70,8 @@ describe_columns(struct session_query *q, struct err *e)
     q->n_cols = sqlite3_column_count(q->stmt);
     if (q->n_cols == 0)
         return 0;
+    free(q->types);
+    free(q->mods);
     q->types = calloc((size_t) q->n_cols, sizeof *q->types);
     q->mods = calloc((size_t) q->n_cols, sizeof *q->mods);
     if (q->types == NULL || q->mods == NULL)
@@ -256,6 +258,19 @@ session_query_send(struct session *s, const struct session_query *q, const struc
     return r < 0 ? r : sink->row(sink->arg, v, (uint32_t) q->n_cols);
 }
 
+/* SQLite prepares again by itself when another session has changed the schema (5.8). What the
+ * client was not told yet may differ; what it was told may not. */
+static int
+check_columns(struct session_query *q, const struct session_run *run, bool described, struct err *e)
+{
+    if (!described && run->n_formats == 0 &&
+        sqlite3_stmt_status(q->stmt, SQLITE_STMTSTATUS_REPREPARE, 0) > 0)
+        return describe_columns(q, e);
+    if (sqlite3_column_count(q->stmt) != q->n_cols)
+        return ERR(e, FEATURE_NOT_SUPPORTED, "cached plan must not change result type");
+    return 0;
+}
+
 int
 session_query_run(struct session *s, struct session_query *q, const struct session_run *run,
                   const struct session_sink *sink, uint64_t *n_rows, struct err *e)
@@ -265,6 +280,7 @@ session_query_run(struct session *s, struct session_query *q, const struct sessi
     int r = 0;
 
     s->seen.denied[0] = '\0';
+    store_txn_keep_writer(s->txn, true);
     while (r == 0) {
         int rc = q->has_row ? SQLITE_ROW : q->is_done ? SQLITE_DONE : sqlite3_step(q->stmt);
 
@@ -273,11 +289,9 @@ session_query_run(struct session *s, struct session_query *q, const struct sessi
             r = session_failed(s, rc, true, e);
             break;
         }
-        if (sqlite3_column_count(q->stmt) !=
-            q->n_cols) { /* re-prepared: the schema changed (5.8) */
-            r = ERR(e, FEATURE_NOT_SUPPORTED, "cached plan must not change result type");
+        r = check_columns(q, run, described, e);
+        if (r < 0)
             break;
-        }
         if (!described) {
             r = session_query_describe(s, q, run, rc == SQLITE_ROW, sink, e);
             described = true;
@@ -291,6 +305,7 @@ session_query_run(struct session *s, struct session_query *q, const struct sessi
     }
     (void) sqlite3_reset(q->stmt);
     q->is_done = true;
+    store_txn_keep_writer(s->txn, false);
     session_drop_idle_writer(s);
     return r;
 }

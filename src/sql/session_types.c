@@ -257,7 +257,7 @@ types_format_double(double d, char *p, size_t cap)
 static char *
 out_grow(struct types_out *out, size_t n, size_t *ret_at, struct err *e)
 {
-    if (out->cap - out->n < n) {
+    if (out->p == NULL || out->cap - out->n < n) {
         size_t cap = MAX(out->cap * 2, out->n + n + 256);
         char *grown = realloc(out->p, cap);
 

@@ -251,6 +251,12 @@ store_txn_begin_write(struct store_txn *t, struct err *e)
     return 0;
 }
 
+void
+store_txn_keep_writer(struct store_txn *t, bool keep)
+{
+    t->keeps_writer = keep;
+}
+
 bool
 store_txn_is_writing(const struct store_txn *t)
 {
@@ -345,8 +351,9 @@ store_txn_end_write(struct store_txn *t)
         store_xact_running(st, 0);
     t->xid = 0;
     t->must = MAX(t->must, t->snap); /* SNAP-5: C, or the S it read */
+    if (!t->keeps_writer || t->write == WRITE_DONE)
+        store_writer_drop(st, t->db);
     t->write = WRITE_NONE;
-    store_writer_drop(st, t->db);
     if (t->has_held)
         self_resume(st->self);
     t->has_held = false;

@@ -57,6 +57,9 @@ void store_txn_unfetch(struct store_txn *t, const void *p);
  * SQLITE_BUSY_SNAPSHOT); 25006 on a standby. */
 #define STORE_STALE 2
 int store_txn_begin_write(struct store_txn *t, struct err *e);
+/* While true, end_write without a commit leaves the writer lock to the caller: SQLite reloads a
+ * stale schema in a lock cycle of its own and then locks again (sqlite-vfs 5.8). */
+void store_txn_keep_writer(struct store_txn *t, bool keep);
 bool store_txn_is_writing(const struct store_txn *t);
 /* Private copy of one page. 53200 when the private memory limit is reached. */
 int store_txn_stage(struct store_txn *t, pgno_t pgno, const void *p, struct err *e);

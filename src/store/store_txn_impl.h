@@ -52,6 +52,7 @@ struct store_txn {
     uint32_t entry;
     bool is_open;
     bool is_under_writer; /* the snapshot was taken under the writer lock (SNAP-3) */
+    bool keeps_writer;    /* end_write without a commit leaves the writer lock to the session */
     bool has_held;        /* interrupts are held, from the gate to end_write (INT-1) */
     enum write_state write;
     lsn_t snap, ver, own, must;

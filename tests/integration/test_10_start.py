@@ -63,7 +63,7 @@ def test_a_missing_or_foreign_data_directory_is_refused(cluster):
     assert_refused(s, EX_NOPERM, "permission")
     os.chmod(s.data, 0o700)
     (s.data / "PG_VERSION").write_text("14\n")
-    assert_refused(s, EX_DATAERR, "14")
+    assert_refused(s, EX_DATAERR, "another version", "14")
     (s.data / "PG_VERSION").write_text("15\n")
     s.start()
 
@@ -73,7 +73,6 @@ def test_another_owner_of_the_data_directory_is_refused(cluster):
     nobody = pwd.getpwnam("nobody")
     for p in [s.data, *s.data.rglob("*")]:
         os.chown(p, nobody.pw_uid, nobody.pw_gid)
-    os.chown(s.data.parent, nobody.pw_uid, nobody.pw_gid)
     got, said = refused(s)
     assert got == EX_NOPERM, said
 
@@ -83,7 +82,7 @@ def test_a_second_postmaster_is_refused(server):
     code, said = refused(server)
     assert code == EX_TEMPFAIL and str(pid) in said, said
     assert server.pid == pid and server.sql("SELECT 1")
-    assert server.start(check=False).returncode != 0
+    assert "already running" in server.start().stdout
 
 
 def test_a_port_in_use_is_refused(cluster):
@@ -98,7 +97,7 @@ def test_a_port_in_use_is_refused(cluster):
 
 
 @pytest.mark.parametrize("line,words", [
-    ("shared_buffers = lots", "shared_buffers"), ("nonsense = 1", "nonsense"), ("port = 70000", "70000"), ("port 'x", "syntax"),
+    ("shared_buffers = lots", "shared_buffers"), ("nonsense = 1", "nonsense"), ("port = 70000", "70000"), ("port 'x", "unterminated quoted value"),
     ("include 'missing.conf'", "missing.conf"), ("wal_block_size = 4096", "cannot be changed"),
 ])
 def test_a_broken_configuration_names_file_and_line(cluster, line, words):
@@ -196,7 +195,7 @@ def test_a_damaged_page_is_named_and_not_shown(cluster):
     s = cluster()
     make_content(s)
     s.stop()
-    edit(s.data / "base/5/5", lambda d: d.__setitem__(slice(8192 + 4000, 8192 + 4010), b"\xa5" * 10))
+    edit(s.data / "base/5/5", lambda d: d.__setitem__(slice(2 * 8192 + 4000, 2 * 8192 + 4010), b"\xa5" * 10))
     s.start()
     c = s.connect()
     with pytest.raises(psycopg2.Error) as e:

@@ -144,7 +144,8 @@ def test_isolation_can_be_set_until_the_first_query(sessions):
     assert value(a) == 0
     assert a.query("SET TRANSACTION ISOLATION LEVEL READ COMMITTED").code == "25001"
     a.ok("ROLLBACK")
-    a.ok("SET default_transaction_isolation = 'serializable'; BEGIN")
+    a.ok("SET default_transaction_isolation = 'serializable'")   # in the same message it would come too late
+    a.ok("BEGIN")
     assert a.ok("SHOW transaction_isolation").rows == [("serializable",)]
     a.ok("COMMIT; RESET default_transaction_isolation")
     assert a.ok("SHOW transaction_isolation").rows == [("read committed",)]

@@ -257,6 +257,7 @@ class Pair:
     def __init__(self, server, rng):
         self.server, self.rng = server, rng
         self.theirs = sqlite3.connect(":memory:", isolation_level=None)
+        self.theirs.text_factory = lambda b: b.decode(errors="surrogateescape")   # x'c0' || 'a' is no UTF-8
         self.theirs.execute("PRAGMA foreign_keys = ON")
         self.history = []
         self.connect()

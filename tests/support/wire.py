@@ -35,7 +35,7 @@ def row(body):
     for _ in range(n):
         size = struct.unpack_from("!i", body, at)[0]
         at += 4
-        values.append(None if size < 0 else body[at:at + size].decode())
+        values.append(None if size < 0 else body[at:at + size].decode(errors="surrogateescape"))
         at += max(size, 0)
     return tuple(values)
 
