@@ -124,8 +124,10 @@ void cache_snapshot_advance(struct cache *c, uint32_t entry, lsn_t s);
 void cache_snapshot_drop(struct cache *c, uint32_t entry);
 /* SNAP-6: was this entry's present snapshot asked to end? */
 bool cache_snapshot_cancelled(const struct cache *c, uint32_t entry);
-/* Is there a live snapshot of this database below `lsn`, or (b > 0) in [a, b)? Runs the one scan:
- * cap, fence, entries. */
+/* SNAP-6: the next process, from *pos on, that was asked to end a snapshot and has not yet; its
+ * procno, or CACHE_NONE. For whoever logs it. */
+uint32_t cache_unresponsive(const struct cache *c, uint32_t *pos);
+/* Is there a live snapshot of this database below `lsn`? Runs the one scan: cap, fence, entries. */
 bool cache_snapshot_below(struct cache *c, uint32_t db, lsn_t lsn);
 /* Any live snapshot at all? */
 bool cache_snapshots_any(struct cache *c);

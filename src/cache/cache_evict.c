@@ -336,6 +336,7 @@ find_frames(struct cache *c, uint32_t db, uint32_t n, uint32_t *ret_frames, stru
 {
     const uint32_t leave = c->sh->reserve;
     const uint64_t wanted = (uint64_t) n + leave;
+    uint32_t here;
 
     cache_prune(c, db);
     cache_limbo_drain(c);
@@ -351,7 +352,9 @@ find_frames(struct cache *c, uint32_t db, uint32_t n, uint32_t *ret_frames, stru
     write_back_until(c, wanted, e);
     if (pop_all(c, n, leave, true, ret_frames))
         return true;
-    return cache_over_grow(c, n, e) && pop_all(c, n, leave, true, ret_frames);
+    here = n_free(c);
+    here = here > leave ? here - leave : 0;
+    return cache_over_grow(c, n > here ? n - here : 0, e) && pop_all(c, n, leave, true, ret_frames);
 }
 
 static int

@@ -8,6 +8,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "base/fault.h"
+
 int
 cache_over_create(const struct cache_cfg *cfg, int dir_fd, int *ret_fd, void **ret_map,
                   struct err *e)
@@ -95,36 +97,45 @@ frames_in_steps(const struct cache *c, uint32_t n)
     return (uint32_t) MIN(steps * CACHE_OVER_STEP / CACHE_FRAME_BYTES, c->sh->n_overflow);
 }
 
+/* Disk space for frames [grown, want), and only then `over_grown`. Under over_lock. */
+static bool
+allocate(struct cache *c, uint32_t grown, uint32_t want, struct err *e)
+{
+    struct cache_shared *sh = c->sh;
+    off_t at = (off_t) grown * CACHE_FRAME_BYTES;
+    off_t end = (off_t) want * CACHE_FRAME_BYTES;
+    int r = FAULT(CACHE_OVER_GROW);
+
+    if (r == 0 && c->over_fd >= 0 && fallocate(c->over_fd, 0, at, end - at) < 0)
+        r = -errno;
+    if (r < 0) {
+        (void) err_set_errno(e, -r, "could not grow the overflow file of the cache");
+        return false;
+    }
+    /* the free list's lock orders it before any frame that is handed out */
+    spin_take(c->self, &sh->free_lock, LOCK_FREE_LIST);
+    atomic_store_explicit(&sh->over_grown, want, memory_order_relaxed);
+    spin_drop(c->self, &sh->free_lock, LOCK_FREE_LIST);
+    return true;
+}
+
 bool
 cache_over_grow(struct cache *c, uint32_t need, struct err *e)
 {
     struct cache_shared *sh = c->sh;
-    uint32_t in_use, grown, want;
-    bool ok = true;
+    uint64_t want;
+    uint32_t grown;
+    bool ok = false;
 
     if (sh->n_overflow == 0)
         return false;
     rwlock_take_exclusive(c->self, &sh->over_lock, LOCK_OVER, WAIT_FRAME);
-    in_use = atomic_load_explicit(&sh->over_in_use, memory_order_relaxed);
+    want = (uint64_t) atomic_load_explicit(&sh->over_in_use, memory_order_relaxed) + need;
     grown = atomic_load_explicit(&sh->over_grown, memory_order_relaxed);
-    want = (uint32_t) MIN((uint64_t) in_use + need, sh->n_overflow);
-    if (want < (uint64_t) in_use + need || want <= grown) {
-        ok = want == (uint64_t) in_use + need;
-    } else {
-        uint64_t at = (uint64_t) grown * CACHE_FRAME_BYTES;
-
-        want = frames_in_steps(c, want);
-        if (c->over_fd >= 0 && fallocate(c->over_fd, 0, (off_t) at,
-                                         (off_t) want * CACHE_FRAME_BYTES - (off_t) at) < 0) {
-            ERR_ERRNO(e, "could not grow the overflow file of the cache");
-            ok = false;
-        } else {
-            /* only now may a frame of it be handed out; the free list's lock orders it */
-            spin_take(c->self, &sh->free_lock, LOCK_FREE_LIST);
-            atomic_store_explicit(&sh->over_grown, want, memory_order_relaxed);
-            spin_drop(c->self, &sh->free_lock, LOCK_FREE_LIST);
-        }
-    }
+    if (want <= grown)
+        ok = true; /* somebody else has */
+    else if (want <= sh->n_overflow)
+        ok = allocate(c, grown, frames_in_steps(c, (uint32_t) want), e);
     rwlock_drop_exclusive(c->self, &sh->over_lock, LOCK_OVER);
     return ok;
 }

@@ -280,3 +280,18 @@ cache_snaps_cancel_oldest(struct cache *c, usec_t now)
         slot_request(&c->cfg.slots[oldest_proc], REQ_SNAPSHOT);
     return true;
 }
+
+uint32_t
+cache_unresponsive(const struct cache *c, uint32_t *pos)
+{
+    for (; *pos < c->cfg.max_procs; (*pos)++) {
+        const struct cache_proc *p = &c->proc[*pos];
+        uint32_t top = atomic_load_explicit(&p->ent_top, memory_order_acquire);
+
+        for (uint32_t k = 0; k < top; k++)
+            if (atomic_load_explicit(&p->ent[k].snap, memory_order_acquire) != 0 &&
+                is_cancelled(&p->ent[k]))
+                return (*pos)++;
+    }
+    return CACHE_NONE;
+}

@@ -83,7 +83,7 @@ run_one() {
         echo "FAIL $name: the patch no longer applies"; sed 's/^/     /' "$log"; return 1
     fi
     if ! build "$program" "$work/$name" > "$log" 2>&1; then
-        echo "FAIL $name: $program does not build"; sed 's/^/     /' "$log"; return 1
+        echo "FAIL $name: $program does not build"; head -8 "$log" | sed 's/^/     /'; return 1
     fi
     if (timeout 600 "$work/$name" $args; exit $?) > "$log" 2>&1; then
         echo "FAIL $name: $program did not notice ($(header "$patch" rule))"; return 1

@@ -69,6 +69,8 @@ struct world {
     bool is_stopping;
     uint32_t n_busy; /* tasks that have not ended and may wait for a flush or for H */
     bool is_made;    /* the short-lived database */
+    bool is_hot;     /* this seed: few pages, frames enough, commits and horizon without a pause */
+    uint32_t n_blocks;
     struct actor actor[PROCS];
     uint64_t n_read, n_commit, n_too_old, n_aborted, n_ckpt, n_written, n_gave_up, n_purged;
 };
@@ -305,8 +307,8 @@ read_some(struct actor *a, uint32_t db)
         sim_fail("a session moved backward: %lu", s);
     w->live[a->proc][db] = s;
     a->own[db] = s; /* PROMISE-2 */
-    for (uint64_t n = 1 + sim_below(5); n > 0; n--) {
-        if (!read_one(a, db, (blk_t) sim_below(BLOCKS), s)) {
+    for (uint64_t n = 1 + sim_below(w->is_hot ? 2 : 5); n > 0; n--) {
+        if (!read_one(a, db, (blk_t) sim_below(w->n_blocks), s)) {
             w->n_too_old++;
             break;
         }
@@ -369,8 +371,8 @@ static void
 write_once(struct actor *a, uint32_t db)
 {
     struct cache *c = cache_of(a);
-    uint32_t n = 1 + (uint32_t) sim_below(3);
-    blk_t first = (blk_t) sim_below(BLOCKS);
+    uint32_t n = 1 + (uint32_t) sim_below(MIN(3, w->n_blocks));
+    blk_t first = (blk_t) sim_below(w->n_blocks);
     uint32_t frames[3];
     blk_t blocks[3];
     bool ok = true;
@@ -379,7 +381,7 @@ write_once(struct actor *a, uint32_t db)
     cache_snapshot_take_at(c, a->entry[db], w->published[db]);
     w->live[a->proc][db] = w->published[db];
     for (uint32_t i = 0; i < n; i++) {
-        blocks[i] = (first + i) % BLOCKS;
+        blocks[i] = (first + i) % w->n_blocks;
         ok = ok && read_one(a, db, blocks[i], w->published[db]);
     }
     if (!ok)
@@ -400,14 +402,14 @@ static void
 run_writer(void *arg)
 {
     struct actor *a = arg;
-    bool is_sync = sim_below(2) == 0;
+    bool is_sync = !w->is_hot && sim_below(2) == 0;
 
     while (!w->is_stopping) {
         write_once(a, a->db);
         if (is_sync)
             while (w->flushed < a->own[a->db])
                 sim_pause(1);
-        for (uint64_t n = sim_below(3); n > 0; n--)
+        for (uint64_t n = w->is_hot ? 0 : sim_below(3); n > 0; n--)
             read_some(a, a->db);
         sim_yield("writer");
     }
@@ -422,7 +424,7 @@ run_flusher(void *arg UNUSED)
     while (!w->is_stopping || w->n_busy > 0) {
         lsn_t target = w->inserted;
 
-        sim_pause(1 + sim_below(12));
+        sim_pause(1 + sim_below(w->is_hot ? 2 : 12));
         flush_to(target);
     }
 }
@@ -435,8 +437,8 @@ run_horizon(void *arg)
     while (!w->is_stopping || w->n_busy > 0) {
         lsn_t h = w->flushed;
 
-        sim_pause(sim_below(9));
-        if (sim_below(5) != 0)
+        sim_pause(sim_below(w->is_hot ? 2 : 9));
+        if (w->is_hot || sim_below(5) != 0)
             cache_horizon_raise(cache_of(a), h);
         sim_pause(1);
     }
@@ -454,7 +456,7 @@ run_cleaner(void *arg)
         uint32_t frames[2];
         uint32_t idx;
 
-        switch (sim_below(4)) {
+        switch (w->is_hot ? 3 : sim_below(4)) {
         case 0:
             idx = cache_clean_candidate(c, &pos);
             if (idx != CACHE_NONE)
@@ -471,7 +473,7 @@ run_cleaner(void *arg)
             (void) cache_prune(c, db);
             break;
         }
-        sim_pause(sim_below(3) == 0 ? sim_below(100) : 1);
+        sim_pause(!w->is_hot && sim_below(3) == 0 ? sim_below(100) : 1);
     }
     w->n_busy--;
 }
@@ -522,7 +524,7 @@ static void
 run_checkpointer(void *arg)
 {
     while (!w->is_stopping) {
-        sim_pause(sim_below(200));
+        sim_pause(sim_below(w->is_hot ? 4000 : 200));
         checkpoint(arg);
     }
     w->n_busy--;
@@ -553,7 +555,7 @@ run_dropper(void *arg)
         if (!cache_db_is_empty(c, SHORT_LIVED))
             sim_fail("pages or versions left after the purge");
         w->n_purged++;
-        sim_pause(sim_below(400));
+        sim_pause(sim_below(w->is_hot ? 8000 : 400));
     }
     w->n_busy--;
 }
@@ -583,6 +585,9 @@ setup(uint64_t seed)
     uint32_t take = 64u - frames_left[sim_below(ELEMENTSOF(frames_left))];
 
     w = calloc(1, sizeof *w);
+    w->is_hot = seed % 4 == 3;
+    w->n_blocks = w->is_hot ? 1 + (uint32_t) sim_below(2) : BLOCKS;
+    take = w->is_hot ? 0 : take;
     w->f = fake_new(&cfg, BLOCKS);
     fake_cache(w->f, 0)->sh->reserve = 1 + (uint32_t) sim_below(2);
     for (uint32_t p = 0; p < PROCS; p++) {

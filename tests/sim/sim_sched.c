@@ -17,6 +17,8 @@
 #define STEP_USEC     50   /* simulated time per switch */
 #define LOST_STEPS    5000 /* asleep so long although the word has changed: a lost wake */
 #define WEIGHTS_EVERY 400
+#define STALL_ONE_IN  48  /* yields that become a stall … */
+#define STALL_STEPS   400 /* … of at most so many steps */
 
 struct task {
     const char *name;
@@ -32,6 +34,7 @@ struct task {
     usec_t deadline;
     uint64_t asleep_since; /* step */
     bool timed_out;
+    uint64_t stalled_until; /* step: taken off the processor at a bad moment */
     const char *at;
 };
 
@@ -130,7 +133,7 @@ sim_spawn(const char *name, void (*run)(void *arg), void *arg)
 static bool
 is_ready(struct task *t)
 {
-    if (t->is_done)
+    if (t->is_done || sim.step < t->stalled_until)
         return false;
     if (t->word == NULL)
         return true;
@@ -161,7 +164,7 @@ choose(void)
     for (uint32_t i = 0; i < sim.n_tasks; i++) {
         struct task *t = &sim.task[i];
 
-        if (t->is_done || t->word != NULL)
+        if (t->is_done || t->word != NULL || sim.step < t->stalled_until)
             continue;
         if (at < t->weight)
             return t;
@@ -234,6 +237,8 @@ sim_yield(const char *point)
     if (sim.now == NULL || rng_below(&sim.rng, 2) == 0)
         return;
     sim.now->at = point;
+    if (rng_below(&sim.rng, STALL_ONE_IN) == 0)
+        sim.now->stalled_until = sim.step + rng_below(&sim.rng, STALL_STEPS);
     switch_away();
 }
 

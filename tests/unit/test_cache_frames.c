@@ -158,7 +158,7 @@ the_oldest_snapshot_is_asked_to_end_on_real_shortage_only(void **state)
     struct cache *c = fake_cache(f, 0), *w = fake_cache(f, 1);
     struct err e = ERR_INIT;
     struct cache_page p;
-    uint32_t old = 0, other_db, writers;
+    uint32_t old = 0, pos = 0, other_db, writers;
     lsn_t lsn;
     int r = 0;
 
@@ -187,9 +187,13 @@ the_oldest_snapshot_is_asked_to_end_on_real_shortage_only(void **state)
     } /* the first took snapshot_patience, so the snapshot is older than that in the second */
     assert_true(cache_snapshot_cancelled(c, old));
     assert_false(cache_snapshot_cancelled(fake_cache(f, 2), other_db));
+    assert_int_equal(cache_unresponsive(w, &pos), 0); /* process 0 */
+    assert_int_equal(cache_unresponsive(w, &pos), CACHE_NONE);
     err_clear(&e);
     assert_string_equal(err_sqlstate(cache_get(c, old, FAKE_REL, 0, NULL, &p, &e)), "72000");
     cache_snapshot_drop(c, old);
+    pos = 0;
+    assert_int_equal(cache_unresponsive(w, &pos), CACHE_NONE);
     assert_int_not_equal(cache_snapshot_take(c, old, 0), 0);
     assert_false(cache_snapshot_cancelled(c, old)); /* the new one was not asked */
     fake_check(f);
@@ -290,6 +294,29 @@ the_overflow_file_grows_before_use_and_its_free_tail_is_punched_out(void **state
     free(mem);
 }
 
+static void
+no_overflow_frame_is_handed_out_without_disk_space(void **state)
+{
+    struct cache_cfg cfg = cfg_of(64, 2 * USEC_PER_MSEC);
+    struct fake *f = fake_new(&cfg, 256);
+    struct cache *c = fake_cache(f, 0);
+    struct err e = ERR_INIT;
+    uint32_t frames[100];
+
+    (void) state;
+    c->over_fd = open("/dev/null", O_RDONLY | O_CLOEXEC); /* cannot be allocated */
+    assert_string_equal(err_sqlstate(cache_frames_take(c, 0, 100, frames, &e)), "53200");
+    if (strstr(e.detail, "could not grow the overflow file") == NULL)
+        fail_msg("%s / %s", e.message, e.detail);
+    assert_int_equal(atomic_load(&c->sh->over_grown), 0);
+    close(c->over_fd);
+    c->over_fd = -1;
+    err_clear(&e);
+    assert_ok(cache_frames_take(c, 0, 100, frames, &e), &e);
+    fake_check(f);
+    fake_free(f);
+}
+
 int
 main(void)
 {
@@ -302,6 +329,7 @@ main(void)
         cmocka_unit_test(the_oldest_snapshot_is_asked_to_end_on_real_shortage_only),
         cmocka_unit_test(a_holder_of_the_writer_lock_is_never_asked),
         cmocka_unit_test(an_interrupt_ends_the_wait_for_frames),
+        cmocka_unit_test(no_overflow_frame_is_handed_out_without_disk_space),
         cmocka_unit_test(the_overflow_file_grows_before_use_and_its_free_tail_is_punched_out),
     };
 

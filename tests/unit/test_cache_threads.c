@@ -11,7 +11,7 @@
 #include "support/cache_fake.h"
 
 #define BLOCKS  40
-#define COMMITS 4000
+#define COMMITS 2000
 #define WRITERS 2
 #define READERS 3
 

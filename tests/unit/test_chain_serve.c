@@ -215,7 +215,7 @@ static void
 every_snapshot_is_served_after_every_operation(void **state)
 {
     (void) state;
-    for (uint64_t seed = 0; seed < 40; seed++)
+    for (uint64_t seed = 0; seed < 15; seed++)
         run(seed, STEPS);
 }
 
