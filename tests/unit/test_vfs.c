@@ -246,6 +246,39 @@ whatever_code_phasetwo_fails_with_nothing_is_lost(void **state)
     }
 }
 
+static void
+a_failed_phasetwo_shows_nothing_to_its_own_connection_either(void **state)
+{
+    (void) state;
+    must(&a, "PRAGMA mmap_size = 0");
+    control_op = SQLITE_FCNTL_COMMIT_PHASETWO;
+    control_rc = SQLITE_BUSY;
+    control_hits = 0;
+    mutant.xFileControl = failing_control;
+    a.h->base.pMethods = &mutant;
+    assert_int_not_equal(run(&a, "BEGIN; INSERT INTO t VALUES('LOST'); COMMIT"), SQLITE_OK);
+    (void) run(&a, "ROLLBACK");
+    expect(&a, ROWS, "base"); /* VFS-2: cleared when a write set is discarded */
+}
+
+/* Two contents with one change counter: a restore in place, drop and create, a rewind (5.8). */
+static void
+equal_change_counters_do_not_deceive(void **state)
+{
+    uint8_t counter[4];
+    uint8_t *page1;
+
+    (void) state;
+    must(&a, "PRAGMA mmap_size = 0");
+    expect(&a, ROWS, "base");
+    memcpy(counter, vfs_mem_page(&mem, 1) + 24, sizeof counter);
+    must(&b, "UPDATE t SET x = 'other'");
+    page1 = (uint8_t *) (uintptr_t) vfs_mem_page(&mem, 1);
+    memcpy(page1 + 24, counter, sizeof counter);
+    memcpy(page1 + 92, counter, sizeof counter);
+    expect(&a, ROWS, "other");
+}
+
 static int
 honest_read(sqlite3_file *f, void *p, int n, sqlite3_int64 off)
 {
@@ -450,6 +483,8 @@ main(void)
         T(a_standby_refuses_reserved_as_read_only_and_goes_on_reading),
         T(a_failed_read_of_page_1_leaves_no_cache_that_is_believed),
         T(whatever_code_phasetwo_fails_with_nothing_is_lost),
+        T(a_failed_phasetwo_shows_nothing_to_its_own_connection_either),
+        T(equal_change_counters_do_not_deceive),
         T(without_the_version_answer_the_lost_update_happens),
         T(plain_busy_at_sync_would_repeat_neither_check_nor_writes),
         T(a_refused_sync_is_a_clean_rollback_for_every_code),
