@@ -36,6 +36,7 @@ struct control {
     struct control_groups groups;
     struct control_client *clients;
     int n_clients;
+    bool is_full; /* no descriptor left: nothing is accepted until the next tick */
 };
 
 static int on_accept(sd_event_source *s, int fd, uint32_t revents, void *arg);
@@ -160,7 +161,7 @@ sweep(struct control *c)
         c->n_clients--;
         (void) control_client_free(client);
     }
-    if (c->clients == NULL) {
+    if (c->clients == NULL && !c->is_full) {
         (void) sd_event_source_set_enabled(c->timer, SD_EVENT_OFF);
         return;
     }
@@ -176,6 +177,8 @@ tick(struct control *c)
 
     for (struct control_client *client = c->clients; client != NULL; client = client->next)
         control_client_tick(client, now);
+    c->is_full = false;
+    (void) sd_event_source_set_enabled(c->io, SD_EVENT_ON);
     sweep(c);
 }
 
@@ -191,7 +194,7 @@ on_tick(sd_event_source *s, uint64_t usec, void *arg)
 void
 control_changed(struct control *c)
 {
-    if (c->clients != NULL)
+    if (c->clients != NULL || c->is_full)
         tick(c);
 }
 
@@ -235,10 +238,14 @@ on_accept(sd_event_source *s, int fd, uint32_t revents, void *arg)
     sweep(c); /* places of those who left come first */
     for (int i = 0; i < ACCEPT_PER_TURN; i++) {
         int client_fd = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-        if (client_fd < 0)
+        if (client_fd < 0) {
+            c->is_full = errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS;
             break;
+        }
         accept_client(c, client_fd);
     }
+    if (c->is_full) /* else the loop would spin on the one it cannot take */
+        (void) sd_event_source_set_enabled(c->io, SD_EVENT_OFF);
     sweep(c);
     return 0;
 }

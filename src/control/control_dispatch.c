@@ -4,18 +4,22 @@
  * strcmp after OpenBGPD's lesson. */
 #include "control/control_dispatch.h"
 
+#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "control/control.h"
 #include "control/control_json.h"
 #include "control/control_methods.h"
 
-#define SERVICE "org.varlink.service"
-#define CONTROL "org.pinion.Control"
+#define REFUSALS_MAX  20 /* logged in a minute */
+#define REFUSALS_USEC (UINT64_C(60) * 1000000)
+#define SERVICE       "org.varlink.service"
+#define CONTROL       "org.pinion.Control"
 
 /* Masks over enum control_state for the column "valid in". */
 #define VALID_ANY     (BIT(CONTROL_STATES) - 1)
@@ -345,12 +349,49 @@ refuse_state(struct control_call *call, const struct method *m, const struct con
     return CONTROL_REPLIED;
 }
 
-static void
-log_admin_call(const struct control_call *call, const struct method *m, const char *outcome)
+/* Anybody may ask and be refused, but not fill the log with it. */
+static bool
+may_log_refusal(void)
 {
-    if (m->who == WHO_ADMIN)
-        log_msg(LOG_LEVEL_LOG, "control call %s by uid %u, pid %d: %s", m->name,
-                (unsigned) call->peer->uid, (int) call->peer->pid, outcome);
+    static usec_t since;
+    static unsigned n;
+    usec_t now = clock_mono_usec();
+
+    if (since == 0 || now - since > REFUSALS_USEC) {
+        since = now;
+        n = 0;
+    }
+    if (n == REFUSALS_MAX)
+        log_msg(LOG_LEVEL_LOG, "further refused control calls of this minute are not logged");
+    return n++ < REFUSALS_MAX;
+}
+
+/* "pinionctl", or "?" if the peer's process cannot be seen. */
+static void
+peer_comm(const struct control_peer *peer, char *to, size_t cap)
+{
+    char path[64];
+
+    (void) snprintf(path, sizeof path, "/proc/%d/comm", (int) peer->pid);
+    CLEANUP(closep) int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? -1 : read(fd, to, cap - 1);
+    to[n > 0 ? n : 0] = '\0';
+    control_printable(to);
+    if (to[0] == '\0')
+        (void) snprintf(to, cap, "?");
+}
+
+static void
+log_admin_call(const struct control_call *call, const struct method *m, const char *refused)
+{
+    char comm[32];
+
+    if (m->who != WHO_ADMIN || (refused != NULL && !may_log_refusal()))
+        return;
+    peer_comm(call->peer, comm, sizeof comm);
+    log_msg(LOG_LEVEL_LOG, "control call %s by uid %u, pid %d (%s): %s", m->name,
+            (unsigned) call->peer->uid, (int) call->peer->pid, comm,
+            refused != NULL ? refused : "accepted");
 }
 
 /* The handler runs only when every column agreed. */
@@ -377,7 +418,7 @@ run_method(struct control_call *call, const struct method *m, const struct heade
             return refuse_state(call, m, &s);
         }
     }
-    log_admin_call(call, m, "accepted");
+    log_admin_call(call, m, NULL);
     return m->handler(call);
 }
 

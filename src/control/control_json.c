@@ -371,6 +371,19 @@ control_json_string(const char *s)
 }
 
 void
+control_printable(char *s)
+{
+    size_t n = strlen(s);
+
+    for (size_t i = 0; i < n; i++) {
+        if ((unsigned char) s[i] < 0x20 || s[i] == 0x7f)
+            s[i] = ' ';
+    }
+    while (n > 0 && s[n - 1] == ' ')
+        s[--n] = '\0';
+}
+
+void
 control_json_add_str(struct json_object *o, const char *key, const char *s)
 {
     if (s != NULL)

@@ -23,6 +23,9 @@ int control_json_parse(const char *p, size_t n, struct json_object **ret, struct
  * U+FFFD. */
 struct json_object *control_json_string(const char *s);
 
+/* Make text from outside fit for one log line: control characters become spaces, in place. */
+void control_printable(char *s);
+
 /* json_object_object_add() for the types we send. A NULL string and `known` false add nothing. */
 void control_json_add_str(struct json_object *o, const char *key, const char *s);
 void control_json_add_int(struct json_object *o, const char *key, int64_t v);

@@ -4,9 +4,11 @@
  * Source: systemd-ops 2.7. */
 #include "control/control_methods.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "control/control.h"
 #include "control/control_json.h"
 
@@ -317,8 +319,15 @@ int
 control_on_STOP(struct control_call *call)
 {
     const struct control_arg *mode = &call->args[ARG_STOP_mode];
+    const struct control_arg *reason = &call->args[ARG_STOP_reason];
+    char text[256];
     struct err e = ERR_INIT;
 
+    if (reason->given) {
+        (void) snprintf(text, sizeof text, "%s", reason->text);
+        control_printable(text);
+        log_msg(LOG_LEVEL_LOG, "reason of the stop: %s", text);
+    }
     call->mode = mode->given ? (enum control_stop_mode) mode->value : STOP_FAST;
     int r = call->view->ops->stop(call->view->ctx, call->mode, &e);
     if (r < 0) {

@@ -110,6 +110,14 @@ class ControlPm(unittest.TestCase):
                 self.assertFalse(os.path.exists(f"{self.data}/control"))
                 self.assertFalse(os.path.exists(f"{self.data}/postmaster.pid"))
 
+    def test_a_stop_is_logged_with_who_and_why_on_one_line(self):
+        self.start()
+        self.ctl("stop", "--reason=disk\nFATAL:  swap\t")
+        with open(f"{self.dir}/log", encoding="utf-8") as f:
+            log = f.read()
+        self.assertRegex(log, r"LOG:  control call Stop by uid \d+, pid \d+ \(pinionctl\): accepted\n")
+        self.assertRegex(log, r"LOG:  reason of the stop: disk FATAL:  swap\n")
+
     def test_a_smart_stop_drains_and_a_fast_one_overtakes_it(self):
         self.start()
         with socket.socket(socket.AF_UNIX) as client:

@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -69,7 +70,7 @@ turn(void)
 }
 
 static int
-dial(void)
+dial_only(void)
 {
     struct sockaddr_un addr = { .sun_family = AF_UNIX };
     int dir_fd = open(rig.dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -78,6 +79,14 @@ dial(void)
     (void) snprintf(addr.sun_path, sizeof addr.sun_path, "/proc/self/fd/%d/control", dir_fd);
     assert_int_equal(connect(fd, (struct sockaddr *) &addr, sizeof addr), 0);
     (void) close(dir_fd);
+    return fd;
+}
+
+static int
+dial(void)
+{
+    int fd = dial_only();
+
     turn();
     return fd;
 }
@@ -258,6 +267,28 @@ a_busy_connection_keeps_order_and_the_end_tells_whoever_waits(void **state)
 }
 
 static void
+without_descriptors_it_waits_instead_of_spinning(void **state)
+{
+    struct rlimit old, none;
+    int fd = dial_only();
+
+    (void) state;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
+    none = old;
+    none.rlim_cur = 3;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    int n = 0;
+    while (n < 100 && sd_event_run(rig.ev, 0) > 0)
+        n++;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
+    assert_in_range(n, 1, 10);
+    control_changed(rig.control); /* or a second later */
+    say(fd, PING, sizeof PING);
+    expect_heard(fd, "monotonicUSec");
+    (void) close(fd);
+}
+
+static void
 a_socket_left_by_a_dead_server_is_replaced_and_a_strangers_is_left(void **state)
 {
     struct err e = ERR_INIT;
@@ -293,6 +324,8 @@ main(void)
                                         start, stop),
         cmocka_unit_test_setup_teardown(
             a_busy_connection_keeps_order_and_the_end_tells_whoever_waits, start, stop),
+        cmocka_unit_test_setup_teardown(without_descriptors_it_waits_instead_of_spinning, start,
+                                        stop),
         cmocka_unit_test_setup_teardown(
             a_socket_left_by_a_dead_server_is_replaced_and_a_strangers_is_left, start, stop),
     };
