@@ -13,6 +13,7 @@
 
 #include "base/fault.h"
 #include "base/log.h"
+#include "base/title.h"
 #include "conf/conf.h"
 #include "control/control_pm.h"
 #include "pm/pm.h"
@@ -411,6 +412,7 @@ run(int argc, char **argv)
 int
 main(int argc, char **argv)
 {
+    argv = title_init(argc, argv);
     log_init("postmaster", LOG_LEVEL_WARNING);
     if (argc > 1 && strcmp(argv[1], "init") == 0)
         return init(argc - 1, argv + 1);

@@ -31,7 +31,7 @@ enum pm_stop { PM_STOP_NONE, PM_STOP_SMART, PM_STOP_FAST, PM_STOP_IMMEDIATE };
 struct pm_progress {
     bool is_known;     /* false: no such phase runs; the rest is zero */
     const char *phase; /* "redo", "fsync", "shutdown_checkpoint", "clients" */
-    const char *unit;  /* "bytes", "buffers", "files", "clients"; NULL = unknown */
+    const char *unit;  /* "bytes", "clients"; NULL: done and total are shares of 1000 */
     uint64_t done;
     uint64_t total;      /* 0 = unknown */
     usec_t elapsed_usec; /* since the phase began */

@@ -43,7 +43,7 @@ movement(const struct pm *pm)
         return get64(&st->redo_lsn) + get64(&slot_of(pm, CHILD_STARTUP)->progress) +
                (uint64_t) pm->m.state;
     if (pm->m.state == PM_WAIT_CHECKPOINT)
-        return get64(&page->checkpoint_pages_done) +
+        return get64(&page->checkpoint_permille) +
                get64(&slot_of(pm, CHILD_CHECKPOINTER)->progress) + (uint64_t) pm->m.state;
     return pm_view(pm).n_children + ((uint64_t) pm->m.state << 32);
 }
@@ -69,9 +69,8 @@ find_progress(struct pm *pm, usec_t now)
     } else if (pm->m.state == PM_WAIT_CHECKPOINT) {
         p->is_known = true;
         p->phase = "shutdown_checkpoint";
-        p->unit = "buffers";
-        p->done = get64(&page->checkpoint_pages_done);
-        p->total = MAX(get64(&page->checkpoint_pages_total), p->done);
+        p->done = MIN(get64(&page->checkpoint_permille), 1000);
+        p->total = 1000;
     } else if (pm->m.stop != PM_STOP_NONE && pm_view(pm).n_backends > 0) {
         p->is_known = true;
         p->phase = "clients";
@@ -141,8 +140,7 @@ make_text(const struct pm *pm, char *p, size_t n)
                             v.n_children);
         break;
     case PM_WAIT_CHECKPOINT:
-        (void) snprintf(p, n, "Stopping: checkpoint %llu of %llu pages",
-                        (unsigned long long) g->done, (unsigned long long) g->total);
+        (void) snprintf(p, n, "Stopping: checkpoint %.0f %%", (double) g->done / 10.0);
         break;
     case PM_WAIT_CHECKPOINTER:
         (void) snprintf(p, n, "Stopping: checkpoint complete");

@@ -134,15 +134,19 @@ is_ahead(const struct attached *a, double progress)
     return done >= log_share && done >= time_share;
 }
 
+static void
+show_progress(const struct attached *a, double progress)
+{
+    atomic_store_explicit(&segment_page(a->start->segment)->checkpoint_permille,
+                          (uint64_t) (progress * 1000), memory_order_relaxed);
+}
+
 static bool
 on_pace(void *arg, double progress)
 {
     struct attached *a = arg;
-    struct segment_page *page = segment_page(a->start->segment);
 
-    atomic_store_explicit(&page->checkpoint_pages_done, (uint64_t) (progress * 1000),
-                          memory_order_relaxed);
-    atomic_store_explicit(&page->checkpoint_pages_total, 1000, memory_order_relaxed);
+    show_progress(a, progress);
     if (is_hurried(a, atomic_load_explicit(&a->slot->request, memory_order_relaxed)))
         return true;
     if (!is_ahead(a, progress))
@@ -157,6 +161,14 @@ on_pace(void *arg, double progress)
     return is_hurried(a, bits);
 }
 
+/* The last one: no throttling, but somebody may wait for it. */
+static bool
+on_last_pace(void *arg, double progress)
+{
+    show_progress(arg, progress);
+    return false;
+}
+
 /* ---- one checkpoint ---- */
 static void
 count_begin(struct attached *a)
@@ -164,8 +176,7 @@ count_begin(struct attached *a)
     struct segment_page *page = segment_page(a->start->segment);
 
     (void) atomic_fetch_add_explicit(&page->checkpoint_started, 1, memory_order_acq_rel);
-    atomic_store_explicit(&page->checkpoint_pages_total, 0, memory_order_relaxed);
-    atomic_store_explicit(&page->checkpoint_pages_done, 0, memory_order_relaxed);
+    atomic_store_explicit(&page->checkpoint_permille, 0, memory_order_relaxed);
     segment_tell(a->start->segment, MSG_CHECKPOINT);
 }
 
@@ -195,7 +206,8 @@ checkpoint(struct attached *a, uint32_t flags)
     now_state.last_usec = now; /* P08 */
     if (a->start->conf->v.log_checkpoints && (flags & CKPT_CAUSE_TIME) == 0)
         log_msg(LOG_LEVEL_LOG, "checkpoint starting:%s", flags_text(flags, text, sizeof text));
-    r = store_checkpoint(&a->store, flags, on_pace, a, &stats, &e);
+    r = store_checkpoint(&a->store, flags, (flags & CKPT_SHUTDOWN) != 0 ? on_last_pace : on_pace, a,
+                         &stats, &e);
     if (r == 0)
         log_end(a, &stats);
     if (r < 0)
@@ -283,7 +295,7 @@ finish(struct attached *a, bool has_recovered)
     if (has_recovered) {
         log_msg(LOG_LEVEL_LOG, "shutting down");
         count_begin(a);
-        if (checkpoint(a, CKPT_SHUTDOWN | CKPT_IMMEDIATE) < 0)
+        if (checkpoint(a, CKPT_SHUTDOWN) < 0)
             child_exit(CHILD_FATAL); /* logged; the end of the server is abnormal */
         if (files_note_clean_stop(&now_state.files, a, &e) < 0)
             log_err(LOG_LEVEL_WARNING, "", &e);

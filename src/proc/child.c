@@ -16,6 +16,7 @@
 #include "base/clock.h"
 #include "base/fdlist.h"
 #include "base/log.h"
+#include "base/title.h"
 #include "conf/conf.h"
 #include "proc/segment.h"
 
@@ -167,11 +168,14 @@ void
 child_begin(const struct child_start *start)
 {
     struct err e = ERR_INIT;
+    char title[64];
     int r;
 
     me.start = start;
     log_init(start->role, (enum log_level) start->conf->v.log_min_messages);
     (void) prctl(PR_SET_NAME, start->role);
+    (void) snprintf(title, sizeof title, "pinion: %s", start->role);
+    title_set(title);
     /* No orphan outlives its segment: the signal, and the race before it was asked for. */
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != start->parent)
         _exit(CHILD_FATAL);

@@ -34,11 +34,10 @@ struct segment_page {
      * which takes them (exchange). The one asked for is the first with a number above `started`, as
      * read before the OR. */
     _Atomic uint32_t checkpoint_asked;
-    _Atomic uint64_t checkpoint_started;     /* checkpointer: counts */
-    _Atomic uint64_t checkpoint_done;        /* checkpointer: := started, after the end of each */
-    _Atomic uint64_t checkpoint_failed;      /* checkpointer: `started` of the last that failed */
-    _Atomic uint64_t checkpoint_pages_total; /* checkpointer: of the running one, 0 = not known */
-    _Atomic uint64_t checkpoint_pages_done;
+    _Atomic uint64_t checkpoint_started;  /* checkpointer: counts */
+    _Atomic uint64_t checkpoint_done;     /* checkpointer: := started, after the end of each */
+    _Atomic uint64_t checkpoint_failed;   /* checkpointer: `started` of the last that failed */
+    _Atomic uint64_t checkpoint_permille; /* checkpointer: pages written of the running one */
 };
 
 /* Make and map it for the settings in `conf` and the control file under data_dir (-1 < 0: 53200,
