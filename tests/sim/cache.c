@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "cache/cache_evict.h"
 #include "sim/sim_sched.h"
 #include "support/cache_fake.h"
@@ -256,7 +257,7 @@ unpin_all(struct actor *a)
         cache_unpin(cache_of(a), &a->held[--a->n_held].page);
 }
 
-/* Read one page and check it. False: the snapshot was cancelled. */
+/* Read one page and check it. False: the snapshot was cancelled, or an interrupt taken. */
 static bool
 read_one(struct actor *a, uint32_t db, blk_t block, lsn_t s)
 {
@@ -269,7 +270,7 @@ read_one(struct actor *a, uint32_t db, blk_t block, lsn_t s)
 
     if (r == CACHE_NO_PIN && !with_spare)
         return true;
-    if (r == -ERR_SNAPSHOT_TOO_OLD)
+    if (r == -ERR_SNAPSHOT_TOO_OLD || r == -ERR_QUERY_CANCELED)
         return false;
     if (r != 0)
         sim_fail("read of db %u block %u at %lu: %s", db, block, s, e.message);
@@ -318,13 +319,43 @@ read_some(struct actor *a, uint32_t db)
     end_snapshot(a, db);
 }
 
+/* The next waits may be interrupted (INT-1), or not. */
+static void
+set_deadline(struct actor *a)
+{
+    cache_of(a)->self->statement_deadline =
+        sim_below(4) == 0 ? clock_mono_usec() + sim_below(10 * USEC_PER_MSEC) : 0;
+}
+
+/* The exit callback in the middle of a statement (SNAP-4); then another process in this slot. */
+static void
+leave_and_come(struct actor *a)
+{
+    struct cache *c = cache_of(a);
+    uint32_t db = (uint32_t) sim_below(2);
+
+    w->live[a->proc][db] = cache_snapshot_take(c, a->entry[db], 0);
+    for (uint64_t n = sim_below(4); n > 0; n--)
+        (void) read_one(a, db, (blk_t) sim_below(w->n_blocks), w->live[a->proc][db]);
+    a->n_held = 0;
+    w->live[a->proc][db] = 0;
+    cache_process_exit(c);
+    for (db = 0; db < DBS; db++) {
+        a->own[db] = 0;
+        ASSERT(cache_entry_claim(c, db, &a->entry[db], NULL) == 0);
+    }
+}
+
 static void
 run_reader(void *arg)
 {
     struct actor *a = arg;
 
     while (!w->is_stopping) {
+        set_deadline(a);
         read_some(a, (uint32_t) sim_below(2));
+        if (sim_below(20) == 0)
+            leave_and_come(a);
         sim_yield("reader");
     }
 }
@@ -378,15 +409,16 @@ write_once(struct actor *a, uint32_t db)
     bool ok = true;
     int r;
 
+    set_deadline(a);
     cache_snapshot_take_at(c, a->entry[db], w->published[db]);
     w->live[a->proc][db] = w->published[db];
     for (uint32_t i = 0; i < n; i++) {
         blocks[i] = (first + i) % w->n_blocks;
         ok = ok && read_one(a, db, blocks[i], w->published[db]);
     }
-    if (!ok)
+    if (!ok && cache_snapshot_cancelled(c, a->entry[db]))
         sim_fail("a writer was cancelled");
-    r = cache_frames_take(c, db, n, frames, NULL);
+    r = ok ? cache_frames_take(c, db, n, frames, NULL) : 1;
     if (r == 0 && sim_below(10) == 0) {
         cache_frames_give_back(c, frames, n);
         r = 1;
