@@ -27,7 +27,9 @@
 
 /* What the handler of QUIT needs, ready before it can come. */
 static struct {
-    volatile sig_atomic_t may_speak; /* logged in, and no message is cut at the socket */
+    volatile sig_atomic_t is_sending; /* send() runs: wait for it, it never blocks */
+    volatile sig_atomic_t came;       /* QUIT came meanwhile */
+    volatile sig_atomic_t may_speak;  /* logged in, and no message is cut at the socket */
     int fd;
     struct {
         uint8_t bytes[600];
@@ -35,16 +37,25 @@ static struct {
     } words[3]; /* by enum quit_reason */
 } last;
 
-static void
-on_quit(int signal)
+NORETURN static void
+quit_now(void)
 {
     enum quit_reason reason = child_quit_reason();
 
-    (void) signal;
     if (last.may_speak)
         (void) send(last.fd, last.words[reason].bytes, last.words[reason].n,
                     MSG_DONTWAIT | MSG_NOSIGNAL);
     _exit(CHILD_PANIC);
+}
+
+static void
+on_quit(int signal)
+{
+    (void) signal;
+    if (last.is_sending)
+        last.came = 1;
+    else
+        quit_now();
 }
 
 static void
@@ -243,10 +254,12 @@ io_send(void *arg, const void *p, size_t n)
     struct backend *b = arg;
     ssize_t r;
 
-    last.may_speak = 0;
+    last.is_sending = 1;
     r = pgwire_sock_send(b->fd, p, n);
-    if (r == (ssize_t) n && b->session != NULL)
-        last.may_speak = 1; /* whole messages are out */
+    last.may_speak = r == (ssize_t) n && b->session != NULL; /* whole messages are out */
+    last.is_sending = 0;
+    if (last.came)
+        quit_now();
     return r;
 }
 
