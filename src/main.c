@@ -277,6 +277,16 @@ find_places(const struct options *o, struct conf_where *w)
     return 0;
 }
 
+/* Before its files are read: what is wrong with the directory is not the fault of a setting. */
+static int
+check_dir(const char *data_dir)
+{
+    struct err e = ERR_INIT;
+    int r = pm_check_dir(data_dir, &e);
+
+    return r < 0 ? refuse(r, &e) : 0;
+}
+
 static int
 load(const struct options *o, const struct conf_where *w, struct conf *ret)
 {
@@ -399,6 +409,8 @@ run(int argc, char **argv)
     r = find_places(&o, &where);
     if (r == 0 && o.print == NULL)
         r = refuse_root("running the server");
+    if (r == 0 && o.print == NULL)
+        r = check_dir(where.data_dir);
     if (r == 0)
         r = load(&o, &where, &conf);
     if (r != 0)

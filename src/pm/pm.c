@@ -370,8 +370,8 @@ check_version(const char *dir, struct err *e)
     return 0;
 }
 
-static int
-check_data_dir(const char *dir, struct err *e)
+int
+pm_check_dir(const char *dir, struct err *e)
 {
     struct stat st;
 
@@ -431,7 +431,7 @@ write_pid_file(struct pm *pm)
 static int
 start_up(struct pm *pm, struct err *e)
 {
-    int r = check_data_dir(pm->where.data_dir, e);
+    int r = pm_check_dir(pm->where.data_dir, e);
 
     if (r == 0)
         r = pm_lock_take(&pm->lock, pm->where.data_dir, e);

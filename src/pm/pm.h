@@ -19,6 +19,11 @@ struct pm_params {
                         struct err *e);
 };
 
+/* Is it a data directory of ours: there, owned by us, not open to others, of our version? Makes it
+ * the working directory. pm_new() does this again; main() calls it before it reads settings in it.
+ */
+int pm_check_dir(const char *dir, struct err *e);
+
 /* Everything before the first child: signals blocked, working directory, lock file, segment,
  * sockets, loop. The order of checks is that of postmaster.md 1.9. On < 0 nothing is left behind;
  * the exit code is pm_exit_code(). Root is refused by the caller. */

@@ -294,6 +294,10 @@ finish(struct attached *a, bool has_recovered)
     slot_request_clear(a->slot, REQ_FINISH);
     if (has_recovered) {
         log_msg(LOG_LEVEL_LOG, "shutting down");
+        if (files_follow(&now_state.files, a, &e) <
+            0) /* for the notes; may be newer than our last look */
+            log_err(LOG_LEVEL_WARNING, "", &e);
+        err_clear(&e);
         count_begin(a);
         if (checkpoint(a, CKPT_SHUTDOWN) < 0)
             child_exit(CHILD_FATAL); /* logged; the end of the server is abnormal */

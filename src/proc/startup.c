@@ -132,10 +132,16 @@ settle(struct attached *a, struct recover_info *info, struct err *e)
 static void
 on_changed_file(void *arg, oid_t oid, oid_t rel)
 {
+    struct err e = ERR_INIT;
+
     (void) arg;
-    log_msg(LOG_LEVEL_WARNING,
-            "database file \"base/%u/%u\" was changed while the server was stopped", oid, rel);
-    log_msg(LOG_LEVEL_WARNING, "its database is refused until the file is put back as it was");
+    (void) ERR(&e, DATA_CORRUPTED,
+               "database file \"base/%u/%u\" was changed while the server was stopped", oid, rel);
+    err_detail(&e, "Its database is refused: what was written lacks our page stamps.");
+    err_hint(&e,
+             "Put the file back as it was. Taking such a file over (pinionctl adopt --file) is not "
+             "part of this version.");
+    log_err(LOG_LEVEL_WARNING, "", &e);
 }
 
 static int
