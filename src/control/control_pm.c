@@ -86,6 +86,7 @@ copy_positions(struct control_status *to, const struct shm_status *st)
     struct control_checkpoint *c = &to->checkpoint;
 
     to->timeline = atomic_load_explicit(&st->tli, memory_order_relaxed);
+    to->system_identifier = get64(&st->sysid);
     to->visible_lsn = get64(&st->horizon_lsn);
     if (recovers) {
         to->replay_lsn = get64(&st->redo_lsn);

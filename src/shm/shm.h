@@ -18,6 +18,7 @@ struct shm_status {
     _Atomic uint32_t ready;       /* release by startup after all x_shm_init; acquire by all */
     _Atomic uint32_t in_recovery; /* startup */
     _Atomic uint32_t tli;         /* startup */
+    _Atomic uint64_t sysid;       /* startup: the cluster's, from the control file */
     _Atomic uint64_t insert_lsn;  /* wal: first byte not reserved */
     _Atomic uint64_t write_lsn;   /* wal */
     _Atomic uint64_t flush_lsn;   /* wal: durable */

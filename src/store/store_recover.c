@@ -511,6 +511,19 @@ finish_crash(struct store *st, const struct store_listed *list, uint32_t n, stru
     return r < 0 ? r : 0;
 }
 
+/* What people are shown of the control file before the first checkpoint of this run. */
+static void
+show_control(struct shm_status *status, const struct wal_control *c)
+{
+    if (status == NULL)
+        return;
+    atomic_store_explicit(&status->sysid, c->sysid, memory_order_relaxed);
+    atomic_store_explicit(&status->checkpoint_lsn, c->checkpoint_lsn, memory_order_relaxed);
+    atomic_store_explicit(&status->checkpoint_redo_lsn, c->checkpoint.redo, memory_order_relaxed);
+    atomic_store_explicit(&status->checkpoint_time_usec,
+                          (uint64_t) c->checkpoint.time_sec * USEC_PER_SEC, memory_order_relaxed);
+}
+
 static int
 set_in_production(struct store *st, struct err *e)
 {
@@ -522,6 +535,7 @@ set_in_production(struct store *st, struct err *e)
     r = wal_control_read(st->io, &control, e);
     if (r < 0)
         return r;
+    show_control(st->status, &control);
     control.state = WAL_STATE_IN_PRODUCTION;
     control.time_sec = (int64_t) (clock_real_usec() / USEC_PER_SEC);
     return wal_control_write(st->io, &control, e);

@@ -62,6 +62,9 @@ def test_status_agrees_with_what_sql_and_the_files_say(server):
     assert s["dataDirectory"] == str(server.data)
     assert f"{server.data}/.s.PGSQL.{server.port}" in s["listen"]
     assert s["flushLsn"] == server.sql("SELECT pg_current_wal_flush_lsn()")[0][0]
+    control = support.run(support.PGBIN / "pg_controldata", server.data).stdout
+    assert re.search(rf"Database system identifier: +{s['systemIdentifier']}\n", control)
+    assert re.search(rf"Latest checkpoint location: +{s['lastCheckpoint']['lsn']}\n", control)
     first = server.ctl("status", "-D", server.data).stdout.splitlines()[0]
     assert "PM_RUN" in first and "ready (primary)" in first
 
