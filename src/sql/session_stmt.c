@@ -81,6 +81,26 @@ describe_columns(struct session_query *q, struct err *e)
     return 0;
 }
 
+/* Prepare against the schema as it is now. SQLite itself looks again only after some errors:
+ * REINDEX and CREATE would fail by a schema that another session has changed since. */
+static int
+prepare_current(struct session *s, const struct sql_rewrite *rw, sqlite3_stmt **ret)
+{
+    int n = (int) MIN(rw->n + 1, INT32_MAX);
+    struct err ignored = ERR_INIT;
+    int rc;
+
+    s->seen = (struct session_seen){ .writes_main = false };
+    rc = sqlite3_prepare_v2(s->db, rw->text, n, ret, NULL);
+    if (rc != SQLITE_ERROR || s->seen.denied[0] != '\0' || vfs_error(s->handle)->code != 0)
+        return rc;
+    /* Running anything compares the schema's cookie. */
+    if (session_exec(s, "SELECT 1 FROM sqlite_schema WHERE 0", &ignored) < 0)
+        return rc;
+    s->seen = (struct session_seen){ .writes_main = false };
+    return sqlite3_prepare_v2(s->db, rw->text, n, ret, NULL);
+}
+
 int
 session_query_prepare(struct session *s, const struct sql_stmt *stmt, const char *query,
                       size_t query_n, struct session_query *ret, struct err *e)
@@ -92,8 +112,7 @@ session_query_prepare(struct session *s, const struct sql_stmt *stmt, const char
     r = sql_rewrite(stmt->text, stmt->n, &rw, e);
     if (r < 0)
         return r;
-    s->seen = (struct session_seen){ .writes_main = false };
-    rc = sqlite3_prepare_v2(s->db, rw.text, (int) MIN(rw.n + 1, INT32_MAX), &ret->stmt, NULL);
+    rc = prepare_current(s, &rw, &ret->stmt);
     if (rc != SQLITE_OK) {
         r = session_failed(s, rc, false, e);
         set_position(s, stmt, &rw, query, query_n, e);

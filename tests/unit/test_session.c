@@ -292,6 +292,20 @@ errors_have_states_and_positions_of_postgresql(void **state)
 }
 
 static void
+a_schema_changed_by_another_session_is_looked_at_again(void **state)
+{
+    (void) state;
+    expect(1, "SELECT count(*) FROM t", "0;[SELECT 1]");
+    expect(0, "CREATE TABLE n(x); CREATE INDEX ni ON n(x)", "[CREATE TABLE][CREATE INDEX]");
+    expect(1, "REINDEX n", "[REINDEX]");
+    expect(0, "DROP TABLE t", "[DROP TABLE]");
+    expect(1, "CREATE TABLE t(y)", "[CREATE TABLE]");
+    expect(0, "BEGIN; SELECT y FROM t", "[BEGIN][SELECT 0]");
+    expect(0, "SELECT id FROM t", "!42703");
+    expect(0, "ROLLBACK", "[ROLLBACK]");
+}
+
+static void
 several_statements_are_one_transaction(void **state)
 {
     (void) state;
@@ -769,6 +783,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         T(statements_answer_with_rows_types_and_tags),
         T(errors_have_states_and_positions_of_postgresql),
+        T(a_schema_changed_by_another_session_is_looked_at_again),
         T(several_statements_are_one_transaction),
         T(a_failed_block_answers_25P02_until_it_ends),
         T(read_committed_takes_a_snapshot_per_statement),
