@@ -66,6 +66,7 @@ wait_ready(const struct args *a, struct target *t, int pidfd, struct problem *p)
 
     for (;;) {
         json_auto_t *reply = NULL;
+        target_refresh(t);
         if (look(t, message, sizeof message, &reply)) {
             format_duration(took, sizeof took, now_mono_usec() - begun);
             (void) snprintf(message, sizeof message, "ready after %s", took);

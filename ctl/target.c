@@ -110,12 +110,12 @@ find_default(struct target *ret, struct problem *p)
 }
 
 /* Pid, and the control path among the lines behind PostgreSQL's. */
-static void
-read_pid_file(struct target *t)
+void
+target_refresh(struct target *t)
 {
     char path[4200], line[4096];
     (void) snprintf(path, sizeof path, "%s/postmaster.pid", t->datadir);
-    FILE *f = fopen(path, "re");
+    FILE *f = t->datadir[0] == '\0' ? NULL : fopen(path, "re");
 
     if (f == NULL)
         return;
@@ -164,6 +164,6 @@ target_find(const struct args *a, struct target *ret, struct problem *p)
         if (r != 0)
             return r;
     }
-    read_pid_file(ret);
+    target_refresh(ret);
     return 0;
 }

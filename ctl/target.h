@@ -17,6 +17,10 @@ struct target {
 /* Returns 0, or CTL_NO_INSTANCE or CTL_USAGE with p set. Does not connect; reads postmaster.pid. */
 int target_find(const struct args *a, struct target *ret, struct problem *p);
 
+/* Read postmaster.pid again: a server that has just started says there where its control socket is.
+ */
+void target_refresh(struct target *t);
+
 /* The instances in /etc/pinion, sorted: calls fn for each. Returns how many. */
 int target_each_instance(void (*fn)(void *arg, const char *name), void *arg);
 

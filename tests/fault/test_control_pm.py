@@ -118,6 +118,25 @@ class ControlPm(unittest.TestCase):
         self.assertRegex(log, r"LOG:  control call Stop by uid \d+, pid \d+ \(pinionctl\): accepted\n")
         self.assertRegex(log, r"LOG:  reason of the stop: disk FATAL:  swap\n")
 
+    def test_a_control_socket_elsewhere_is_found_through_the_lock_file(self):
+        with open(f"{self.data}/pinion.conf", "a", encoding="utf-8") as f:
+            f.write(f"control_socket = '{self.dir}/ctl'\n")
+        self.start()
+        self.assertTrue(os.path.exists(f"{self.dir}/ctl"))
+        self.assertEqual(self.status()["state"], "ready")
+        self.assertIn("cleanly", self.ctl("stop").stdout)
+
+    def test_a_server_without_its_socket_is_told_from_a_stopped_one(self):
+        self.start()
+        with open(f"{self.data}/postmaster.pid", encoding="utf-8") as f:
+            pid = int(f.readline())
+        os.unlink(f"{self.data}/control")
+        self.assertIn("does not answer", self.ctl("status", code=69).stdout)
+        os.kill(pid, signal.SIGKILL)
+        self.until(lambda: self.ctl("status", code=None).returncode == 3)  # the lock file is still there
+        self.assertTrue(os.path.exists(f"{self.data}/postmaster.pid"))
+        self.start()
+
     def test_a_smart_stop_drains_and_a_fast_one_overtakes_it(self):
         self.start()
         with socket.socket(socket.AF_UNIX) as client:
