@@ -269,6 +269,9 @@ look_after_files(struct attached *a)
     struct err e = ERR_INIT;
     int r = files_follow(&now_state.files, a, &e);
 
+    if (r >= 0 && now_state.files.all_locked)
+        atomic_store_explicit(&segment_page(a->start->segment)->files_locked, 1,
+                              memory_order_release);
     if (r >= 0)
         r = store_purge_dropped(&a->store, &e);
     if (r < 0)

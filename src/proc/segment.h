@@ -38,6 +38,7 @@ struct segment_page {
     _Atomic uint64_t checkpoint_done;     /* checkpointer: := started, after the end of each */
     _Atomic uint64_t checkpoint_failed;   /* checkpointer: `started` of the last that failed */
     _Atomic uint64_t checkpoint_permille; /* checkpointer: pages written of the running one */
+    _Atomic uint32_t files_locked; /* checkpointer, once it holds every database file (FILE-8) */
 };
 
 /* Make and map it for the settings in `conf` and the control file under data_dir (-1 < 0: 53200,

@@ -5,6 +5,7 @@
  * server. Owns: nothing that outlives it. Source: postmaster.md 5.1, 1.10; REDO-1 … REDO-7. */
 #include <time.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "conf/conf.h"
 #include "proc/attach.h"
@@ -14,6 +15,9 @@
 #include "vfs/vfs.h"
 #include "vfs/vfs_selftest.h"
 #include "wal/wal_control.h"
+
+/* How long clients wait for the checkpointer to lock the files. */
+#define FILES_PATIENCE_USEC (5 * USEC_PER_SEC)
 
 static struct attached me;
 
@@ -165,6 +169,26 @@ recover(struct attached *a, struct err *e)
     return settle(a, &info, e);
 }
 
+/* FILE-8: clients come when nobody else's sqlite3 can open a database file any more. A server
+ * whose checkpointer cannot lock (it says why) serves all the same. */
+static int
+wait_for_locked_files(struct attached *a)
+{
+    struct segment_page *page = segment_page(a->start->segment);
+    usec_t deadline = clock_mono_usec() + FILES_PATIENCE_USEC;
+
+    while (atomic_load_explicit(&page->files_locked, memory_order_acquire) == 0 &&
+           clock_mono_usec() < deadline) {
+        int r = self_check(&a->self, NULL);
+
+        if (r < 0)
+            return r;
+        slot_request(attach_slot_of(a, CHILD_CHECKPOINTER), REQ_WORK);
+        (void) attach_nap(a, USEC_PER_MSEC);
+    }
+    return 0;
+}
+
 NORETURN void
 startup_main(const struct child_start *start)
 {
@@ -173,6 +197,8 @@ startup_main(const struct child_start *start)
 
     if (r == 0)
         r = recover(&me, &e);
+    if (r == 0)
+        r = wait_for_locked_files(&me);
     if (r == -ERR_ADMIN_SHUTDOWN)
         child_exit(CHILD_FATAL); /* told to leave: nothing to explain */
     if (r < 0)

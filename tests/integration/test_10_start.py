@@ -213,7 +213,7 @@ def test_a_file_changed_while_the_server_was_stopped_is_refused(cluster):
     s.start(check=False)
     with pytest.raises(psycopg2.Error) as e:
         s.sql("SELECT 1")
-    assert "pinionctl adopt" in str(e.value) + s.log()
+    assert "base/5/5\" was changed while the server was stopped" in s.log()
 
 
 def test_leftovers_of_a_kill_do_not_hinder_the_next_start(cluster):

@@ -534,11 +534,18 @@ def test_a_smart_stop_refuses_new_clients_and_serves_old_ones(cluster):
     support.until(lambda: not s.processes(), "the server has left")
 
 
+def sleeps(pid):
+    """Does the process wait? Then its last answer is out, and no message is cut by what it says next."""
+    with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as f:
+        return f.read().rpartition(")")[2].split()[0] == "S"
+
+
 def test_an_immediate_stop_says_so(cluster):
     s = cluster()
     s.start()
     with connect(s) as w:
         w.ok("SELECT 1")
+        support.until(lambda: sleeps(w.key[0]), "the backend waits for the next query")
         os.kill(s.pid, signal.SIGQUIT)
         r = w.read_end()
         assert [n["C"] for n in r.notices] == ["57P01"] and r.notices[0]["S"] == "WARNING", r
@@ -550,6 +557,7 @@ def test_a_crash_of_a_sibling_says_57P02(cluster):
     s.start()
     with connect(s) as w, connect(s) as victim:
         w.ok("SELECT 1")
+        support.until(lambda: sleeps(w.key[0]), "the backend waits for the next query")
         os.kill(victim.key[0], signal.SIGKILL)
         r = w.read_end()
         assert [n["C"] for n in r.notices] == ["57P02"], r

@@ -11,7 +11,7 @@ SEGSIZE = 1 << 20
 
 def controldata(server):
     p = support.run(support.PGBIN / "pg_controldata", server.data)
-    return dict(re.split(r":\s+", line, maxsplit=1) for line in p.stdout.splitlines() if ":" in line)
+    return dict(re.split(r":\s*", line, maxsplit=1) for line in p.stdout.splitlines() if ":" in line)
 
 
 def mixed_workload(server):

@@ -343,8 +343,8 @@ def block(pair, gen, rng):
         elif not pair.run(gen.statement()):
             if pair.at.query("SELECT 1").code != "25P02":
                 pair.fail("the block did not become a failed one")
-            if not marks or rng.random() < 0.3:
-                pair.command("ROLLBACK", "ROLLBACK")
+            if not pair.theirs.in_transaction or not marks or rng.random() < 0.3:   # a full disk undoes all, savepoints too
+                pair.command("ROLLBACK", "ROLLBACK" if pair.theirs.in_transaction else None)
                 gen.copy_counter(before)
                 return
             pair.command(f"ROLLBACK TO {marks[-1][0]}", f"ROLLBACK TO {marks[-1][0]}")
