@@ -239,7 +239,7 @@ def order_key(v):
         v = repr(v)
     try:
         f = float(v)
-        return (1, "", f) if f == f else (2, v)
+        return (1, "", f, v if v.lstrip("-").isdigit() else "") if f == f else (2, v)   # large integers have one float
     except ValueError:
         return (2, v)
 
