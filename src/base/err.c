@@ -82,8 +82,10 @@ err_hint(struct err *e, const char *fmt, ...)
 void
 err_clear(struct err *e)
 {
-    if (e != NULL)
-        *e = ERR_INIT;
+    if (e == NULL)
+        return;
+    e->code = e->position = e->sys_errno = 0; /* not all 1.5 kB: this runs for every statement */
+    e->message[0] = e->detail[0] = e->hint[0] = '\0';
 }
 
 /* The ERR_* that stands for an errno: what a user can act on gets its own code. */

@@ -37,6 +37,7 @@ struct backend {
     struct conf_session conf;
     bool has_conf;
     bool in_statement;   /* inside a call of the session that may send */
+    struct err err;      /* of the message being served */
     struct err sink_err; /* why the sink refused, when the session could not know */
 
     char role[CATALOG_NAME_BYTES]; /* asked for; cut as PostgreSQL cuts */

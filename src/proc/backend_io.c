@@ -168,7 +168,7 @@ may_hold_snapshot(const struct backend *b)
 
 /* The end of this wait, and whose patience that is. */
 static usec_t
-wait_deadline(const struct backend *b, bool for_write, usec_t now, enum backend_patience *ret)
+wait_deadline(const struct backend *b, bool for_write, enum backend_patience *ret)
 {
     usec_t limit;
 
@@ -180,21 +180,24 @@ wait_deadline(const struct backend *b, bool for_write, usec_t now, enum backend_
     if (limit == 0 || b->session == NULL || !session_is_writing(b->session))
         return 0;
     *ret = PATIENCE_WRITER;
-    return now + limit;
+    return clock_mono_usec() + limit;
 }
 
 /* poll() for at most until `deadline` (0 = none). Returns > 0 if the socket is ready, 0, or -errno.
  */
 static int
-sleep_once(struct backend *b, bool for_write, usec_t deadline, usec_t now)
+sleep_once(struct backend *b, bool for_write, usec_t deadline)
 {
     struct pollfd fds[2] = { { .fd = b->fd, .events = for_write ? POLLOUT : POLLIN },
                              { .fd = child_signal_fd(), .events = POLLIN } };
     usec_t usec = may_hold_snapshot(b) ? LOOK_USEC : INT32_MAX * USEC_PER_MSEC;
     int n;
 
-    if (deadline != 0)
+    if (deadline != 0) {
+        usec_t now = clock_mono_usec();
+
         usec = MIN(usec, deadline > now ? deadline - now : 0);
+    }
     n = poll(fds, 2, (int) ((usec + USEC_PER_MSEC - 1) / USEC_PER_MSEC));
     if (n < 0)
         return errno == EINTR ? 0 : -errno;
@@ -213,9 +216,8 @@ static int
 io_wait(void *arg, bool for_write, struct err *e)
 {
     struct backend *b = arg;
-    usec_t now = clock_mono_usec();
     enum backend_patience patience;
-    usec_t deadline = wait_deadline(b, for_write, now, &patience);
+    usec_t deadline = wait_deadline(b, for_write, &patience);
     int r;
 
     set_wait_event(b, for_write ? WAIT_CLIENT_WRITE : WAIT_CLIENT_READ);
@@ -225,11 +227,10 @@ io_wait(void *arg, bool for_write, struct err *e)
         r = take_requests(b, e);
         if (r < 0)
             break;
-        ready = sleep_once(b, for_write, deadline, now);
-        now = clock_mono_usec();
+        ready = sleep_once(b, for_write, deadline);
         if (ready < 0)
             r = err_set(e, -ERR_CONNECTION_FAILURE, "could not wait for client");
-        else if (ready == 0 && deadline != 0 && now >= deadline)
+        else if (ready == 0 && deadline != 0 && clock_mono_usec() >= deadline)
             r = out_of_patience(b, patience, e);
         else if (ready > 0) /* what was asked of us before the client spoke comes first */
             r = take_requests(b, e);

@@ -93,7 +93,7 @@ on_notice(void *arg, const char *severity, const struct err *notice)
 struct session_sink
 backend_sink(struct backend *b)
 {
-    b->sink_err = ERR_INIT;
+    err_clear(&b->sink_err);
     return (struct session_sink){ .arg = b,
                                   .columns = on_columns,
                                   .row = on_row,
@@ -153,7 +153,6 @@ static void
 tell_ready(struct backend *b)
 {
     char status = session_status(b->session);
-    struct err e = ERR_INIT;
     int r;
 
     b->ready_due = false;
@@ -161,17 +160,20 @@ tell_ready(struct backend *b)
     backend_tell_settings(b);
     pgwire_put_ready(&b->conn.out, status);
     backend_activity(b, idle_activity(status), NULL);
-    r = pgwire_flush(&b->conn, &e);
+    r = pgwire_flush(&b->conn, &b->err);
     if (r < 0)
-        backend_broken(b, r, &e);
+        backend_broken(b, r, &b->err);
 }
 
 static void
-be_patient(struct backend *b, enum backend_patience patience, int64_t usec, usec_t now)
+be_patient(struct backend *b, enum backend_patience patience, int64_t usec)
 {
-    usec_t deadline = now + (usec_t) usec;
+    usec_t deadline;
 
-    if (usec <= 0 || (b->deadline != 0 && b->deadline <= deadline))
+    if (usec <= 0)
+        return;
+    deadline = clock_mono_usec() + (usec_t) usec;
+    if (b->deadline != 0 && b->deadline <= deadline)
         return;
     b->deadline = deadline;
     b->patience = patience;
@@ -183,29 +185,30 @@ set_patience(struct backend *b)
 {
     const struct conf_values *v = &b->conf.cur.v;
     bool is_in_txn = session_status(b->session) != 'I';
-    usec_t now = clock_mono_usec();
 
     b->deadline = 0;
     b->patience = PATIENCE_NONE;
     if (session_is_writing(b->session))
-        be_patient(b, PATIENCE_WRITER, v->idle_in_write_transaction_timeout, now);
+        be_patient(b, PATIENCE_WRITER, v->idle_in_write_transaction_timeout);
     if (is_in_txn)
-        be_patient(b, PATIENCE_IDLE_TXN, v->idle_in_transaction_session_timeout, now);
+        be_patient(b, PATIENCE_IDLE_TXN, v->idle_in_transaction_session_timeout);
     else if (b->state == PGWIRE_IDLE)
-        be_patient(b, PATIENCE_IDLE, v->idle_session_timeout, now);
+        be_patient(b, PATIENCE_IDLE, v->idle_session_timeout);
 }
 
 static struct pgwire_step
 next_message(struct backend *b, struct pgwire_msg *m)
 {
-    struct err e = ERR_INIT;
+    struct err *e = &b->err;
     struct pgwire_step step;
     int r;
 
+    err_clear(e);
+    err_clear(&b->sink_err);
     if (b->ready_due && b->state == PGWIRE_IDLE)
         tell_ready(b);
     set_patience(b);
-    r = pgwire_read_message(&b->conn, m, &e);
+    r = pgwire_read_message(&b->conn, m, e);
     b->deadline = 0;
     b->patience = PATIENCE_NONE;
     if (r == PGWIRE_EOF) {
@@ -214,12 +217,12 @@ next_message(struct backend *b, struct pgwire_msg *m)
         backend_leave(b, CHILD_OK);
     }
     if (r < 0)
-        backend_broken(b, r, &e);
+        backend_broken(b, r, e);
     step = pgwire_step(b->state, pgwire_event_of_type(m->type));
     if (step.order == PGWIRE_DO_VIOLATION) {
-        (void) ERR(&e, PROTOCOL_VIOLATION, "unexpected message type \"%c\" in phase %s", m->type,
+        (void) ERR(e, PROTOCOL_VIOLATION, "unexpected message type \"%c\" in phase %s", m->type,
                    pgwire_state_name(b->state));
-        backend_fatal(b, &e);
+        backend_fatal(b, e);
     }
     b->state = step.next;
     return step;
@@ -289,8 +292,10 @@ carry_out(struct backend *b, enum pgwire_order order, const struct pgwire_msg *m
 
 /* An order ended in r < 0: ERROR and go on, or the end. */
 static void
-answer_error(struct backend *b, int r, struct err *e)
+answer_error(struct backend *b, int r)
 {
+    struct err *e = &b->err;
+
     if (e->code == 0 && b->sink_err.code != 0)
         *e = b->sink_err;
     if (e->code == 0)
@@ -309,17 +314,17 @@ backend_loop(struct backend *b)
 {
     for (;;) {
         struct pgwire_msg m;
-        struct err e = ERR_INIT;
         struct pgwire_step step = next_message(b, &m);
         int r;
 
         b->in_statement = step.order != PGWIRE_DO_FLUSH;
-        r = carry_out(b, step.order, &m, &e);
+        r = carry_out(b, step.order, &m, &b->err);
         b->in_statement = false;
         if (r < 0)
-            answer_error(b, r, &e);
-        r = pgwire_relieve(&b->conn, &e);
+            answer_error(b, r);
+        err_clear(&b->err);
+        r = pgwire_relieve(&b->conn, &b->err);
         if (r < 0)
-            backend_broken(b, r, &e);
+            backend_broken(b, r, &b->err);
     }
 }
