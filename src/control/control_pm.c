@@ -177,7 +177,7 @@ view_processes(void *ctx, control_process_fn fn, void *arg)
                                        .role = p.role,
                                        .state = p.state,
                                        .started_usec = p.started_usec,
-                                       .heartbeat_age_usec = -1,
+                                       .heartbeat_age_usec = p.beat_age_usec,
                                        .critical = p.is_critical };
         if (p.kind == CHILD_BACKEND)
             describe_backend(c, p.slot_idx, &out);

@@ -216,6 +216,7 @@ on_tick(sd_event_source *s, uint64_t usec, void *arg)
     (void) s;
     (void) usec;
     pm_notify_update(pm, false);
+    pm_children_check_beats(pm, clock_mono_usec());
     pm_clock_arm(&pm->tick, (is_quiet ? 5 : 1) * USEC_PER_SEC);
     return 0;
 }
@@ -534,7 +535,7 @@ pm_free(struct pm *pm)
     (void) sd_event_source_disable_unref(pm->lock_watch);
     (void) sd_event_unref(pm->loop);
     segment_free(pm->seg);
-    if (pm->lock.fd >= 0 && pm->started_usec != 0)
+    if (pm->lock.fd >= 0 && pm->m.state != PM_INIT)
         log_event(LOG_LEVEL_LOG, MSGID_STOPPED, NULL, "database system is shut down");
     pm_lock_drop(&pm->lock);
     free(pm);

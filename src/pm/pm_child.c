@@ -84,6 +84,66 @@ pm_child_signal(struct pm_child *c, int signal)
         slot_wake(segment_slot(c->pm->seg, c->slot_idx));
 }
 
+/* ---- beats (systemd-ops.md 3.7, rules 3 to 6) ---- */
+usec_t
+pm_child_beat_age(struct pm_child *c, usec_t now)
+{
+    const struct slot *s = segment_slot(c->pm->seg, c->slot_idx);
+    uint64_t value = atomic_load_explicit(&s->progress, memory_order_relaxed);
+
+    if (value != c->beat_value) {
+        c->beat_value = value;
+        c->beat_usec = now;
+        c->is_suspect = false;
+    }
+    return now - c->beat_usec;
+}
+
+/* In uninterruptible sleep? Then storage stalls, and no signal would be delivered (rule 6). */
+static bool
+is_in_disk_sleep(pid_t pid)
+{
+    char path[40];
+    char text[200] = "";
+    const char *state;
+    FILE *f;
+
+    (void) snprintf(path, sizeof path, "/proc/%d/stat", (int) pid);
+    f = fopen(path, "re");
+    if (f == NULL)
+        return false;
+    if (fgets(text, sizeof text, f) == NULL)
+        text[0] = '\0';
+    (void) fclose(f);
+    state = strrchr(text, ')');
+    return state != NULL && strncmp(state, ") D", 3) == 0;
+}
+
+static void
+check_beat(struct pm *pm, struct pm_child *c, usec_t now)
+{
+    usec_t age = pm_child_beat_age(c, now);
+
+    if (age < (usec_t) pm->conf->v.storage_stall_timeout || c->is_suspect)
+        return;
+    c->is_suspect = true;
+    log_msg(LOG_LEVEL_WARNING, "%s (PID %d) has shown no progress for %.0f s",
+            child_policies[c->kind].description, (int) c->pid, (double) age / 1e6);
+    if (!is_in_disk_sleep(c->pid))
+        pm_child_signal(c, SIGABRT); /* a core, then the crash cycle */
+}
+
+void
+pm_children_check_beats(struct pm *pm, usec_t now)
+{
+    for (enum child_kind k = 0; k < CHILD_KINDS; k++) {
+        struct pm_child *c = &pm->children[pm->pool[k].first];
+
+        if (pm->pool[k].n == 1 && c->slot_idx >= 0 && c->pid != 0 && c->told == 0)
+            check_beat(pm, c, now);
+    }
+}
+
 /* ---- deaths ---- */
 enum exit_class
 child_classify(const struct pm_child *c, const siginfo_t *si, bool is_slot_taken)

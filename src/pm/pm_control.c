@@ -76,11 +76,12 @@ pm_control_process(const struct pm *pm, unsigned idx, struct pm_process *ret)
                                     .state = "running",
                                     .is_critical = true,
                                     .slot_idx = -1,
-                                    .started_usec = pm->started_usec };
+                                    .started_usec = pm->started_usec,
+                                    .beat_age_usec = -1 };
         return true;
     }
     for (unsigned i = 0; i < pm->n_slots; i++) {
-        const struct pm_child *c = &pm->children[i];
+        struct pm_child *c = &pm->children[i];
 
         if (c->pid == 0 || n++ != idx)
             continue;
@@ -92,7 +93,10 @@ pm_control_process(const struct pm *pm, unsigned idx, struct pm_process *ret)
                                                                        : "running",
                                     .is_critical = is_critical(c->kind),
                                     .slot_idx = c->slot_idx,
-                                    .started_usec = c->started_real_usec };
+                                    .started_usec = c->started_real_usec,
+                                    .beat_age_usec = -1 };
+        if (ret->is_critical)
+            ret->beat_age_usec = (int64_t) pm_child_beat_age(c, clock_mono_usec());
         return true;
     }
     return false;

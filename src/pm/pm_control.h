@@ -75,6 +75,7 @@ struct pm_process {
     bool is_critical;  /* its bad death restarts the whole server */
     int slot_idx;      /* in the segment, -1 = not attached */
     usec_t started_usec;
+    int64_t beat_age_usec; /* since it last showed progress; -1: not a process that does */
 };
 
 /* The `idx`-th live process, the postmaster itself first. Returns false past the last. */

@@ -36,6 +36,9 @@ struct pm_child {
     int told;                /* strongest signal sent, 0 = none */
     usec_t started_usec;     /* monotonic */
     usec_t started_real_usec;
+    uint64_t beat_value; /* its slot's progress as last looked at */
+    usec_t beat_usec;    /* monotonic: when that had moved */
+    bool is_suspect;     /* it was said that it stands still */
 };
 
 #define PM_LISTENERS_MAX 64
@@ -141,6 +144,11 @@ enum exit_class child_classify(const struct pm_child *c, const siginfo_t *si, bo
 int pm_on_child_exit(sd_event_source *s, const siginfo_t *si, void *arg);
 /* Send a signal through the pidfd and wake the child's sleep. */
 void pm_child_signal(struct pm_child *c, int signal);
+
+/* How long the process has shown no progress, as seen at `now`; looks. Attached children only. */
+usec_t pm_child_beat_age(struct pm_child *c, usec_t now);
+/* Critical children that stand still for longer than storage_stall_timeout: say so, end them. */
+void pm_children_check_beats(struct pm *pm, usec_t now);
 
 /* pm_launch.c */
 /* Fork one of `kind`; the client's socket is pm->client_fd for backends and dead ends. Returns 0 or

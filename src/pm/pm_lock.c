@@ -64,6 +64,18 @@ is_same_file(const char *path, int fd, struct stat *ret)
            by_name.st_dev == ret->st_dev;
 }
 
+/* At once: who is refused now shall be told our pid. The other lines follow when they are known. */
+static int
+write_owner(int fd, const char *path, const char *data_dir, struct err *e)
+{
+    char text[4200];
+    int n = snprintf(text, sizeof text, "%d\n%s\n", (int) getpid(), data_dir);
+
+    if (ftruncate(fd, 0) < 0 || pwrite(fd, text, MIN((size_t) n, sizeof text - 1), 0) != n)
+        return ERR_ERRNO(e, "could not write lock file \"%s\"", path);
+    return 0;
+}
+
 int
 pm_lock_take(struct pm_lock *l, const char *data_dir, struct err *e)
 {
@@ -85,6 +97,9 @@ pm_lock_take(struct pm_lock *l, const char *data_dir, struct err *e)
             continue; /* its owner removed it meanwhile */
         l->dev = st.st_dev;
         l->ino = st.st_ino;
+        r = write_owner(fd, l->path, data_dir, e);
+        if (r < 0)
+            return r;
         l->fd = TAKE_FD(fd);
         fd_inherit(l->fd, "lock of the data directory");
         return 0;

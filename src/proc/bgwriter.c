@@ -40,13 +40,13 @@ run(struct attached *a)
             return;
         if ((bits & REQ_RELOAD) != 0)
             (void) child_reload(a->start, NULL);
+        (void) atomic_fetch_add_explicit(&a->slot->progress, 1, memory_order_relaxed);
         if (attach_in_recovery(a))
             continue; /* redo writes what it needs to write */
         n_idle = store_bgwriter_round(&a->store, (uint32_t) v->bgwriter_lru_maxpages, &e) > 0
                      ? 0
                      : n_idle + 1;
         report(&e, &last_code);
-        (void) atomic_fetch_add_explicit(&a->slot->progress, 1, memory_order_relaxed);
     }
 }
 

@@ -331,13 +331,13 @@ run(struct attached *a)
             has_recovered = true;
             now_state.last_usec = clock_mono_usec();
         }
+        (void) atomic_fetch_add_explicit(&a->slot->progress, 1, memory_order_relaxed);
         if ((bits & REQ_FINISH) != 0)
             finish(a, has_recovered);
         if (!has_recovered)
             continue;
         look_after_files(a);
         look_for_work(a);
-        (void) atomic_fetch_add_explicit(&a->slot->progress, 1, memory_order_relaxed);
     }
 }
 

@@ -26,24 +26,28 @@
 
 /* How the children behave; set before the postmaster is forked. */
 static struct {
-    int startup_exit;        /* with this code, when recovery "ends" */
-    bool startup_hangs;      /* never ends by itself */
-    bool startup_crash_once; /* the first one after a crash kills itself */
-    bool checkpointer_dies;  /* instead of writing the shutdown checkpoint */
+    int startup_exit;               /* with this code, when recovery "ends" */
+    bool startup_hangs;             /* never ends by itself */
+    bool startup_crash_once;        /* the first one after a crash kills itself */
+    bool checkpointer_dies;         /* instead of writing the shutdown checkpoint */
+    bool first_checkpointer_stands; /* shows no progress */
+    const char *arg;                /* one more -c argument */
     bool restart_after_crash;
     int patience_msec;
 } play;
 
 /* ---- made-up mains ---- */
+static bool is_standing; /* this child shows no progress */
+
 static void
 sleep_until_request(struct self *self, uint32_t bits)
 {
     for (;;) {
-        uint32_t seen = atomic_load_explicit(&self->slot->wake, memory_order_acquire);
         struct pollfd p = { .fd = child_signal_fd(), .events = POLLIN };
 
-        (void) poll(&p, 1, 1000);
-        (void) seen;
+        (void) poll(&p, 1, 100);
+        if (!is_standing)
+            (void) atomic_fetch_add_explicit(&self->slot->progress, 1, memory_order_relaxed);
         child_poll(NULL);
         if ((atomic_load_explicit(&self->slot->request, memory_order_acquire) & bits) != 0)
             return;
@@ -83,6 +87,8 @@ checkpointer_main(const struct child_start *start)
 {
     struct self self = self_of(start);
 
+    is_standing = play.first_checkpointer_stands && access("stood-once", F_OK) < 0;
+    (void) close(open("stood-once", O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
     sleep_until_request(&self, REQ_FINISH);
     if (play.checkpointer_dies)
         (void) raise(SIGKILL);
@@ -184,10 +190,13 @@ observe(void *arg, struct pm *pm, enum pm_saw what)
 static void
 serve(const char *dir, int out)
 {
-    const char *args[] = {
-        "listen_addresses=", "max_connections=5", "superuser_reserved_connections=1",
-        play.restart_after_crash ? "restart_after_crash=on" : "restart_after_crash=off", NULL
-    };
+    const char *args[] = { "listen_addresses=",
+                           "max_connections=5",
+                           "superuser_reserved_connections=1",
+                           play.restart_after_crash ? "restart_after_crash=on"
+                                                    : "restart_after_crash=off",
+                           NULL,
+                           NULL };
     char patience[64];
     struct conf_issues issues = { 0 };
     struct conf conf = { 0 };
@@ -196,14 +205,15 @@ serve(const char *dir, int out)
     struct pm_params params = { .conf = &conf,
                                 .where = { .data_dir = dir, .conf_dir = dir },
                                 .conf_args = args,
-                                .n_conf_args = 5,
+                                .n_conf_args = play.arg != NULL ? 6 : 5,
                                 .make_segment = make_bare };
     int r;
 
     (void) snprintf(patience, sizeof patience, "fast_shutdown_patience=%d", play.patience_msec);
     args[4] = patience;
     log_init("postmaster", LOG_LEVEL_PANIC);
-    r = conf_load(&params.where, args, 5, &conf, &issues, &e);
+    args[5] = play.arg;
+    r = conf_load(&params.where, args, params.n_conf_args, &conf, &issues, &e);
     conf.v.log_min_messages = LOG_LEVEL_PANIC;
     if (r == 0)
         r = pm_new(&params, &pm, &e);
@@ -670,6 +680,35 @@ a_crash_of_the_startup_process_after_a_crash_ends_the_server(void **state)
     (void) close(a);
 }
 
+static void
+a_checkpointer_that_stands_still_is_ended_and_all_start_anew(void **state)
+{
+    struct world *w = *state;
+
+    play.first_checkpointer_stands = true;
+    play.arg = "storage_stall_timeout=1";
+    start_ready(w);
+    expect(w, "/crash_recovering");
+    expect(w, "PM_RUN/ready");
+    (void) kill(w->pid, SIGINT);
+    assert_int_equal(wait_exit(w), 0);
+}
+
+static void
+a_socket_path_that_is_too_long_is_refused_by_the_name_of_its_setting(void **state)
+{
+    struct world *w = *state;
+
+    play.arg =
+        "unix_socket_directories=/tmp/"
+        "a-long-name-a-long-name-a-long-name-a-long-name-a-long-name-a-long-name-a-long-name-"
+        "a-long-name";
+    start(w);
+    expect(w, "REFUSED/Unix socket path");
+    assert_int_equal(wait_exit(w), 78);
+    assert_false(exists(w, "postmaster.pid"));
+}
+
 int
 main(void)
 {
@@ -692,6 +731,8 @@ main(void)
         TEST(a_killed_postmaster_takes_its_children_along_and_the_next_one_starts),
         TEST(a_removed_lock_file_stops_the_server_at_once),
         TEST(a_crash_of_the_startup_process_after_a_crash_ends_the_server),
+        TEST(a_checkpointer_that_stands_still_is_ended_and_all_start_anew),
+        TEST(a_socket_path_that_is_too_long_is_refused_by_the_name_of_its_setting),
     };
 
     return cmocka_run_group_tests_name("postmaster", tests, NULL, NULL);
