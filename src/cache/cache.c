@@ -490,11 +490,18 @@ cache_get_newest(struct cache *c, uint32_t db, oid_t rel, blk_t block, void *spa
 
 /* ---- counters ---- */
 
+uint32_t
+cache_n_free(const struct cache *c)
+{
+    return atomic_load_explicit(&c->sh->n_free, memory_order_relaxed);
+}
+
 void
 cache_stats(const struct cache *c, struct cache_stats *ret)
 {
     const struct cache_shared *sh = c->sh;
     uint32_t n_chains = atomic_load_explicit(&sh->n_chain_fresh, memory_order_acquire);
+    uint32_t n_dbs = atomic_load_explicit(&sh->db_top, memory_order_acquire);
 
     *ret = (struct cache_stats){
         .n_frames = sh->n_frames,
@@ -507,7 +514,7 @@ cache_stats(const struct cache *c, struct cache_stats *ret)
         .n_read_through = atomic_load_explicit(&sh->n_read_through, memory_order_relaxed),
         .n_cancelled = atomic_load_explicit(&sh->n_cancelled, memory_order_relaxed),
     };
-    for (uint32_t i = 0; i < CACHE_DBS; i++) {
+    for (uint32_t i = 0; i < n_dbs; i++) {
         ret->n_retired += atomic_load_explicit(&c->db[i].n_retired, memory_order_relaxed);
         ret->n_held += atomic_load_explicit(&c->db[i].n_held, memory_order_relaxed);
     }

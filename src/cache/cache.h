@@ -194,8 +194,9 @@ bool cache_wb_must_save(struct cache *c, const struct cache_wb *wb);
 /* Read the disk's version into a frame (reserve allowed, EVICT-5) and link it at the low end. 0;
  * CACHE_NO_PIN: no frame, give up this page; < 0 failed. */
 int cache_wb_save_disk(struct cache *c, struct cache_wb *wb, struct err *e);
-/* EVICT-5, when saving found no frame and the page was given up (nothing is owned): prune, ask the
- * oldest snapshot to end, sleep shortly; then come again. Not interruptible. */
+/* EVICT-5, when saving found no frame and the page was given up (nothing is owned): prune `db`
+ * (CACHE_NONE: all), ask the oldest snapshot to end, sleep shortly; then come again. Not
+ * interruptible. */
 void cache_wb_relieve(struct cache *c, uint32_t db);
 /* disk_lsn := written (0 = failed, stays dirty); io := 0; unpin; wake. */
 void cache_wb_end(struct cache *c, struct cache_wb *wb, lsn_t written);
@@ -210,12 +211,14 @@ void cache_io_wait(struct cache *c, uint32_t page_idx);
 uint32_t cache_scan_dirty(struct cache *c, lsn_t upto, uint32_t *pos, uint32_t *ids, uint32_t cap);
 /* Is the page at page_idx still owed to a checkpoint up to `upto`? */
 bool cache_is_owed(struct cache *c, uint32_t page_idx, lsn_t upto);
-/* Bgwriter: next dirty page near the clock hand worth writing, or CACHE_NONE. */
+/* Bgwriter: the next dirty page in front of the clock hand that writing would make a victim; from
+ * *pos = 0 on, one round; CACHE_NONE = done. */
 uint32_t cache_clean_candidate(struct cache *c, uint32_t *pos);
 /* Bgwriter: move limbo to free, punch out the free tail of the overflow file. */
 void cache_maintain(struct cache *c);
 
 /* ---- counters, shown to people ---- */
+uint32_t cache_n_free(const struct cache *c); /* cheap; the others walk the whole cache */
 struct cache_stats {
     uint32_t n_frames, n_free, n_overflow_used, n_retired, n_held;
     uint64_t n_dirty_estimate, n_evicted, n_pruned, n_read, n_written, n_read_through, n_cancelled;

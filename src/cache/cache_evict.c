@@ -11,12 +11,6 @@
 
 #define READER_STEPS 64 /* EVICT-2 */
 
-static uint32_t
-n_free(const struct cache *c)
-{
-    return atomic_load_explicit(&c->sh->n_free, memory_order_relaxed);
-}
-
 /* ---- free list (FREE_LIST lock held) ---- */
 
 static uint32_t
@@ -74,10 +68,10 @@ pop_all(struct cache *c, uint32_t n, uint32_t leave, bool with_over, uint32_t *r
     uint32_t here, over;
 
     /* a hint, so that the lock is not taken for nothing */
-    if (!with_over && n_free(c) < (uint64_t) n + leave)
+    if (!with_over && cache_n_free(c) < (uint64_t) n + leave)
         return false;
     spin_take(c->self, &sh->free_lock, LOCK_FREE_LIST);
-    here = n_free(c) > leave ? n_free(c) - leave : 0;
+    here = cache_n_free(c) > leave ? cache_n_free(c) - leave : 0;
     over = with_over ? cache_over_n_free(c) : 0;
     if ((uint64_t) here + over < n) {
         spin_drop(c->self, &sh->free_lock, LOCK_FREE_LIST);
@@ -295,28 +289,32 @@ evict_until(struct cache *c, uint64_t n_wanted)
 {
     uint64_t steps = 2 * (uint64_t) clock_size(c);
 
-    for (uint64_t i = 0; i < steps && n_free(c) < n_wanted; i++)
+    for (uint64_t i = 0; i < steps && cache_n_free(c) < n_wanted; i++)
         clock_step(c);
 }
 
-static void
+/* All databases but one (CACHE_NONE: all); how many versions went. */
+static uint32_t
 prune_others(struct cache *c, uint32_t db)
 {
-    for (uint32_t i = 0; i < CACHE_DBS; i++)
+    uint32_t top = atomic_load_explicit(&c->sh->db_top, memory_order_acquire);
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < top; i++)
         if (i != db && atomic_load_explicit(&c->db[i].n_chains, memory_order_relaxed) != 0)
-            cache_prune(c, i);
+            n += cache_prune(c, i);
+    return n;
 }
 
 /* Write dirty victims back and evict them. The first failure is kept in e. */
 static void
 write_back_until(struct cache *c, uint64_t n_wanted, struct err *e)
 {
-    uint32_t pos = atomic_load_explicit(&c->sh->hand, memory_order_relaxed);
-    uint32_t tries = clock_size(c);
+    uint32_t pos = 0;
 
     if (c->ops.write_back == NULL)
         return;
-    while (n_free(c) < n_wanted && tries-- > 0) {
+    while (cache_n_free(c) < n_wanted) {
         uint32_t idx = cache_clean_candidate(c, &pos);
         uint32_t head;
 
@@ -345,14 +343,14 @@ find_frames(struct cache *c, uint32_t db, uint32_t n, uint32_t *ret_frames, stru
     evict_until(c, wanted);
     if (pop_all(c, n, leave, false, ret_frames))
         return true;
-    prune_others(c, db);
+    (void) prune_others(c, db);
     evict_until(c, wanted);
     if (pop_all(c, n, leave, false, ret_frames))
         return true;
     write_back_until(c, wanted, e);
     if (pop_all(c, n, leave, true, ret_frames))
         return true;
-    here = n_free(c);
+    here = cache_n_free(c);
     here = here > leave ? here - leave : 0;
     return cache_over_grow(c, n > here ? n - here : 0, e) && pop_all(c, n, leave, true, ret_frames);
 }
@@ -431,7 +429,7 @@ cache_wb_relieve(struct cache *c, uint32_t db)
     usec_t now = clock_mono_usec();
 
     ASSERT(c->io_ref == 0);
-    if (cache_prune(c, db) > 0)
+    if ((db == CACHE_NONE ? prune_others(c, db) : cache_prune(c, db)) > 0)
         return;
     cache_snaps_cancel_oldest(c, now);
     atomic_fetch_add_explicit(&sh->frame_waiters, 1, memory_order_seq_cst);
@@ -470,9 +468,10 @@ uint32_t
 cache_clean_candidate(struct cache *c, uint32_t *pos)
 {
     const uint32_t size = clock_size(c);
+    const uint32_t hand = atomic_load_explicit(&c->sh->hand, memory_order_relaxed);
 
-    for (uint32_t i = 0; i < size; i++) {
-        uint32_t frame = (*pos)++ % size;
+    while (*pos < size) {
+        uint32_t frame = (hand + (*pos)++) % size;
         uint32_t idx = atomic_load_explicit(&c->ver[frame].page, memory_order_relaxed);
         const struct cache_chain *ch = &c->chain[idx];
 

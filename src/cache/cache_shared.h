@@ -135,6 +135,7 @@ struct cache_shared {
     _Atomic uint32_t over_in_use;
     uint32_t over_hint; /* no free overflow frame below it */
 
+    _Atomic uint32_t db_top;      /* databases [db_top, …) were never opened; only rises */
     struct rwlock over_lock;      /* OVER: growing and punching */
     _Atomic uint32_t frame_event; /* futex word: frames became free */
     _Atomic uint32_t frame_waiters;

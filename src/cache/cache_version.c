@@ -435,9 +435,15 @@ cache_purge(struct cache *c, uint32_t db, oid_t rel)
 void
 cache_db_open(struct cache *c, uint32_t db, oid_t oid)
 {
+    uint32_t top = atomic_load_explicit(&c->sh->db_top, memory_order_relaxed);
+
     ASSERT(db < CACHE_DBS);
     ASSERT(cache_db_is_empty(c, db));
     atomic_store_explicit(&c->db[db].oid, oid, memory_order_release);
+    while (top <= db &&
+           !atomic_compare_exchange_weak_explicit(&c->sh->db_top, &top, db + 1,
+                                                  memory_order_release, memory_order_relaxed))
+        ;
 }
 
 bool

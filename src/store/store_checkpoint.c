@@ -12,9 +12,6 @@
 #include "wal/wal_control.h"
 #include "wal/wal_record.h"
 
-#define RETRY_USEC \
-    (10 * USEC_PER_MSEC) /* before a page that had no frame to save to is tried again */
-
 /* One checkpoint under way. */
 struct run {
     struct store *st;
@@ -110,25 +107,6 @@ collect_dirty(struct run *c, struct err *e)
     return 0;
 }
 
-static void
-prune_all(struct store *st)
-{
-    uint32_t n = atomic_load_explicit(&st->sh->n_dbs, memory_order_acquire);
-
-    for (uint32_t i = 0; i < n; i++)
-        if (store_db_state(st, i) != DB_FREE)
-            (void) cache_prune(st->cache, i);
-}
-
-/* Sleep a little, uninterrupted; every sleep is wait_sleep(). */
-static void
-nap(struct store *st)
-{
-    _Atomic uint32_t word = 0;
-
-    (void) wait_sleep(st->self, &word, 0, clock_mono_usec() + RETRY_USEC, WAIT_FRAME, NULL);
-}
-
 /* A checkpoint waits for each page it owes, also for another's WRITING (EVICT-5). 1: written. */
 static int
 write_owed(struct run *c, uint32_t id, struct err *e)
@@ -145,10 +123,8 @@ write_owed(struct run *c, uint32_t id, struct err *e)
             break;
         if (r == STORE_WB_BUSY)
             cache_io_wait(st->cache, id);
-        if (r == STORE_WB_LATER) {
-            prune_all(st);
-            nap(st);
-        }
+        if (r == STORE_WB_LATER)
+            cache_wb_relieve(st->cache, CACHE_NONE); /* EVICT-5: prune, cancel, come again */
         n_written = r == 0 ? 1 : n_written;
     }
     return n_written;

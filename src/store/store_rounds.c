@@ -121,7 +121,6 @@ uint32_t
 store_bgwriter_round(struct store *st, uint32_t max_pages, struct err *e)
 {
     uint32_t n_dbs = atomic_load_explicit(&st->sh->n_dbs, memory_order_acquire);
-    struct cache_stats stats;
     uint32_t n_written = 0;
     uint32_t pos = 0;
 
@@ -142,8 +141,8 @@ store_bgwriter_round(struct store *st, uint32_t max_pages, struct err *e)
     cache_maintain(st->cache);
     store_fd_sweep(st->fds, is_in_table, st);
     if (st->status != NULL) {
-        cache_stats(st->cache, &stats);
-        atomic_store_explicit(&st->status->cache_frames_free, stats.n_free, memory_order_relaxed);
+        atomic_store_explicit(&st->status->cache_frames_free, cache_n_free(st->cache),
+                              memory_order_relaxed);
     }
     return n_written;
 }

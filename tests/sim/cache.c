@@ -493,6 +493,8 @@ run_cleaner(void *arg)
             idx = cache_clean_candidate(c, &pos);
             if (idx != CACHE_NONE)
                 (void) sim_write_back(a, idx, NULL);
+            else
+                pos = 0;
             break;
         case 1:
             cache_maintain(c);
@@ -544,7 +546,7 @@ checkpoint(struct actor *a)
                 if (r == CACHE_WB_BUSY)
                     cache_io_wait(c, ids[i]);
                 else if (r != 0)
-                    cache_wb_relieve(c, (uint32_t) sim_below(2));
+                    cache_wb_relieve(c, CACHE_NONE);
             }
         }
     }
