@@ -38,8 +38,8 @@ sources_of() {
     sim_recovery)
         local no_wait; no_wait=$(echo $shm | tr ' ' '\n' | grep -v /wait.c)
         local no_clock; no_clock=$(echo $base | tr ' ' '\n' | grep -v /clock.c)
-        echo "|" tests/sim/recovery*.c tests/sim/cluster.c tests/sim/coro.c tests/sim/io_sim*.c \
-            src/store/*.c src/wal/*.c $cache $no_wait $no_clock "| -lsystemd -llz4" ;;
+        echo "-DPINION_FAULTS=1 -Wl,--wrap=fault_hit | tests/sim/recovery*.c tests/sim/cluster.c tests/sim/coro.c" \
+            tests/sim/io_sim*.c src/store/*.c src/wal/*.c $cache $no_wait $no_clock "| -lsystemd -llz4" ;;
     test_cache*|test_chain_serve|test_retire_interval|test_scan_50x)
         echo "| tests/unit/$1.c tests/support/cache_fake.c" $cache $shm $base "| -lcmocka -lsystemd -lpthread" ;;
     *)
