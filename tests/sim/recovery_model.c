@@ -12,7 +12,10 @@
 void
 model_init(struct model *m)
 {
+    static struct model_commit log[MODEL_LOG]; /* one model at a time */
+
     memset(m, 0, sizeof *m);
+    m->log = log;
     for (uint32_t i = 0; i < 2; i++)
         m->base[i] = (struct model_db){ .is_live = true, .size = 2 };
     m->base[0].oid = CATALOG_DB_OID;
@@ -129,23 +132,24 @@ change_page(struct rng *r, struct model_page *page, uint32_t noise)
 }
 
 static void
-grow(struct rng *r, struct model_db *d, uint32_t noise, uint32_t *staged)
+grow(struct rng *r, struct model_db *d, const struct model_taste *taste, uint64_t *staged)
 {
-    pgno_t size = d->size + 1 + (pgno_t) rng_below(r, 4);
+    pgno_t size = d->size + 1 + (pgno_t) rng_below(r, taste->max_pages / 3);
 
-    size = MIN(size, MODEL_PAGES);
+    size = MIN(size, taste->max_pages);
     for (pgno_t pgno = d->size + 1; pgno <= size; pgno++) {
         memset(&d->page[pgno - 1], 0, sizeof d->page[0]);
         if (rng_below(r, 3) != 0) { /* else a page that SQLite never writes (COMMIT-3) */
-            change_page(r, &d->page[pgno - 1], noise);
-            *staged |= 1u << (pgno - 1);
+            change_page(r, &d->page[pgno - 1], taste->noise);
+            *staged |= BIT(pgno - 1);
         }
     }
     d->size = size;
 }
 
 void
-model_mutate(struct rng *r, struct model_db *d, uint32_t noise, uint32_t *ret_staged)
+model_mutate(struct rng *r, struct model_db *d, const struct model_taste *taste,
+             uint64_t *ret_staged)
 {
     uint64_t dice = rng_below(r, 10);
 
@@ -160,9 +164,9 @@ model_mutate(struct rng *r, struct model_db *d, uint32_t noise, uint32_t *ret_st
     }
     for (pgno_t pgno = 2; pgno <= d->size; pgno++)
         if (rng_below(r, 3) == 0) {
-            change_page(r, &d->page[pgno - 1], noise);
-            *ret_staged |= 1u << (pgno - 1);
+            change_page(r, &d->page[pgno - 1], taste->noise);
+            *ret_staged |= BIT(pgno - 1);
         }
-    if (dice <= 3 && dice > 0 && d->size < MODEL_PAGES)
-        grow(r, d, noise, ret_staged);
+    if (dice <= 3 && dice > 0 && d->size < taste->max_pages)
+        grow(r, d, taste, ret_staged);
 }

@@ -8,7 +8,7 @@
 #include "base/types.h"
 
 #define MODEL_CELLS 16
-#define MODEL_PAGES 14
+#define MODEL_PAGES 44
 #define MODEL_DBS   6 /* 0: catalogue, 1: the database made by init */
 #define MODEL_LOG   1024
 
@@ -37,7 +37,7 @@ struct model_commit {
 
 struct model {
     struct model_db base[MODEL_DBS]; /* as of the last recovery */
-    struct model_commit log[MODEL_LOG];
+    struct model_commit *log;        /* [MODEL_LOG] */
     uint32_t n_log;
     lsn_t start;             /* end of the last recovery: versions at or below are the base's */
     lsn_t need;              /* every commit at or below was acknowledged or shown */
@@ -57,6 +57,12 @@ struct model_commit *model_commit(struct model *m, xid_t xid, uint32_t slot,
                                   const struct model_db *after);
 /* The page as bytes (PAGE_TAIL_AT of them count). */
 void model_bytes(const struct model_db *d, pgno_t pgno, uint8_t *p);
-/* Change some pages at random; page 1 always changes. `noise` of 8 pages get noise that cannot be
- * packed. *ret_staged: bit of each page to be written. */
-void model_mutate(struct rng *r, struct model_db *d, uint32_t noise, uint32_t *ret_staged);
+/* What a transaction may do. */
+struct model_taste {
+    pgno_t max_pages;
+    uint32_t noise; /* of 8 changed pages, how many become incompressible */
+};
+/* Change some pages at random; page 1 always changes. *ret_staged: bit of each page to be written.
+ */
+void model_mutate(struct rng *r, struct model_db *d, const struct model_taste *taste,
+                  uint64_t *ret_staged);

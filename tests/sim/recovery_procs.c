@@ -93,14 +93,14 @@ give_up(struct proc *p, xid_t xid)
 /* ---- writing ---- */
 
 static int
-stage_all(struct store_txn *t, const struct model_db *after, uint32_t staged, bool shrank,
+stage_all(struct store_txn *t, const struct model_db *after, uint64_t staged, bool shrank,
           struct err *e)
 {
     uint8_t p[PAGE_BYTES];
     int r = 0;
 
     for (pgno_t pgno = 1; pgno <= after->size && r == 0; pgno++) {
-        if ((staged & (1u << (pgno - 1))) == 0)
+        if ((staged & BIT(pgno - 1)) == 0)
             continue;
         model_bytes(after, pgno, p);
         memset(p + PAGE_TAIL_AT, 0xAB, PAGE_TAIL_BYTES); /* SQLite's copy is not trusted */
@@ -156,7 +156,7 @@ write_once(struct proc *p, struct store_txn *t, uint32_t slot)
     struct model_commit *c = NULL;
     struct err e = ERR_INIT;
     bool sync = rng_below(&p->rng, 5) != 0;
-    uint32_t staged = 0;
+    uint64_t staged = 0;
     int r = store_txn_begin(t, &e);
 
     if (r == 0)
@@ -169,7 +169,7 @@ write_once(struct proc *p, struct store_txn *t, uint32_t slot)
     }
     sim_compare(p->s, t, &after);
     if (rng_below(&p->rng, 10) != 0) {
-        model_mutate(&p->rng, &after, p->s->noise, &staged);
+        model_mutate(&p->rng, &after, &p->s->taste, &staged);
         r = assign_xid(p, t, &e);
         if (r == 0)
             r = stage_all(t, &after, staged, after.size < before, &e);
@@ -382,7 +382,7 @@ create_op(struct proc *p, uint32_t catalog_db, uint32_t slot)
     struct store_build b;
     struct store_ride ride;
     struct err e = ERR_INIT;
-    uint32_t staged;
+    uint64_t staged;
     int r = store_oid_new(p->st, &made.oid, &e);
 
     if (r < 0) {
@@ -392,7 +392,7 @@ create_op(struct proc *p, uint32_t catalog_db, uint32_t slot)
     if (made.oid <= p->s->last_oid)
         sim_fail(p->s, "oid %u handed out, but %u was before", made.oid, p->s->last_oid);
     p->s->last_oid = made.oid;
-    model_mutate(&p->rng, &made, p->s->noise, &staged);
+    model_mutate(&p->rng, &made, &p->s->taste, &staged);
     r = build(p, &b, &made, pages, &e);
     if (r < 0) {
         tolerate(p, r, &e, "build");
@@ -548,7 +548,7 @@ sim_spawn_procs(struct sim *s)
         *p = (struct proc){ .s = s, .st = cluster_store(&s->cluster, i) };
         rng_init(&p->rng, rng_u64(&s->rng));
         if (ops[i] > 0) {
-            p->n_ops = (uint32_t) rng_below(&p->rng, ops[i] * (s->noise == 8 ? 6 : 1) + 1);
+            p->n_ops = (uint32_t) rng_below(&p->rng, ops[i] * s->many + 1);
             s->n_busy++;
         }
         coro_spawn(fns[i], p);

@@ -178,7 +178,7 @@ work(struct sim *s)
         if (cluster_attach(&s->cluster, i, &s->e) < 0)
             sim_fail(s, "attach: %s", s->e.message);
     coro_reset(rng_u64(&s->rng));
-    arm(s, one_in(s, 2) ? 60 : s->noise == 8 ? 6000 : 600, false);
+    arm(s, one_in(s, 2) ? 60 : s->many > 1 ? 6000 : 600, false);
     sim_spawn_procs(s);
     end = coro_run();
     if (end == CORO_STUCK)
@@ -196,6 +196,21 @@ work(struct sim *s)
     crash(s);
 }
 
+/* Most runs are small; some fill segments, some have commits of more than WAL_GROUP_BYTES. */
+static void
+choose_taste(struct sim *s)
+{
+    s->taste = (struct model_taste){ .max_pages = 14, .noise = 1 };
+    s->many = 1;
+    if (one_in(s, 8)) {
+        s->taste.noise = 8;
+        s->many = 6;
+    } else if (one_in(s, 16)) {
+        s->taste = (struct model_taste){ .max_pages = MODEL_PAGES, .noise = 8 };
+        s->many = 2;
+    }
+}
+
 void
 sim_run(uint64_t seed, bool verbose, struct sim_stats *stats)
 {
@@ -208,10 +223,10 @@ sim_run(uint64_t seed, bool verbose, struct sim_stats *stats)
     s->disk = io_sim_new(rng_u64(&s->rng));
     if (one_in(s, 2))
         io_sim_set_sector(s->disk, 4096);
-    s->noise = one_in(s, 8) ? 8 : 1; /* 8: full segments */
+    choose_taste(s);
     s->burns = one_in(s, 64);
     model_init(&s->model);
-    cluster_make(&s->cluster, s->disk, FRAMES);
+    cluster_make(&s->cluster, s->disk, s->taste.max_pages > 16 ? 4 * FRAMES : FRAMES);
     cluster_hook_crashes();
     fault_reset();
     if (cluster_init_disk(&s->cluster, &s->e) < 0)

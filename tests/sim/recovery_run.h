@@ -17,8 +17,9 @@ struct sim {
     struct model model;
     struct sim_stats *stats;
     uint32_t n_busy; /* writers, readers and DDL that have work left */
-    uint32_t noise;  /* of 8 changed pages, how many become incompressible */
-    bool burns;      /* writers use up ids by the hundred thousand (XID-2) */
+    struct model_taste taste;
+    uint32_t many; /* operations of a process, by this factor */
+    bool burns;    /* writers use up ids by the hundred thousand (XID-2) */
     oid_t last_oid;
     bool was_clean; /* the last stop was a clean one */
     /* outcome of the recovery coroutine */
