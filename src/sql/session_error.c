@@ -35,6 +35,9 @@ static const struct message_row message_rows[] = {
     { "no such collation sequence: %1", ERR_UNDEFINED_OBJECT, "collation \"%1\" does not exist" },
     { "no such module: %1", ERR_UNDEFINED_OBJECT, "module \"%1\" does not exist" },
     { "unknown database %1", ERR_UNDEFINED_OBJECT, "schema \"%1\" does not exist" },
+    /* ALTER TABLE that would break an index, view or trigger. */
+    { "error in %1: no such column: %2", ERR_UNDEFINED_COLUMN, NULL },
+    { "error in %1: no such table: %2", ERR_UNDEFINED_TABLE, NULL },
     { "no such column: \"%1\" - should this be a string literal in single-quotes?",
       ERR_UNDEFINED_COLUMN, "column \"%1\" does not exist" },
     { "no such column: %1", ERR_UNDEFINED_COLUMN, "column \"%1\" does not exist" },
