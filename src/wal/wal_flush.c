@@ -251,8 +251,11 @@ write_limit(const struct wal *w)
 {
     lsn_t end =
         wal_insert_end(w); /* first the end, then the slots: what lies below it has its slot set */
+    lsn_t min = wal_slot_min(w, end);
 
-    return wal_slot_min(w, end);
+    /* A slot at a page's first record stands behind the header, whose buffer the inserter may not
+     * have made yet: as an end it is the page boundary. */
+    return wal_usable_to_end(wal_usable_of(min, w->cfg.segsize), w->cfg.segsize);
 }
 
 static void

@@ -261,6 +261,55 @@ a_switch_fills_the_segment_and_a_recycled_one_shows_nothing_old(void **state)
     wal_detach(&w);
 }
 
+static void
+insert_filler(struct wal *w, uint32_t seq, uint32_t filler)
+{
+    uint8_t bytes[512];
+    struct wal_bytes rec = { bytes, encode(bytes, sizeof bytes, 0, seq, filler) };
+    struct wal_inserted at;
+
+    assert_int_equal(wal_reserve(w, MAXALIGN(rec.n)), 0);
+    wal_insert(w, &rec, 1, 0, &at);
+    wal_unreserve(w);
+}
+
+/* Somebody has taken the place behind a full page and not yet made the next page's buffer: its slot
+ * stands behind the header of a page that is still an old one in the ring. */
+static void
+a_flush_up_to_a_full_page_writes_nothing_of_the_next(void **state)
+{
+    struct self self;
+    struct wal w;
+    struct err e = ERR_INIT;
+    lsn_t end;
+    lsn_t full;
+    uint32_t seq = 0;
+    uint64_t u;
+
+    (void) state;
+    attach(&w, &self, 0);
+    assert_ok(wal_start(&w, 1, log_begin, 0, &e), &e);
+    do { /* more than the ring holds, then up to the end of a page */
+        uint32_t left = WAL_PAGE_BYTES - wal_page_offset(wal_insert_end(&w));
+
+        insert_filler(&w, seq++, left >= 48 && left <= 256 ? left - 34 : 14);
+    } while (wal_insert_end(&w) < log_begin + 20 * WAL_PAGE_BYTES ||
+             wal_page_offset(wal_insert_end(&w)) != 0);
+    full = wal_insert_end(&w);
+    u = w.sh->insert_u;
+    atomic_store(&wal_slots(&w)[1].inserting, wal_insert_at(&w));
+    w.sh->insert_u += 64;
+    wal_flush(&w, full);
+    assert_true(atomic_load(&w.sh->written) == full);
+    atomic_store(&wal_slots(&w)[1].inserting, 0);
+    w.sh->insert_u = u;
+    insert_filler(&w, seq++, 14);
+    wal_flush(&w, wal_insert_end(&w));
+    assert_int_equal(read_back(log_begin, &end), seq);
+    assert_true(end == wal_insert_end(&w));
+    wal_detach(&w);
+}
+
 int
 main(void)
 {
@@ -271,6 +320,8 @@ main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(
             a_switch_fills_the_segment_and_a_recycled_one_shows_nothing_old, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_flush_up_to_a_full_page_writes_nothing_of_the_next, setup,
+                                        teardown),
     };
 
     return cmocka_run_group_tests_name("wal_write", tests, NULL, NULL);
