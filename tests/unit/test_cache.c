@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "base/clock.h"
 #include "support/cache_fake.h"
 
 static const struct cache_cfg small = { .n_frames = 64,
@@ -266,6 +267,49 @@ the_horizon_never_goes_back(void **state)
 }
 
 static void
+a_wait_for_the_horizon_can_be_interrupted(void **state)
+{
+    struct fake *f = *state;
+    struct cache *c = fake_cache(f, 0);
+    struct err e = ERR_INIT;
+
+    c->self->statement_deadline = clock_mono_usec();
+    assert_string_equal(err_sqlstate(cache_horizon_wait(c, 5000, &e)), "57014");
+    assert_int_equal(atomic_load(&c->sh->horizon_waiters), 0);
+    err_clear(&e);
+    assert_ok(cache_horizon_wait(c, 900, &e), &e); /* nothing to wait for */
+}
+
+/* The page is being read by process 1, in whose read we are. */
+static void
+read_the_same(struct fake *f)
+{
+    struct cache *c = fake_cache(f, 0);
+    struct err e = ERR_INIT;
+    struct cache_page p;
+
+    f->on_read = NULL;
+    c->self->statement_deadline = clock_mono_usec();
+    assert_string_equal(err_sqlstate(cache_get(c, 0, FAKE_REL, 4, NULL, &p, &e)), "57014");
+    assert_int_equal(fake_cache(f, 1)->self->hold, 1);
+}
+
+static void
+a_wait_for_a_page_that_another_reads_can_be_interrupted(void **state)
+{
+    struct fake *f = *state;
+    struct cache_page p;
+    uint32_t entry;
+
+    assert_int_equal(fake_snapshot(f, 0, 0, NULL), 0);
+    entry = fake_snapshot(f, 1, 0, NULL);
+    f->on_read = read_the_same;
+    p = read_page(f, 1, entry, 0, 4, 0);
+    cache_unpin(fake_cache(f, 1), &p);
+    fake_check(f);
+}
+
+static void
 pruning_keeps_what_a_snapshot_or_the_horizon_needs(void **state)
 {
     struct fake *f = *state;
@@ -488,6 +532,8 @@ main(void)
         T(a_fifth_handle_is_refused),
         T(a_snapshot_is_the_horizon_raised_to_what_the_session_has_seen),
         T(the_horizon_never_goes_back),
+        T(a_wait_for_the_horizon_can_be_interrupted),
+        T(a_wait_for_a_page_that_another_reads_can_be_interrupted),
         T(pruning_keeps_what_a_snapshot_or_the_horizon_needs),
         T(a_pinned_frame_is_not_reused_when_its_version_is_pruned),
         T(exit_gives_everything_back),

@@ -139,6 +139,8 @@ the_reserve_saves_a_disk_version_when_nothing_else_is_left(void **state)
     assert_int_equal(busy, NF - LEFT - LEFT); /* the reserve did for eight; the others give up */
     assert_int_equal(atomic_load(&c->sh->n_free), 0);
     fake_check(f);
+    cache_wb_relieve(c, CACHE_NONE); /* nothing to prune: the snapshot is asked to end */
+    assert_true(cache_snapshot_cancelled(c, entry));
     cache_snapshot_drop(c, entry);
     assert_int_equal(cache_prune(c, 0), LEFT);
     for (uint32_t i = 0; i < n; i++)

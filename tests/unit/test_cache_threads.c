@@ -204,10 +204,44 @@ threads_see_what_their_snapshots_must(void **state)
     free(w);
 }
 
+static void *
+run_waiter(void *arg)
+{
+    struct cache *c = arg;
+
+    for (lsn_t lsn = 1001; lsn <= 3000; lsn++) {
+        ASSERT(cache_horizon_wait(c, lsn, NULL) == 0);
+        ASSERT(cache_horizon(c) >= lsn);
+    }
+    return NULL;
+}
+
+static void
+who_waits_for_the_horizon_is_woken_each_time_it_moves(void **state)
+{
+    const struct cache_cfg cfg = { .n_frames = 64, .max_procs = 3 };
+    struct fake *f = fake_new(&cfg, 1);
+    pthread_t id[2];
+
+    (void) state;
+    for (uint32_t i = 0; i < 2; i++)
+        assert_int_equal(pthread_create(&id[i], NULL, run_waiter, fake_cache(f, i)), 0);
+    for (lsn_t lsn = 1001; lsn <= 3000; lsn++) {
+        cache_horizon_raise(fake_cache(f, 2), lsn);
+        if (lsn % 16 == 0)
+            sched_yield();
+    }
+    for (uint32_t i = 0; i < 2; i++)
+        pthread_join(id[i], NULL);
+    assert_int_equal(atomic_load(&fake_cache(f, 0)->sh->horizon_waiters), 0);
+    fake_free(f);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(who_waits_for_the_horizon_is_woken_each_time_it_moves),
         cmocka_unit_test(threads_see_what_their_snapshots_must),
     };
 
