@@ -80,13 +80,9 @@ def test_a_healthy_server_survives_a_short_watchdog(instance):
     assert instance.pid == pid
 
 
-def find_startup(instance):
-    """Pid of the startup process, as this side sees it, or None."""
-    for line in instance.m.sh("for p in $(cat /proc/[0-9]*/task/[0-9]*/children 2>/dev/null); do"
-                              " echo $p $(tr '\\0' ' ' < /proc/$p/cmdline 2>/dev/null) $(cat /proc/$p/comm 2>/dev/null); done", check=False).stdout.splitlines():
-        if "startup" in line:
-            return int(line.split()[0])
-    return None
+def role_pid(instance, role):
+    p = instance.ctl("ps", "--json", check=False)
+    return next((x["pid"] for x in json.loads(p.stdout).get("processes", []) if x["role"] == role), None)
 
 
 class Brake(threading.Thread):
@@ -101,7 +97,7 @@ class Brake(threading.Thread):
         end = time.monotonic() + 60
         pid = None
         while pid is None and time.monotonic() < end and not self.over:
-            pid = find_startup(self.i)
+            pid = role_pid(self.i, "startup")
         begun = time.monotonic()
         # One shell inside does the stepping: entering the container costs more than a step.
         self.i.m.sh(f"for i in $(seq {int(self.seconds / (self.stopped_sec + 0.01))}); do kill -STOP {pid} 2>/dev/null || exit 0; sleep {self.stopped_sec};"
@@ -109,17 +105,27 @@ class Brake(threading.Thread):
         self.braked = time.monotonic() - begun
 
 
-def test_a_slow_recovery_that_moves_is_not_killed(instance):
+def fill(instance, times):
+    """About 2 MB of log each time, to be recovered. Returns how many rows there are."""
     instance.sql("CREATE TABLE IF NOT EXISTS bulk (id INTEGER PRIMARY KEY, t TEXT);")
     instance.sql("CHECKPOINT;")
-    for _ in range(int(os.environ.get("PINION_SYSTEMD_BULK", "40"))):
+    for _ in range(times):
         instance.sql("INSERT INTO bulk (t) WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000)"
                      " SELECT hex(randomblob(50)) FROM n;")
-    rows = instance.sql("SELECT count(*) FROM bulk;").stdout
-    # Dead at once and not restarted: then start it with a limit much shorter than the recovery.
+    return instance.sql("SELECT count(*) FROM bulk;").stdout
+
+
+def kill_all(instance):
+    """Dead at once and not restarted."""
     instance.drop_in("Restart=no\n")
     instance.m.run("systemctl", "kill", "--kill-whom=all", "-s", "KILL", instance.unit)
     until(lambda: instance.show("ActiveState")["ActiveState"] == "failed", "the unit has failed")
+
+
+def test_a_slow_recovery_that_moves_is_not_killed(instance):
+    rows = fill(instance, int(os.environ.get("PINION_SYSTEMD_BULK", "40")))
+    kill_all(instance)
+    # A limit much shorter than the recovery.
     instance.drop_in("Restart=no\nTimeoutStartSec=5\n")
     instance.systemctl("reset-failed")
     brake = Brake(instance, 1.0, 33)
@@ -132,6 +138,41 @@ def test_a_slow_recovery_that_moves_is_not_killed(instance):
     assert p.returncode == 0, instance.journal()[-3000:]
     assert took > 30, f"the recovery took only {took:.1f} s: nothing was shown"
     assert instance.show("Result")["Result"] == "success"
+    assert instance.sql("SELECT count(*) FROM bulk;").stdout == rows
+
+
+def wait_watchdog(instance):
+    until(lambda: instance.show("Result")["Result"] == "watchdog", "the watchdog has ended it")
+    until(lambda: instance.show("ActiveState")["ActiveState"] == "failed", "the unit has failed")
+
+
+def test_a_recovery_that_stands_still_is_ended_by_the_watchdog(instance):
+    rows = fill(instance, 5)
+    kill_all(instance)
+    instance.m.write(instance.conf, instance.conf_text + "\nstorage_stall_timeout = 3s\n")
+    instance.drop_in("Restart=no\nTimeoutStartSec=infinity\nWatchdogSec=2\n")
+    instance.systemctl("reset-failed")
+    instance.m.run("systemctl", "start", "--no-block", instance.unit)
+    instance.m.run("kill", "-STOP", until(lambda: role_pid(instance, "startup"), "recovery has begun"))
+    wait_watchdog(instance)
+    instance.drop_in("")
+    instance.systemctl("reset-failed")
+    instance.systemctl("start")
+    assert instance.sql("SELECT count(*) FROM bulk;").stdout == rows
+
+
+def test_a_shutdown_checkpoint_that_hangs_is_ended_by_the_watchdog(instance):
+    instance.systemctl("stop")
+    instance.m.write(instance.conf, instance.conf_text + "\nstorage_stall_timeout = 3s\n")
+    instance.drop_in("Restart=no\nWatchdogSec=2\n")
+    instance.systemctl("start")
+    rows = fill(instance, 1)
+    instance.m.run("kill", "-STOP", role_pid(instance, "checkpointer"))
+    instance.m.run("systemctl", "stop", "--no-block", instance.unit)
+    wait_watchdog(instance)
+    instance.drop_in("")
+    instance.systemctl("reset-failed")
+    instance.systemctl("start")
     assert instance.sql("SELECT count(*) FROM bulk;").stdout == rows
 
 
