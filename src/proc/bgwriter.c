@@ -12,6 +12,8 @@
 #define IDLE_ROUNDS 20 /* without a page written, before it sleeps longer */
 #define IDLE_FACTOR 5
 
+#define UNRESPONSIVE_USEC (10 * USEC_PER_SEC)
+
 static struct attached me;
 
 /* One log line per change of what fails: a full disk would repeat it every round. */
@@ -23,12 +25,30 @@ report(const struct err *e, int *last_code)
     *last_code = e->code;
 }
 
+/* SNAP-6: who was asked to end a snapshot and has not, every 10 s. It costs writers 53200. */
+static void
+log_unresponsive(struct attached *a, usec_t now, usec_t *last)
+{
+    uint32_t pos = 0;
+    uint32_t procno;
+
+    if (now - *last < UNRESPONSIVE_USEC)
+        return;
+    *last = now;
+    while ((procno = cache_unresponsive(&a->cache, &pos)) != CACHE_NONE)
+        log_msg(LOG_LEVEL_WARNING,
+                "process %d holds a snapshot that it was asked to end for want of page frames",
+                atomic_load_explicit(&segment_slot(a->start->segment, procno)->pid,
+                                     memory_order_relaxed));
+}
+
 static void
 run(struct attached *a)
 {
     const struct conf_values *v = &a->start->conf->v;
     unsigned n_idle = 0;
     int last_code = 0;
+    usec_t last_look = clock_mono_usec();
 
     for (;;) {
         usec_t delay = (usec_t) v->bgwriter_delay * (n_idle > IDLE_ROUNDS ? IDLE_FACTOR : 1);
@@ -47,6 +67,7 @@ run(struct attached *a)
                      ? 0
                      : n_idle + 1;
         report(&e, &last_code);
+        log_unresponsive(a, clock_mono_usec(), &last_look);
     }
 }
 
