@@ -35,11 +35,12 @@ sources_of() {
         local no_clock; no_clock=$(echo $base | tr ' ' '\n' | grep -v /clock.c)
         echo "-DPINION_SIM=1 -Wl,--wrap=spin_take,--wrap=spin_drop | tests/sim/cache.c tests/sim/sim_sched.c" \
             tests/support/cache_fake.c $cache $no_wait $no_clock "| -lsystemd" ;;
-    sim_recovery)
+    sim_recovery|fault_recover|test_store_xact|test_store_redo)
         local no_wait; no_wait=$(echo $shm | tr ' ' '\n' | grep -v /wait.c)
         local no_clock; no_clock=$(echo $base | tr ' ' '\n' | grep -v /clock.c)
-        echo "-DPINION_FAULTS=1 -Wl,--wrap=fault_hit | tests/sim/recovery*.c tests/sim/cluster.c tests/sim/coro.c" \
-            tests/sim/io_sim*.c src/store/*.c src/wal/*.c $cache $no_wait $no_clock "| -lsystemd -llz4" ;;
+        local main; case $1 in sim_*) main="tests/sim/recovery*.c" ;; fault_*) main=tests/fault/$1.c ;; *) main=tests/unit/$1.c ;; esac
+        echo "-DPINION_FAULTS=1 -Wl,--wrap=fault_hit |" $main tests/sim/cluster.c tests/sim/coro.c \
+            tests/sim/io_sim*.c src/store/*.c src/wal/*.c $cache $no_wait $no_clock "| -lcmocka -lsystemd -llz4" ;;
     test_cache*|test_chain_serve|test_retire_interval|test_scan_50x)
         echo "| tests/unit/$1.c tests/support/cache_fake.c" $cache $shm $base "| -lcmocka -lsystemd -lpthread" ;;
     *)
