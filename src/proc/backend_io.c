@@ -21,7 +21,7 @@
  * (INT-1). */
 #define LOOK_USEC (100 * USEC_PER_MSEC)
 /* How long a client may take to accept our last message. */
-#define GOODBYE_USEC (1 * USEC_PER_SEC)
+#define GOODBYE_USEC (200 * USEC_PER_MSEC)
 
 /* ---- last words ---- */
 
