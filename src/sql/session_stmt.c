@@ -317,6 +317,8 @@ session_query_run(struct session *s, struct session_query *q, const struct sessi
         }
         if (rc == SQLITE_DONE || r < 0)
             break;
+        if (q->n_cols == 0) /* PRAGMA incremental_vacuum "returns" a row per page */
+            continue;
         r = session_query_send(s, q, run, NULL, sink, e);
         ++*n_rows;
         if (r == 0 && run->max_rows > 0 && ++sent == run->max_rows)

@@ -774,6 +774,9 @@ one_transaction_changes_more_pages_than_there_are_frames_or_is_refused_cleanly(v
     }
     expect(2, "SELECT count(*), sum(length(v)) FROM t", "1000|6000000;[SELECT 1]");
     expect(2, "PRAGMA integrity_check", "ok;[PRAGMA]");
+    expect(2, "DELETE FROM t", "[DELETE 1000]");
+    expect(2, "PRAGMA incremental_vacuum", "[PRAGMA]");
+    expect(1, "SELECT page_count < 10 FROM pragma_page_count", "1;[SELECT 1]");
 }
 
 int
