@@ -22,6 +22,7 @@ struct task {
     void (*fn)(void *arg);
     void *arg;
     bool is_alive;
+    uint64_t asleep_until; /* by count of switches: a process that the kernel does not run */
 };
 
 static struct task tasks[CORO_MAX];
@@ -33,6 +34,7 @@ static char why[600];
 static struct rng rng;
 static usec_t now = 1000000;
 static uint32_t idle;
+static uint64_t n_switches;
 
 /* ---- what is replaced ---- */
 
@@ -159,21 +161,34 @@ coro_spawn(void (*fn)(void *arg), void *arg)
     t->fn = fn;
     t->arg = arg;
     t->is_alive = true;
+    t->asleep_until = 0;
     makecontext(&t->context, start, 0);
 }
+
+/* Now and then one is not run for a long time, wherever it is: most windows are small. */
+#define STALL_ONE_IN 40
+#define STALL_MAX    400
 
 static struct task *
 choose(void)
 {
     uint32_t first = (uint32_t) rng_below(&rng, n_tasks);
+    struct task *stalled = NULL;
 
+    n_switches++;
     for (uint32_t i = 0; i < n_tasks; i++) {
         struct task *t = &tasks[(first + i) % n_tasks];
 
-        if (t->is_alive)
+        if (!t->is_alive)
+            continue;
+        if (t->asleep_until <= n_switches) {
+            if (rng_below(&rng, STALL_ONE_IN) == 0)
+                t->asleep_until = n_switches + rng_below(&rng, STALL_MAX);
             return t;
+        }
+        stalled = t;
     }
-    return NULL;
+    return stalled;
 }
 
 enum coro_end

@@ -35,7 +35,7 @@ static void
 on_cut(void *arg)
 {
     (void) arg;
-    coro_crash("power cut");
+    coro_crash("cut");
 }
 
 static void
@@ -55,7 +55,7 @@ one_in(struct sim *s, uint64_t n)
 static void
 crash(struct sim *s)
 {
-    bool is_power = one_in(s, 2) || strcmp(coro_why(), "power cut") == 0;
+    bool is_power = one_in(s, 2);
 
     if (s->verbose)
         (void) fprintf(stderr, "-- %s: %s\n", is_power ? "power cut" : "processes die", coro_why());
