@@ -6,11 +6,12 @@
 
 static char *area;
 static size_t area_bytes;
+static char **kept; /* the copy, for the life of the process */
 
 char **
 title_init(int argc, char **argv)
 {
-    char **copy = calloc((size_t) argc + 1, sizeof *copy);
+    char **copy = kept = calloc((size_t) argc + 1, sizeof *copy);
     char *end = argv[0];
 
     for (int i = 0; copy != NULL && i < argc; i++) {

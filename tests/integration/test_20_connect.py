@@ -184,6 +184,16 @@ def test_rules_of_pg_hba_conf_are_kept(cluster):
     assert "md5" in server.log() + p.stderr
 
 
+def test_peer_lets_in_whom_the_kernel_names(cluster):
+    server = cluster(init_args=("-U", support.USER, "--auth-local=peer"))
+    server.start()
+    argv = ("psql", "-XAt", "-h", server.data, "-p", str(server.port), "-U", support.USER, "-d", "postgres", "-c", "SELECT 1")
+    assert support.run(*argv).stdout == "1\n"
+    p = support.run(*argv, user=False, check=False)   # root is somebody else
+    assert p.returncode == 2 and f'Peer authentication failed for user "{support.USER}"' in p.stderr
+    assert "do not match" in server.log()
+
+
 def test_the_last_places_are_for_superusers(cluster):
     server = cluster(conf="max_connections = 5\nsuperuser_reserved_connections = 2\n")
     server.start()
