@@ -323,6 +323,7 @@ void
 store_txn_commit(struct store_txn *t)
 {
     ASSERT(t->write != WRITE_REFUSED);
+    ASSERT(t->write == WRITE_PREPARED || t->ws.n == 0);
     if (t->write != WRITE_PREPARED)
         return; /* COMMIT-7: an empty write set; SNAP-5 is kept in end_write */
     store_commit_publish(t);

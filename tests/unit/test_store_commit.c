@@ -7,6 +7,7 @@
 #include "support/test.h"
 #include "support/tmpdir.h"
 
+#include "store/store_page.h"
 #include "wal/wal_format.h"
 
 #define PROCS  3
@@ -337,9 +338,86 @@ many_commits_through_a_small_cache_stay_readable(void **state)
     expect(1, want, 100);
 }
 
+/* ---- the lock-byte page (COMMIT-3, FILE-7) ---- */
+
+#define BIG_OID 99u
+
+/* A database that ends just below the lock-byte page; sparse, all zero but page 1. */
+static void
+make_big_database(void)
+{
+    struct store_build b;
+    struct err e = ERR_INIT;
+    uint8_t page[PAGE_BYTES];
+    int fd;
+
+    assert_ok(store_build_begin(&b, &dir.io, BIG_OID, BIG_OID, WORLD_SEG + 40, &e), &e);
+    world_fill(page, 1, 1, LOCK_BYTE_PGNO - 1);
+    assert_ok(store_build_write(&b, 1, page, &e), &e);
+    assert_ok(store_build_finish(&b, &e), &e);
+    fd = io_open(&dir.io, "base/99/99", O_RDWR, 0);
+    assert_int_equal(io_truncate(&dir.io, fd, (LOCK_BYTE_PGNO - 1) * (uint64_t) PAGE_BYTES), 0);
+    (void) io_close(&dir.io, fd);
+}
+
+static void
+the_lock_byte_page_is_neither_logged_nor_written(void **state)
+{
+    static const struct world_change changes[] = { { LOCK_BYTE_PGNO - 1, 5 },
+                                                   { LOCK_BYTE_PGNO + 2, 6 } };
+    struct checkpoint_stats stats;
+    struct store_txn *t;
+    uint8_t page[PAGE_BYTES];
+    struct err e = ERR_INIT;
+    uint32_t big;
+    int fd;
+
+    (void) state;
+    make_big_database();
+    assert_ok(store_db_attach(store(0), BIG_OID, BIG_OID, &big, &e), &e);
+    store_txn_close(txns[0]);
+    assert_ok(store_txn_open(store(0), big, &t, &e), &e);
+    assert_ok(world_write(t, store(0), big, 2, LOCK_BYTE_PGNO + 3, changes, 2, WORLD_COMMIT, &e),
+              &e);
+    assert_ok(store_checkpoint(store(0), CKPT_FORCE, NULL, NULL, &stats, &e), &e);
+    assert_int_equal(stats.n_pages, 5); /* 1, below, and three above: two of them never written */
+    assert_ok(store_txn_begin(t, &e), &e);
+    for (pgno_t pgno = LOCK_BYTE_PGNO - 1; pgno <= LOCK_BYTE_PGNO + 3; pgno++) {
+        static const uint32_t want[] = { 5, 0, 0, 6, 0 };
+
+        assert_ok(store_txn_read(t, pgno, page, &e), &e);
+        assert_int_equal(world_value(page, pgno), want[pgno - LOCK_BYTE_PGNO + 1]);
+    }
+    store_txn_close(t);
+    fd = io_open(&dir.io, "base/99/99", O_RDONLY, 0);
+    assert_true(io_pread(&dir.io, fd, page, PAGE_BYTES, (uint64_t) 1 << 30) == PAGE_BYTES);
+    assert_true(page_is_zero(page));
+    (void) io_close(&dir.io, fd);
+    assert_ok(store_txn_open(store(0), db, &txns[0], &e), &e);
+}
+
 /* ---- stock pg_waldump ---- */
 
 #define WALDUMP "/usr/lib/postgresql/15/bin/pg_waldump"
+
+static void
+commit_with(struct store_ride *ride, uint32_t v)
+{
+    uint8_t page[PAGE_BYTES];
+    struct err e = ERR_INIT;
+
+    assert_ok(store_writer_take(store(0), db, 0, &e), &e);
+    assert_ok(store_txn_begin(txns[0], &e), &e);
+    assert_ok(store_txn_begin_write(txns[0], &e), &e);
+    world_fill(page, 1, v, 3);
+    assert_ok(store_txn_stage(txns[0], 1, page, &e), &e);
+    store_txn_ride(txns[0], ride);
+    assert_ok(store_txn_prepare(txns[0], &e), &e);
+    store_txn_commit(txns[0]);
+    store_txn_end_write(txns[0]);
+    store_txn_end(txns[0]);
+    store_txn_barrier(txns[0], true);
+}
 
 static void
 stock_pg_waldump_prints_the_listing_of_the_rules(void **state)
@@ -362,17 +440,14 @@ stock_pg_waldump_prints_the_listing_of_the_rules(void **state)
         .kind = RIDE_CREATE_DB, .oid = 16385, .rel = 16385, .pages = pages, .n_pages = 2
     };
 
-    assert_ok(store_writer_take(store(0), db, 0, &e), &e);
-    assert_ok(store_txn_begin(txns[0], &e), &e);
-    assert_ok(store_txn_begin_write(txns[0], &e), &e);
-    world_fill(pages, 1, 4, 3);
-    assert_ok(store_txn_stage(txns[0], 1, pages, &e), &e);
-    store_txn_ride(txns[0], &ride);
-    assert_ok(store_txn_prepare(txns[0], &e), &e);
-    store_txn_commit(txns[0]);
-    store_txn_end_write(txns[0]);
-    store_txn_end(txns[0]);
-    store_txn_barrier(txns[0], true);
+    commit_with(&ride, 4);
+    ride = (struct store_ride){ .kind = RIDE_DROP_DB, .oid = WORLD_CATALOG, .rel = WORLD_CATALOG };
+    assert_ok(store_db_attach(store(0), WORLD_CATALOG, WORLD_CATALOG, &ride.db, &e), &e);
+    assert_ok(store_writer_take(store(0), ride.db, 0, &e), &e);
+    assert_ok(store_drop_begin(store(0), ride.db, &e), &e);
+    commit_with(&ride, 5);
+    store_writer_drop(store(0), ride.db);
+    store_db_detach(store(0), ride.db);
     (void) snprintf(cmd, sizeof cmd,
                     "LC_ALL=C TZ=UTC " WALDUMP " -p %s/pg_wal --start %X/%X --end %X/%X 2>&1",
                     dir.path, LSN_ARGS((lsn_t) WORLD_SEG + WAL_LONG_HEADER),
@@ -388,6 +463,8 @@ stock_pg_waldump_prints_the_listing_of_the_rules(void **state)
     assert_non_null(strstr(out, "CREATE_WAL_LOG create dir 1663/16385"));
     assert_non_null(strstr(out, "CREATE base/16385/16385"));
     assert_non_null(strstr(out, "rel 1663/16385/16385 blk 1 FPW"));
+    assert_non_null(strstr(out, "DROP dir 1663/1"));
+    assert_non_null(strstr(out, "; rels: base/1/1"));
 }
 
 int
@@ -406,6 +483,7 @@ main(void)
         cmocka_unit_test_setup_teardown(a_long_commit_goes_record_by_record, setup_big, teardown),
         T(more_pages_than_frames_is_53200_and_nothing_is_lost),
         T(many_commits_through_a_small_cache_stay_readable),
+        T(the_lock_byte_page_is_neither_logged_nor_written),
         T(stock_pg_waldump_prints_the_listing_of_the_rules),
     };
     return cmocka_run_group_tests_name("store_commit", tests, NULL, NULL);
