@@ -229,6 +229,36 @@ def test_cancel_ends_the_statement_not_the_session(server):
     conn.close()
 
 
+def test_cancel_is_served_while_a_smart_stop_waits(server):
+    """A dead end takes the request: it is not attached to the segment."""
+    conn = server.connect()
+    pid = server.pid
+    failed = []
+
+    def stop_and_cancel():
+        os.kill(pid, signal.SIGTERM)
+
+        def is_refused():
+            try:
+                server.connect().close()
+                return False
+            except psycopg2.OperationalError as e:
+                return "shutting down" in str(e)
+        try:
+            support.until(is_refused, "new clients are refused")
+        except AssertionError as e:
+            failed.append(e)
+        conn.cancel()
+    t = threading.Timer(0.1, stop_and_cancel)
+    t.start()
+    with pytest.raises(psycopg2.errors.QueryCanceled):
+        conn.cursor().execute("WITH RECURSIVE c(x) AS (VALUES (1) UNION ALL SELECT x + 1 FROM c) SELECT count(*) FROM c")
+    t.join()
+    assert not failed, failed
+    conn.close()
+    support.until(lambda: not server.processes(), "the server has left")
+
+
 def test_statement_timeout(server):
     conn = server.connect()
     cur = conn.cursor()
