@@ -111,8 +111,6 @@ session_disarm(struct session *s)
 {
     s->self->statement_deadline = 0;
     err_clear(&s->interrupt);
-    if (s->self->slot != NULL) /* a cancel that came too late is forgotten */
-        slot_request_clear(s->self->slot, REQ_CANCEL);
 }
 
 struct query_text {

@@ -4,7 +4,8 @@
  * One per backend process; no locks. The caller (proc/backend.c) speaks the wire: it hands over the
  * text of a Query message and a sink, sends what the sink is told, then, if the call failed, one
  * ErrorResponse made from `e`, then ReadyForQuery with session_status(). Everything that may wait
- * waits inside these calls and takes interrupts (INT-1): they come back as errors 57014, 57P01. */
+ * waits inside these calls and takes interrupts (INT-1): they come back as errors 57014, 57P01. The
+ * caller clears REQ_CANCEL when it says ReadyForQuery. */
 #pragma once
 
 #include "conf/conf_session.h"

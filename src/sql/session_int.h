@@ -26,7 +26,7 @@ struct session_savepoint {
 struct session_seen {
     bool writes_main;
     bool writes_temp;
-    bool wants_xid; /* txid_current() */
+    bool wants_write; /* reads, but needs a write transaction: txid_current(), PRAGMA optimize */
     bool calls_pragma;
     char denied[80]; /* what was not allowed; "" = nothing */
 };

@@ -184,11 +184,11 @@ session_query_enter(struct session *s, const struct session_query *q, bool is_la
     bool alone = s->block == BLOCK_IMPLICIT && is_last && !s->in_sqlite;
     bool repeatable = s->isolation >= SQL_REPEATABLE_READ;
 
-    if (q->seen.writes_main && s->read_only)
+    if ((q->seen.writes_main || q->seen.wants_write) && s->read_only)
         return ERR(e, READ_ONLY_SQL_TRANSACTION,
                    "cannot execute a write in a read-only transaction");
     s->had_query = true;
-    if (q->seen.wants_xid && !s->read_only) /* an xid belongs to a write transaction */
+    if (q->seen.wants_write)
         return session_enter_write(s, e);
     if (q->seen.writes_main) {
         if (!alone)

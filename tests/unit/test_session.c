@@ -524,6 +524,20 @@ functions_of_the_server_answer(void **state)
 }
 
 static void
+what_only_looks_like_reading_gets_its_write_transaction(void **state)
+{
+    (void) state;
+    expect(0, "CREATE INDEX ti ON t(v); INSERT INTO t VALUES(1,'a')", "[CREATE INDEX][INSERT 0 1]");
+    expect(0, "PRAGMA optimize(0x10002)", "[PRAGMA]");
+    expect(0, "SELECT v FROM t WHERE v = 'a'", "a;[SELECT 1]");
+    expect(0, "PRAGMA optimize", "[PRAGMA]");
+    expect(0, "PRAGMA user_version = 7; PRAGMA user_version", "[PRAGMA]7;[PRAGMA]");
+    expect(0, "BEGIN READ ONLY; PRAGMA optimize", "[BEGIN]!25006");
+    expect(0, "ROLLBACK", "[ROLLBACK]");
+    assert_false(session_is_writing(sessions[0]));
+}
+
+static void
 transaction_ids_tell_their_fate(void **state)
 {
     char sql[128];
@@ -798,6 +812,7 @@ main(void)
         T(a_statement_that_runs_too_long_is_cancelled),
         T(settings_follow_their_transaction),
         T(functions_of_the_server_answer),
+        T(what_only_looks_like_reading_gets_its_write_transaction),
         T(transaction_ids_tell_their_fate),
         T(a_commit_is_durable_before_its_tag_and_others_see_only_durable),
         T(a_refused_write_waits_as_a_commit_would),
