@@ -5,6 +5,7 @@
 #include <string.h>
 
 static char *area;
+static char **args; /* the copy, for the life of the process */
 static size_t area_bytes;
 static char **kept; /* the copy, for the life of the process */
 
@@ -25,7 +26,8 @@ title_init(int argc, char **argv)
         return argv;
     area = argv[0];
     area_bytes = (size_t) (end - argv[0]);
-    return copy;
+    args = copy;
+    return args;
 }
 
 void

@@ -66,8 +66,12 @@ class Server:
         self.port = free_port()
         pw = pwd.getpwnam(USER)
         os.chown(self.dir, pw.pw_uid, pw.pw_gid)
-        self.ctl("init", "-D", self.data, "-U", "postgres", "--auth-local=trust", "--auth-host=trust",
-                 *init_args)
+        try:
+            self.ctl("init", "-D", self.data, "-U", "postgres", "--auth-local=trust", "--auth-host=trust",
+                     *init_args)
+        except BaseException:
+            shutil.rmtree(self.dir)
+            raise
         listen = "'localhost'" if tcp else "''"
         self.configure(f"port = {self.port}\nlisten_addresses = {listen}\n{conf}\n")
 
