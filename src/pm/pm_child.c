@@ -63,11 +63,7 @@ pm_child_free(struct pm *pm, enum child_kind kind)
 unsigned
 pm_child_count(const struct pm *pm, enum child_kind kind)
 {
-    unsigned n = 0;
-
-    for (unsigned i = 0; i < pm->pool[kind].n; i++)
-        n += pm->children[pm->pool[kind].first + i].pid != 0;
-    return n;
+    return pm->pool[kind].n_alive;
 }
 
 /* ---- signals ---- */
@@ -251,6 +247,7 @@ pm_on_child_exit(sd_event_source *s, const siginfo_t *si, void *arg)
     if (class == EXIT_RESTART)
         backoff_left(&pm->backoff[c->kind], c->started_usec, now);
     pm->keys[c - pm->children] = (struct child_key){ 0 };
+    pm->pool[c->kind].n_alive--;
     c->pid = 0;
     c->told = 0;
     c->source = sd_event_source_disable_unref(c->source);

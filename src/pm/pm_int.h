@@ -79,6 +79,7 @@ struct pm {
     unsigned n_slots;       /* in `children` */
     struct {
         unsigned first, n;
+        unsigned n_alive;
     } pool[CHILD_KINDS];
     struct backoff backoff[CHILD_KINDS];
 

@@ -59,6 +59,8 @@ run_child(struct child_start *start)
 
     kept = *start;
     child_begin(&kept);
+    if (kept.slot_idx < 0)
+        kept.segment = NULL; /* unmapped */
     child_policies[kept.kind].main(&kept);
 }
 
@@ -100,6 +102,7 @@ pm_launch(struct pm *pm, enum child_kind kind, struct err *e)
     if (r < 0)
         return r;
     c->pid = pid;
+    pm->pool[kind].n_alive++;
     if (kind == CHILD_BACKEND)
         pm->keys[c - pm->children] = (struct child_key){ pid, start.cancel_key };
     c->told = 0;

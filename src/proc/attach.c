@@ -35,6 +35,20 @@ init_self(struct attached *a, const struct child_start *start, struct err *e)
     return 0;
 }
 
+/* What the handles keep copies of and a reload may change. */
+static void
+take_settings(void *arg)
+{
+    struct attached *a = arg;
+    const struct conf_values *v = &a->start->conf->v;
+
+    a->store.cfg.max_wal_size = (uint64_t) v->max_wal_size;
+    a->store.cfg.min_wal_size = (uint64_t) v->min_wal_size;
+    a->store.cfg.completion_target = v->checkpoint_completion_target;
+    a->store.cfg.snapshot_patience = (usec_t) v->snapshot_patience;
+    a->cache.cfg.snapshot_patience = (usec_t) v->snapshot_patience;
+}
+
 static int
 make_handles(struct attached *a, struct err *e)
 {
@@ -54,6 +68,7 @@ make_handles(struct attached *a, struct err *e)
     if (r < 0)
         return r;
     child_on_exit(on_exit_cb, a);
+    child_on_reload(take_settings, a);
     return 0;
 }
 

@@ -32,24 +32,6 @@ static struct {
     struct files files; /* what the catalogue names */
 } now_state;
 
-/* ---- settings that change while we run ---- */
-static void
-take_settings(struct attached *a)
-{
-    const struct conf_values *v = &a->start->conf->v;
-
-    a->store.cfg.max_wal_size = (uint64_t) v->max_wal_size;
-    a->store.cfg.min_wal_size = (uint64_t) v->min_wal_size;
-    a->store.cfg.completion_target = v->checkpoint_completion_target;
-}
-
-static void
-reload(struct attached *a)
-{
-    if (child_reload(a->start, NULL) == 0)
-        take_settings(a);
-}
-
 /* ---- log lines ---- */
 static const char *
 flags_text(uint32_t flags, char *p, size_t n)
@@ -156,7 +138,7 @@ on_pace(void *arg, double progress)
 
     if ((bits & REQ_RELOAD) != 0) {
         slot_request_clear(a->slot, REQ_RELOAD);
-        reload(a);
+        (void) child_reload(a->start, NULL);
     }
     return is_hurried(a, bits);
 }
@@ -326,7 +308,7 @@ run(struct attached *a)
 
         slot_request_clear(a->slot, bits & ~(uint32_t) (REQ_FINISH | REQ_STOP));
         if ((bits & REQ_RELOAD) != 0)
-            reload(a);
+            (void) child_reload(a->start, NULL);
         if (!has_recovered && !attach_in_recovery(a)) {
             has_recovered = true;
             now_state.last_usec = clock_mono_usec();
@@ -353,7 +335,6 @@ checkpointer_main(const struct child_start *start)
         r = vfs_register(CHILD_TEMP_DIR, &e);
     if (r < 0)
         child_exit_err(CHILD_FATAL, &e);
-    take_settings(&me);
     store_role_take(&me.store, STORE_ROLE_CHECKPOINTER);
     run(&me);
 }

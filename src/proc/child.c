@@ -31,6 +31,8 @@ static struct {
         void *arg;
     } on_exit[ON_EXIT_MAX];
     unsigned n_on_exit;
+    void (*on_reload)(void *arg);
+    void *on_reload_arg;
 } me = { .signal_fd = -1 };
 
 /* ---- signals ---- */
@@ -242,7 +244,16 @@ child_reload(const struct child_start *start, struct err *e)
     conf_diff(start->conf, &next, &diff);
     conf_apply(start->conf, &next, &diff);
     log_set_min((enum log_level) start->conf->v.log_min_messages);
+    if (me.on_reload != NULL)
+        me.on_reload(me.on_reload_arg);
     return 0;
+}
+
+void
+child_on_reload(void (*fn)(void *arg), void *arg)
+{
+    me.on_reload = fn;
+    me.on_reload_arg = arg;
 }
 
 int

@@ -49,6 +49,8 @@ __attribute__((noreturn)) void child_exit_err(enum child_class how, const struct
 /* Read the files again into start->conf (what a reload may change). < 0: nothing changed, and
  * nothing is logged: the postmaster has said it. */
 int child_reload(const struct child_start *start, struct err *e);
+/* Call `fn(arg)` after each child_reload() that succeeded. One per process. */
+void child_on_reload(void (*fn)(void *arg), void *arg);
 
 /* How a backend replaces the QUIT handler (its last words, then _exit(2)). */
 void child_set_quit_handler(void (*handler)(int));
