@@ -96,6 +96,7 @@ fold(struct sim *s)
     }
     m->n_log = 0;
     m->n_undone = 0;
+    m->n_views = 0;
     m->need = 0;
     m->start = s->info.end;
 }

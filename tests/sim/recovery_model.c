@@ -46,13 +46,14 @@ const struct model_db *
 model_at(struct model *m, uint32_t slot, lsn_t ver)
 {
     struct model_commit *unseen = NULL;
+    const struct model_db *made = NULL;
     bool is_newest = ver > m->start;
 
     for (uint32_t i = 0; i < m->n_log; i++) {
         struct model_commit *c = &m->log[i];
 
         if (c->other_slot == (int32_t) slot && c->other.is_live && c->other_ver == ver)
-            return &c->other;
+            made = &c->other; /* the last: two in a row may have one LSN */
         if (c->slot != slot)
             continue;
         if (c->lsn == ver)
@@ -61,10 +62,30 @@ model_at(struct model *m, uint32_t slot, lsn_t ver)
             unseen = c;
         is_newest &= c->lsn < ver;
     }
+    if (made != NULL)
+        return made;
     if (unseen == NULL || !is_newest)
         return &m->base[slot];
     unseen->lsn = ver;
     return &unseen->after;
+}
+
+void
+model_saw(struct model *m, uint32_t slot, lsn_t snap, lsn_t ver)
+{
+    m->views[m->n_views++ % MODEL_VIEWS] = (struct model_view){ slot, snap, ver };
+}
+
+const struct model_view *
+model_missed(const struct model *m, uint32_t slot, lsn_t lsn)
+{
+    for (uint32_t i = 0; i < MIN(m->n_views, MODEL_VIEWS); i++) {
+        const struct model_view *v = &m->views[i];
+
+        if (v->slot == slot && v->snap >= lsn && v->ver < lsn)
+            return v;
+    }
+    return NULL;
 }
 
 struct model_commit *

@@ -35,6 +35,13 @@ struct model_commit {
     lsn_t other_ver; /* LSN of the created file's pages */
 };
 
+/* What readers were given: a snapshot and the version of page 1 in it. */
+#define MODEL_VIEWS 64
+struct model_view {
+    uint32_t slot;
+    lsn_t snap, ver;
+};
+
 struct model {
     struct model_db base[MODEL_DBS]; /* as of the last recovery */
     struct model_commit *log;        /* [MODEL_LOG] */
@@ -44,6 +51,8 @@ struct model {
     xid_t last_xid;          /* newest id ever handed out */
     xid_t undone[MODEL_LOG]; /* ids whose transactions were given up */
     uint32_t n_undone;
+    struct model_view views[MODEL_VIEWS]; /* the latest, a ring */
+    uint32_t n_views;
 };
 
 void model_init(struct model *m);
@@ -52,6 +61,10 @@ const struct model_db *model_now(const struct model *m, uint32_t slot);
 /* The state that a reader must see whose page 1 has version `ver`; learns the LSN of a commit whose
  * end was not seen. */
 const struct model_db *model_at(struct model *m, uint32_t slot, lsn_t ver);
+void model_saw(struct model *m, uint32_t slot, lsn_t snap, lsn_t ver);
+/* A reader whose snapshot should have contained the commit at `lsn` and did not, or NULL
+ * (PROMISE-3). */
+const struct model_view *model_missed(const struct model *m, uint32_t slot, lsn_t lsn);
 /* Register a commit that is about to happen. NULL: the log is full. */
 struct model_commit *model_commit(struct model *m, xid_t xid, uint32_t slot,
                                   const struct model_db *after);

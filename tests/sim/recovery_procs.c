@@ -133,6 +133,9 @@ finish_commit(struct proc *p, struct store_txn *t, struct model_commit *c)
         sim_fail(p->s, "commit at " LSN_FMT " was seen at " LSN_FMT, LSN_ARGS(store_txn_version(t)),
                  LSN_ARGS(c->lsn));
     c->lsn = store_txn_version(t);
+    if (model_missed(&p->s->model, c->slot, c->lsn) != NULL)
+        sim_fail(p->s, "a snapshot above the commit at " LSN_FMT " did not contain it",
+                 LSN_ARGS(c->lsn));
     p->s->stats->commits++;
 }
 
@@ -273,6 +276,7 @@ read_op(struct proc *p)
         r = store_txn_begin(t, &e);
         if (r == 0) {
             m->need = MAX(m->need, store_txn_version(t)); /* it will be shown */
+            model_saw(m, slot, store_txn_snapshot(t), store_txn_version(t));
             sim_compare(p->s, t, model_at(m, slot, store_txn_version(t)));
             p->s->stats->reads++;
         } else
@@ -315,6 +319,7 @@ ddl_txn(struct proc *p, uint32_t catalog_db, struct store_ride *ride, const stru
 {
     struct model_commit *c = NULL;
     struct err e = ERR_INIT;
+    bool sync = rng_below(&p->rng, 2) == 0;
     struct store_txn *t;
     lsn_t must = 0;
     int r = store_txn_open(p->st, catalog_db, &t, &e);
@@ -348,8 +353,9 @@ ddl_txn(struct proc *p, uint32_t catalog_db, struct store_ride *ride, const stru
     }
     store_txn_end_write(t);
     store_txn_end(t);
-    store_txn_barrier(t, true);
-    p->s->model.need = MAX(p->s->model.need, must);
+    store_txn_barrier(t, sync);
+    if (sync)
+        p->s->model.need = MAX(p->s->model.need, must);
     store_txn_close(t);
     return c != NULL ? 0 : -1;
 }
