@@ -10,6 +10,7 @@ import time
 
 import pytest
 import server as support
+import varlink_idl
 
 
 class Wire:
@@ -203,6 +204,37 @@ def test_a_seventeenth_connection_of_one_user_is_refused(server):
     finally:
         for w in wires:
             w.s.close()
+
+
+def test_replies_are_what_the_interface_describes(server):
+    c = server.connect()
+    c.cursor().execute("SELECT 1")
+    with Wire(server) as w:
+        def described(interface):
+            return varlink_idl.Idl(w.call("org.varlink.service.GetInterfaceDescription", interface=interface)["parameters"]["description"])
+        control, service = described("org.pinion.Control"), described("org.varlink.service")
+        assert set(control.methods) == {"Ping", "GetStatus", "WatchStatus", "ListProcesses", "Reload", "Checkpoint", "Stop"}
+        for idl, method in [(control, "Ping"), (control, "GetStatus"), (control, "ListProcesses"), (control, "Checkpoint"), (control, "Reload"),
+                            (service, "GetInfo")]:
+            reply = w.call(f"{idl.name}.{method}")
+            assert set(reply) == {"parameters"}
+            idl.check(idl.methods[method][1], reply["parameters"], method)
+        server.configure("\nlock_timeout = nonsense\n")
+        reply = w.call("Reload")
+        assert reply["error"] == "org.pinion.Control.ConfigInvalid"
+        control.check(control.errors["ConfigInvalid"], reply["parameters"], "ConfigInvalid")
+        w.send("WatchStatus", more=True)
+        reply = w.reply()
+        control.check(control.methods["WatchStatus"][1], reply["parameters"], "WatchStatus")
+    with Wire(server) as w:
+        w.send("Stop", more=True, mode="smart")
+        reply = w.reply()
+        assert reply["continues"] is True
+        control.check(control.methods["Stop"][1], reply["parameters"], "Stop")
+        c.close()
+        while reply.get("continues"):
+            reply = w.reply()
+        control.check(control.methods["Stop"][1], reply["parameters"], "Stop")
 
 
 def test_standard_tools_get_along_with_it(server):
