@@ -63,6 +63,8 @@ become(struct pm *pm, const struct pm_step *s, enum pm_event ev)
 static void
 handle(struct pm *pm, enum pm_event ev)
 {
+    struct pm_machine before = pm->m;
+
     for (;;) {
         struct pm_view v = pm_view(pm);
         struct pm_step s = pm_step(&pm->m, ev, &v);
@@ -77,7 +79,7 @@ handle(struct pm *pm, enum pm_event ev)
     }
     if (!pm->m.has_ended)
         pm_reconcile(pm);
-    pm_notify_update(pm, true);
+    pm_notify_update(pm, before.state != pm->m.state || before.stop != pm->m.stop);
 }
 
 void

@@ -102,6 +102,7 @@ struct pm {
     usec_t status_sent_usec;
     char last_crash[160];
     uint64_t moved_value; /* progress as last seen */
+    bool has_moved;       /* and the service manager does not know yet */
     usec_t moved_usec;    /* when it moved last, monotonic */
     usec_t phase_usec;    /* when the phase began, monotonic */
     uint64_t watchdog_usec;

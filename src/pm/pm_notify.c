@@ -162,22 +162,23 @@ pm_notify_update(struct pm *pm, bool is_change)
 {
     usec_t now = clock_mono_usec();
     uint64_t moved = movement(pm);
-    bool has_moved = moved != pm->moved_value;
     bool is_waiting = pm->m.state != PM_RUN && pm->m.state != PM_HOT_STANDBY;
     bool is_new;
 
-    if (has_moved) {
+    if (moved != pm->moved_value) {
         pm->moved_value = moved;
         pm->moved_usec = now;
+        pm->has_moved = true; /* until it was told */
     }
     find_progress(pm, now);
     make_text(pm, pm->status_text, sizeof pm->status_text);
     is_new = strcmp(pm->status_text, pm->status_sent) != 0;
     if (!is_change && now - pm->status_sent_usec < STATUS_EVERY_USEC)
         return;
-    if (!is_new && !(is_waiting && has_moved))
+    if (!is_new && !(is_waiting && pm->has_moved))
         return;
-    send_status(pm, is_waiting && has_moved);
+    send_status(pm, is_waiting && pm->has_moved);
+    pm->has_moved = false;
     memcpy(pm->status_sent, pm->status_text, sizeof pm->status_sent);
     pm->status_sent_usec = now;
     pm_control_saw(pm, PM_SAW_PROGRESS);
