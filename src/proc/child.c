@@ -120,8 +120,8 @@ child_quit_reason(void)
 {
     uint32_t reason;
 
-    if (me.start == NULL || me.start->segment == NULL)
-        return QUIT_UNKNOWN;
+    if (me.start == NULL || me.start->segment == NULL || me.start->slot_idx < 0)
+        return QUIT_UNKNOWN; /* a dead end has unmapped it */
     reason =
         atomic_load_explicit(&segment_page(me.start->segment)->quit_reason, memory_order_relaxed);
     return reason <= QUIT_STOP ? (enum quit_reason) reason : QUIT_UNKNOWN;

@@ -36,7 +36,7 @@ class Node:
         self.crashed = False   # its end was never answered: what it read after its first write is promised to nobody
 
     def __repr__(self):
-        return f"<{self.label} {self.fate} {self.began:.4f}…{self.ended and round(self.ended, 4)} reads {self.reads} appends {self.appends}>"
+        return f"<{self.label} {self.fate} {self.began:.4f}…{self.ended and round(self.ended, 4)} reads {[(k, seen[-8:], own) for k, seen, own in self.reads]} appends {self.appends}>"
 
 
 class Recorder:
@@ -139,7 +139,7 @@ class Client:
                     node.ended, node.fate = now, "committed"   # a snapshot of its own
         if rng.random() < 0.15:
             reply = self.query("ROLLBACK")
-            self.end(pending, "aborted", level)
+            self.end(pending, "unknown-open" if reply is None else "aborted", level)
             return
         reply = self.query("COMMIT")
         if reply is None:
