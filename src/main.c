@@ -297,7 +297,7 @@ load(const struct options *o, const struct conf_where *w, struct conf *ret)
 
     if (r == 0)
         return 0;
-    for (size_t i = 0; i < issues.n; i++)
+    for (size_t i = 0; issues.n > 1 && i < issues.n; i++)
         log_msg(LOG_LEVEL_LOG, "%s", conf_issue_text(&issues.items[i], text, sizeof text));
     return refuse(r == -ENOMEM ? r : -ERR_CONFIG_FILE_ERROR, &e);
 }

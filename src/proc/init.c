@@ -223,7 +223,7 @@ write_conf(struct io *io, struct err *e)
         "# postgresql.auto.conf is read after this file. See pinion.conf(5).\n");
     for (int id = 0; id < CONF_SETTINGS && at < cap; id++) {
         const struct conf_desc *d = conf_desc((enum conf_id) id);
-        bool is_quoted = d->type == CONF_TYPE_STRING;
+        bool is_quoted = d->type == CONF_TYPE_STRING || strchr(d->initial, ' ') != NULL;
 
         if (d->context == CONF_CONTEXT_INTERNAL ||
             (d->flags & (CONF_FLAG_COMPAT | CONF_FLAG_TXN)) != 0)
