@@ -123,7 +123,8 @@ store_build_begin(struct store_build *b, struct io *io, oid_t oid, oid_t rel, ls
     store_path_file(path, sizeof path, oid, rel);
     r = store_dir_make(io, oid, &b->made_dir, e);
     if (r < 0) {
-        store_build_abort(b);
+        if (b->made_dir)
+            (void) store_dir_remove(io, oid, NULL);
         return r;
     }
     b->fd = io_open(io, path, O_RDWR | O_CREAT | O_EXCL, 0600);

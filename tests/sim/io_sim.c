@@ -584,15 +584,15 @@ io_sim_digest(const struct io_sim *s, const char *prefix)
 int
 io_sim_export(const struct io_sim *s, int dir_fd)
 {
-    for (int dirs = 1; dirs >= 0; dirs--)
+    for (int dirs = 2; dirs >= 0; dirs--) /* two levels of directories, then files */
         for (uint32_t i = 0; i < s->now.n; i++) {
             const struct name *name = &s->now.at[i];
             const struct content *c = &name->inode->now;
             CLEANUP(closep) int fd = -1;
 
-            if (name->inode->is_dir != (dirs == 1))
+            if (name->inode->is_dir != (dirs > 0))
                 continue;
-            if (dirs == 1) {
+            if (dirs > 0) {
                 (void) mkdirat(dir_fd, name->path, 0700);
                 continue;
             }

@@ -11,10 +11,19 @@
 
 #define FRAMES 64
 
+static void
+export_disk(struct sim *s)
+{
+    const char *dir = getenv("SIM_EXPORT");
+    CLEANUP(closep) int fd = dir == NULL ? -1 : open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    if (fd >= 0)
+        (void) io_sim_export(s->disk, fd);
+}
+
 void
 sim_fail(struct sim *s, const char *fmt, ...)
 {
-    const char *dir = getenv("SIM_EXPORT");
     va_list ap;
 
     va_start(ap, fmt);
@@ -22,12 +31,7 @@ sim_fail(struct sim *s, const char *fmt, ...)
     (void) vfprintf(stderr, fmt, ap);
     (void) fprintf(stderr, "\n");
     va_end(ap);
-    if (dir != NULL) {
-        int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-
-        if (fd >= 0)
-            (void) io_sim_export(s->disk, fd);
-    }
+    export_disk(s);
     _exit(1);
 }
 
@@ -239,6 +243,7 @@ sim_run(uint64_t seed, bool verbose, struct sim_stats *stats)
         work(s);
     }
     recover_all(s);
+    export_disk(s);
     cluster_free(&s->cluster);
     io_sim_free(s->disk);
 }
