@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/log.h"
 #include "pm/pm.h"
 #include "pm/pm_control.h"
@@ -34,6 +35,7 @@ static struct {
     const char *arg;                /* one more -c argument */
     bool restart_after_crash;
     int patience_msec;
+    unsigned fork_after, fork_times; /* that many forks succeed, then so many fail */
 } play;
 
 /* ---- made-up mains ---- */
@@ -211,6 +213,8 @@ serve(const char *dir, int out)
 
     (void) snprintf(patience, sizeof patience, "fast_shutdown_patience=%d", play.patience_msec);
     args[4] = patience;
+    if (play.fork_times > 0)
+        fault_arm(FAULT_PM_FORK, play.fork_after, play.fork_times, FAULT_DO_ERROR, EAGAIN);
     log_init("postmaster", LOG_LEVEL_PANIC);
     args[5] = play.arg;
     r = conf_load(&params.where, args, params.n_conf_args, &conf, &issues, &e);
@@ -709,6 +713,74 @@ a_socket_path_that_is_too_long_is_refused_by_the_name_of_its_setting(void **stat
     assert_false(exists(w, "postmaster.pid"));
 }
 
+#ifdef PINION_FAULTS
+static void
+a_startup_process_that_cannot_be_forked_ends_the_server(void **state)
+{
+    struct world *w = *state;
+
+    play.fork_times = 1;
+    start(w);
+    expect(w, "EXIT/unclean");
+    assert_int_equal(wait_exit(w), 1);
+}
+
+static void
+a_client_hears_that_no_process_could_be_forked_for_it(void **state)
+{
+    struct world *w = *state;
+    int client;
+
+    play.fork_after = 4; /* startup, checkpointer, bgwriter, walwriter */
+    play.fork_times = 1;
+    start_ready(w);
+    client = connect_client(w);
+    assert_string_equal(ask(client, 0), "Ecould not fork new process for connection: Resource "
+                                        "temporarily unavailable");
+    (void) close(client);
+    client = connect_client(w);
+    assert_string_equal(ask(client, 'p'), "ready");
+    (void) close(client);
+    (void) kill(w->pid, SIGINT);
+    assert_int_equal(wait_exit(w), 0);
+}
+
+/* Fork n fails, for each n of a start, a crash cycle and a stop: it ends, with a code of the
+ * contract. */
+static void
+whichever_fork_fails_it_comes_to_an_end(void **state)
+{
+    struct world *w = *state;
+
+    for (unsigned n = 0; n < 12; n++) {
+        int code;
+
+        play.fork_after = n;
+        play.fork_times = 3;
+        start(w);
+        while (strstr(w->seen, "PM_RUN/ready") == NULL && strstr(w->seen, "EXIT") == NULL) {
+            ssize_t got = read(w->states, w->seen + w->n_seen, sizeof w->seen - 1 - w->n_seen);
+
+            if (got <= 0)
+                break;
+            w->n_seen += (size_t) got;
+            w->seen[w->n_seen] = '\0';
+        }
+        if (strstr(w->seen, "PM_RUN/ready") != NULL) {
+            int client = connect_client(w);
+
+            (void) send(client, "k", 1, MSG_NOSIGNAL); /* a crash, unless there was no backend */
+            (void) ask(client, 0);
+            (void) close(client);
+            (void) kill(w->pid, SIGINT);
+        }
+        code = wait_exit(w);
+        if (code != 0 && code != 1)
+            fail_msg("fork %u failed: exit code %d", n + 1, code);
+    }
+}
+#endif
+
 int
 main(void)
 {
@@ -733,6 +805,11 @@ main(void)
         TEST(a_crash_of_the_startup_process_after_a_crash_ends_the_server),
         TEST(a_checkpointer_that_stands_still_is_ended_and_all_start_anew),
         TEST(a_socket_path_that_is_too_long_is_refused_by_the_name_of_its_setting),
+#ifdef PINION_FAULTS
+        TEST(a_startup_process_that_cannot_be_forked_ends_the_server),
+        TEST(a_client_hears_that_no_process_could_be_forked_for_it),
+        TEST(whichever_fork_fails_it_comes_to_an_end),
+#endif
     };
 
     return cmocka_run_group_tests_name("postmaster", tests, NULL, NULL);
