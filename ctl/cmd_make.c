@@ -117,6 +117,17 @@ move_config(const char *datadir, const char *confdir, const struct passwd *user,
     return 0;
 }
 
+/* In a container nobody else makes it. */
+static int
+make_run_dir(const char *name, const struct passwd *user, struct problem *p)
+{
+    char path[256];
+    int r = make_dir(PINION_RUNDIR, 0755, NULL, p);
+
+    (void) snprintf(path, sizeof path, "%s/%s", PINION_RUNDIR, name);
+    return r != 0 ? r : make_dir(path, 0755, user, p);
+}
+
 static int
 check_create(const struct args *a, const char *confdir, struct problem *p)
 {
@@ -157,16 +168,22 @@ cmd_create(const struct args *a, struct problem *p)
         (r = make_dir(t.datadir, 0700, &user, p)) != 0)
         return r;
     const char *argv[] = { server, "init", "-D", t.datadir, NULL };
-    int status = process_run(argv, NULL, 0, user.pw_uid, user.pw_gid);
+    char said[1024]; /* by init: how to start it, which is not how an instance is started */
+    int status = process_run(argv, said, sizeof said, user.pw_uid, user.pw_gid);
     if (status != 0)
         return fail(p, CTL_FAILED, "'%s init' failed with status %d", server, status);
     if ((r = make_dir(PINION_SYSCONFDIR, 0755, NULL, p)) != 0 ||
         (r = make_dir(confdir, 0755, NULL, p)) != 0 ||
         (r = move_config(t.datadir, confdir, &user, a->value[OPTION_PORT], p)) != 0)
         return r;
+    if (!has_systemd() && (r = make_run_dir(t.instance, &user, p)) != 0)
+        return r;
     char message[512];
-    (void) snprintf(message, sizeof message, "created; start it with: systemctl start pinion@%s",
-                    t.instance);
+    (void) snprintf(
+        message, sizeof message, "created; start it with: %s%s",
+        has_systemd() ? "systemctl start pinion@"
+                      : "setpriv --reuid=pinion --regid=pinion --clear-groups pinionctl start -i ",
+        t.instance);
     out->result(&t, message, NULL);
     return CTL_OK;
 }

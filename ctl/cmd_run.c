@@ -29,6 +29,7 @@ already(const struct args *a, const struct target *t, const char *how, struct pr
 {
     if (args_has(a, OPTION_STRICT))
         return fail(p, CTL_USAGE, "%s is %s", t->name, how);
+    memset(p, 0, sizeof *p);
     out->result(t, how, NULL);
     return CTL_OK;
 }

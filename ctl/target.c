@@ -123,7 +123,7 @@ target_refresh(struct target *t)
         line[strcspn(line, "\n")] = '\0';
         if (i == 1)
             t->pid = (pid_t) strtol(line, NULL, 10);
-        else if (i > PID_FILE_PG_LINES && line[0] == '/' && t->instance[0] == '\0')
+        else if (i > PID_FILE_PG_LINES && line[0] == '/')
             (void) snprintf(t->socket, sizeof t->socket, "%s", line);
     }
     (void) fclose(f);

@@ -27,6 +27,14 @@ def test_a_start_returns_when_ready_and_the_status_line_shows(instance):
     assert re.search(r'Status: "Ready', instance.systemctl("status").stdout)
 
 
+def test_an_instance_is_made_once_and_its_files_are_roots_to_change(instance):
+    p = instance.m.run("pinionctl", "create", "main", check=False)
+    assert p.returncode == 1 and "exists" in p.stderr
+    assert instance.m.run("stat", "-c", "%U:%G %a", instance.conf).stdout == "root:pinion 640\n"
+    assert instance.m.run("stat", "-c", "%U:%G %a", "/var/lib/pinion/main").stdout == "pinion:pinion 700\n"
+    assert instance.m.run("pinionctl", "create", "No/Good", check=False).returncode == 2
+
+
 def test_every_user_of_the_machine_may_ask_but_not_stop(instance):
     nobody = ["setpriv", "--reuid=12345", "--regid=12345", "--clear-groups"]
     status = json.loads(instance.m.run(*nobody, "pinionctl", "-i", "main", "status", "--json").stdout)["status"]

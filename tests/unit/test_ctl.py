@@ -83,7 +83,9 @@ class Ctl(unittest.TestCase):
         self.assertIn("already running", self.ctl("start", "-D", self.dir).stdout)
         self.ctl("start", "-D", self.dir, "--strict", code=2)
         self.ctl("stop", "-D", self.dir)
-        self.assertIn("not running", self.ctl("stop", "-D", self.dir).stdout)
+        p = self.ctl("stop", "-D", self.dir)
+        self.assertIn("not running", p.stdout)
+        self.assertEqual(p.stderr, "")
         self.ctl("stop", "-D", self.dir, "--strict", code=2)
         for verb in ("reload", "ps", "checkpoint", "watch"):
             self.ctl(verb, "-D", self.dir, code=3)
