@@ -97,6 +97,39 @@ do_drop_db(struct session *s, const struct sql_stmt *stmt, const struct session_
     return 0;
 }
 
+/* The statement that drops the next temporary table or view: sqlite3_free(). NULL: none is left, or
+ * no memory. */
+static char *
+next_temp_drop(struct session *s)
+{
+    static const char find[] =
+        "SELECT format('DROP %s temp.\"%w\"', type, name) FROM temp.sqlite_schema"
+        " WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' LIMIT 1";
+    sqlite3_stmt *st = NULL;
+    char *sql = NULL;
+
+    s->is_internal = true;
+    if (sqlite3_prepare_v2(s->db, find, sizeof find, &st, NULL) == SQLITE_OK &&
+        sqlite3_step(st) == SQLITE_ROW)
+        sql = sqlite3_mprintf("%s", sqlite3_column_text(st, 0));
+    (void) sqlite3_finalize(st);
+    s->is_internal = false;
+    return sql;
+}
+
+static int
+drop_temporary(struct session *s, struct err *e)
+{
+    char *sql;
+    int r = 0;
+
+    while (r == 0 && (sql = next_temp_drop(s)) != NULL) {
+        r = session_exec(s, sql, e);
+        sqlite3_free(sql);
+    }
+    return r;
+}
+
 static int
 do_discard(struct session *s, struct err *e)
 {
@@ -106,7 +139,8 @@ do_discard(struct session *s, struct err *e)
         return r;
     session_close_portals(s);
     session_close_prepared(s, NULL);
-    return conf_session_reset_all(s->cfg.conf, e);
+    r = drop_temporary(s, e);
+    return r < 0 ? r : conf_session_reset_all(s->cfg.conf, e);
 }
 
 int

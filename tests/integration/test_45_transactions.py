@@ -327,6 +327,50 @@ def test_a_failed_statement_undoes_only_itself_before_the_savepoint(sessions):
     assert [r[0] for r in a.ok("SELECT a FROM t ORDER BY a").rows] == ["1", "2"]
 
 
+# ---- temporary tables
+
+def test_temporary_tables_are_the_sessions_own_and_roll_back(sessions):
+    a, b = sessions(), sessions()
+    a.ok("CREATE TEMP TABLE tt (x integer); INSERT INTO tt VALUES (1)")
+    assert b.query("SELECT * FROM tt").code == "42P01"
+    b.ok("BEGIN; UPDATE t SET b = 1")
+    a.ok("BEGIN; INSERT INTO tt VALUES (2)")   # takes no writer lock
+    assert a.ok("SELECT count(*) FROM tt").rows == [("2",)]
+    b.ok("COMMIT")
+    a.ok("ROLLBACK")
+    assert a.ok("SELECT count(*) FROM tt").rows == [("1",)]
+    a.ok("CREATE TEMP VIEW tv AS SELECT * FROM tt; INSERT INTO t SELECT x + 10, x FROM tv")
+    a.ok("DISCARD ALL")
+    assert a.query("SELECT * FROM tt").code == "42P01"
+    assert value(b, 11) == 1
+
+
+# ---- portals
+
+def test_an_open_portal_reads_on_while_its_transaction_writes(sessions):
+    """sqlite-vfs 5.7 (a): what was opened before the first write is read to its end first."""
+    a, b = sessions(), sessions()
+    a.ok("INSERT INTO t SELECT x, 0 FROM (WITH RECURSIVE c(x) AS (VALUES (2) UNION ALL SELECT x + 1 FROM c WHERE x < 100) SELECT x FROM c)")
+    a.ok("BEGIN")
+    bind = message("P", cstr("") + cstr("SELECT a FROM t ORDER BY a") + b"\0\0") + \
+        message("B", cstr("p") + cstr("") + b"\0\0\0\0\0\0")
+
+    def fetch(n):
+        return message("E", cstr("p") + n.to_bytes(4, "big")) + message("S")
+
+    a.send(bind + fetch(10))
+    assert len(a.read_to("Z").rows) == 10
+    b.ok("DELETE FROM t WHERE a > 50")
+    a.send(message("P", cstr("") + cstr("DELETE FROM t WHERE a < 30") + b"\0\0") + message("B", cstr("") + cstr("") + b"\0\0\0\0\0\0") +
+           message("E", cstr("") + b"\0\0\0\0") + message("S"))
+    assert a.read_to("Z").tags == ["DELETE 29"]
+    a.send(fetch(0))
+    r = a.read_to("Z")
+    assert [int(x[0]) for x in r.rows] == list(range(11, 101)), r
+    a.ok("COMMIT")
+    assert a.ok("SELECT min(a), max(a) FROM t").rows == [("30", "50")]
+
+
 # ---- read-only
 
 def test_read_only_transactions_refuse_writes_and_never_queue(sessions):
