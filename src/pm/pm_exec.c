@@ -292,10 +292,16 @@ do_exit_ok(struct pm *pm)
     end(pm, 0);
 }
 
+/* 1; but a start that failed for a reason of its own says it, so that a service manager does not
+ * try again what no restart will mend (systemd-ops.md 3.9). */
 static void
 do_exit_failed(struct pm *pm)
 {
-    end(pm, 1);
+    uint32_t verdict =
+        atomic_load_explicit(&segment_page(pm->seg)->startup_verdict, memory_order_acquire);
+    bool is_start = pm->m.startup_failed && pm->ready_usec == 0;
+
+    end(pm, is_start && (verdict == 65 || verdict == 74) ? (int) verdict : 1);
 }
 
 /* clang-format off */

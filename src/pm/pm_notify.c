@@ -237,9 +237,10 @@ pm_notify_reloaded(struct pm *pm, const char *failure)
 void
 pm_notify_exit(struct pm *pm)
 {
-    const char *text = pm->exit_code != 0 ? "Stopped after a failure"
-                       : pm->m.is_clean   ? "Stopped cleanly"
-                                          : "Stopped, recovery at next start";
+    const char *text = pm->m.startup_failed ? "Recovery failed: see the log"
+                       : pm->exit_code != 0 ? "Stopped after a failure"
+                       : pm->m.is_clean     ? "Stopped cleanly"
+                                            : "Stopped, recovery at next start";
 
     (void) sd_notifyf(0, "STATUS=%s", text);
     (void) sd_notify_barrier(0, 5 * USEC_PER_SEC);

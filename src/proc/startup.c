@@ -3,6 +3,7 @@
  * Runs in: itself; started once per start and once per reset of the memory. It fills the segment
  * (SHM-1), replays the log, reads the catalogue, settles, exits 0. A failure exits 1 and ends the
  * server. Owns: nothing that outlives it. Source: postmaster.md 5.1, 1.10; REDO-1 … REDO-7. */
+#include <errno.h>
 #include <time.h>
 
 #include "base/clock.h"
@@ -48,9 +49,6 @@ log_last_end(struct attached *a, struct err *e)
 
     if (r < 0)
         return r;
-    if (r == WAL_CONTROL_SECOND)
-        log_msg(LOG_LEVEL_WARNING,
-                "the first copy of the control file is damaged, the second is used");
     (void) time_text(c.time_sec, when, sizeof when);
     switch (c.state) {
     case WAL_STATE_STARTING_UP:
@@ -189,19 +187,57 @@ wait_for_locked_files(struct attached *a)
     return 0;
 }
 
+/* What the server exits with when it cannot start for this reason (systemd-ops.md 3.9): data that
+ * no restart will mend, or a device that may come back. */
+static uint32_t
+verdict_of(int r)
+{
+    switch (-r) {
+    case ERR_DATA_CORRUPTED:
+    case ERR_INDEX_CORRUPTED:
+    case ERR_FEATURE_NOT_SUPPORTED:
+    case ERR_UNDEFINED_FILE:
+    case ENOENT:
+        return 65;
+    case ERR_IO_ERROR:
+    case EIO:
+        return 74;
+    default: /* codes, not an enum of ours */
+        return 0;
+    }
+}
+
+static void
+tell_verdict(int r)
+{
+    atomic_store_explicit(&segment_page(me.start->segment)->startup_verdict, verdict_of(r),
+                          memory_order_release);
+}
+
+/* Redo found a page that it cannot mend. */
+static void
+on_panic(const struct err *e)
+{
+    tell_verdict(e->code);
+    child_exit_err(CHILD_PANIC, e);
+}
+
 NORETURN void
 startup_main(const struct child_start *start)
 {
     struct err e = ERR_INIT;
     int r = attach_first(&me, start, &e);
 
+    panic_hook = on_panic;
     if (r == 0)
         r = recover(&me, &e);
     if (r == 0)
         r = wait_for_locked_files(&me);
     if (r == -ERR_ADMIN_SHUTDOWN)
         child_exit(CHILD_FATAL); /* told to leave: nothing to explain */
-    if (r < 0)
+    if (r < 0) {
+        tell_verdict(r);
         child_exit_err(CHILD_FATAL, &e);
+    }
     child_exit(CHILD_OK);
 }
