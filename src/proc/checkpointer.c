@@ -29,6 +29,7 @@ static struct {
     usec_t last_usec;   /* start of the last checkpoint, monotonic (P08) */
     usec_t not_before;  /* after a failure */
     lsn_t last_redo;    /* redo point of the last one */
+    usec_t looked_usec; /* last look after the files, monotonic */
     struct files files; /* what the catalogue names */
 } now_state;
 
@@ -87,6 +88,26 @@ warn_if_frequent(const struct attached *a, uint32_t flags, usec_t now)
     log_msg(LOG_LEVEL_LOG, "consider increasing the configuration parameter \"max_wal_size\"");
 }
 
+/* ---- files (FILE-3, FILE-8) ---- */
+/* New ones are locked, dropped ones go. */
+static void
+look_after_files(struct attached *a)
+{
+    struct err e = ERR_INIT;
+    int r;
+
+    now_state.looked_usec = clock_mono_usec();
+    r = files_follow(&now_state.files, a, &e);
+
+    if (r >= 0 && now_state.files.all_locked)
+        atomic_store_explicit(&segment_page(a->start->segment)->files_locked, 1,
+                              memory_order_release);
+    if (r >= 0)
+        r = store_purge_dropped(&a->store, &e);
+    if (r < 0)
+        log_err(LOG_LEVEL_WARNING, "", &e);
+}
+
 /* ---- pacing (P09, P10) ---- */
 static bool
 is_hurried(struct attached *a, uint32_t bits)
@@ -129,6 +150,8 @@ on_pace(void *arg, double progress)
     struct attached *a = arg;
 
     show_progress(a, progress);
+    if (clock_mono_usec() - now_state.looked_usec >= ROUND_USEC)
+        look_after_files(a); /* whoever waits for a DROP does not wait for this checkpoint */
     if (is_hurried(a, atomic_load_explicit(&a->slot->request, memory_order_relaxed)))
         return true;
     if (!is_ahead(a, progress))
@@ -243,21 +266,6 @@ look_for_work(struct attached *a)
     flags |= store_checkpoint_take_request(&a->store, &ticket);
     if (flags != 0)
         answer(a, flags, ticket);
-}
-
-static void
-look_after_files(struct attached *a)
-{
-    struct err e = ERR_INIT;
-    int r = files_follow(&now_state.files, a, &e);
-
-    if (r >= 0 && now_state.files.all_locked)
-        atomic_store_explicit(&segment_page(a->start->segment)->files_locked, 1,
-                              memory_order_release);
-    if (r >= 0)
-        r = store_purge_dropped(&a->store, &e);
-    if (r < 0)
-        log_err(LOG_LEVEL_WARNING, "", &e);
 }
 
 /* ---- the last one ---- */
