@@ -249,6 +249,13 @@ writer(void *arg)
         if (p->s->burns && rng_below(&p->rng, 3) == 0)
             burn_xids(p);
         write_op(p);
+        if (rng_below(&p->rng, 3) == 0) { /* as an evictor does */
+            struct err e = ERR_INIT;
+
+            (void) store_bgwriter_round(p->st, 3, &e);
+            if (e.code != 0)
+                tolerate(p, e.code, &e, "write-back");
+        }
     }
     p->s->n_busy--;
 }
@@ -506,7 +513,7 @@ checkpointer(void *arg)
     while (p->s->n_busy > 0) {
         struct checkpoint_stats stats;
         struct err e = ERR_INIT;
-        uint64_t n = rng_below(&p->rng, 60);
+        uint64_t n = rng_below(&p->rng, 30);
         int r;
 
         for (uint64_t i = 0; i < n && p->s->n_busy > 0; i++)
