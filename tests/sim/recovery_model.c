@@ -184,7 +184,7 @@ model_mutate(struct rng *r, struct model_db *d, const struct model_taste *taste,
         d->size = size;
     }
     for (pgno_t pgno = 2; pgno <= d->size; pgno++)
-        if (rng_below(r, 3) == 0) {
+        if (rng_below(r, taste->one_in) == 0) {
             change_page(r, &d->page[pgno - 1], taste->noise);
             *ret_staged |= BIT(pgno - 1);
         }

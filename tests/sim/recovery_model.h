@@ -73,7 +73,8 @@ void model_bytes(const struct model_db *d, pgno_t pgno, uint8_t *p);
 /* What a transaction may do. */
 struct model_taste {
     pgno_t max_pages;
-    uint32_t noise; /* of 8 changed pages, how many become incompressible */
+    uint32_t noise;  /* of 8 changed pages, how many become incompressible */
+    uint32_t one_in; /* pages that change */
 };
 /* Change some pages at random; page 1 always changes. *ret_staged: bit of each page to be written.
  */
