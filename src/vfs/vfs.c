@@ -21,32 +21,60 @@
 
 static char temp_dir[512];
 
-/* What the next xOpen of a main file is for. Set by vfs_connect() around sqlite3_open_v2(), which
- * calls xOpen before it returns. One process has one thread here. */
-static struct {
-    const struct vfs_open_args *args; /* NULL = nothing may be opened */
+/* What an xOpen of a main file is for: on the stack of vfs_connect() around sqlite3_open_v2(),
+ * which calls xOpen before it returns. A process has one; the coroutines of a simulation several.
+ */
+struct pending {
+    struct pending *next;
+    const struct vfs_open_args *args;
     char name[32];
     struct vfs_handle *opened;
-} pending;
+    struct err last_words; /* of a handle that the failing open has closed again */
+};
+
+static struct pending *pendings;
+
+static struct pending *
+pending_find(const char *name)
+{
+    for (struct pending *p = pendings; p != NULL; p = p->next) {
+        if (strcmp(p->name, name) == 0)
+            return p;
+    }
+    return NULL;
+}
+
+static void
+pending_remove(struct pending *p)
+{
+    for (struct pending **at = &pendings; *at != NULL; at = &(*at)->next) {
+        if (*at == p) {
+            *at = p->next;
+            return;
+        }
+    }
+}
 
 static int
 open_main(sqlite3_filename name, sqlite3_file *f, int *ret_flags)
 {
     struct vfs_handle *h = (struct vfs_handle *) (void *) f;
+    struct pending *p = name != NULL ? pending_find(name) : NULL;
 
-    if (pending.args == NULL || name == NULL || strcmp(name, pending.name) != 0)
+    if (p == NULL)
         return SQLITE_CANTOPEN; /* ATTACH and the like: no file of ours, no file of anybody's */
     if (sqlite3_uri_boolean(name, "nolock", 0) != 0 ||
         sqlite3_uri_boolean(name, "immutable", 0) != 0)
         return SQLITE_CANTOPEN; /* 5.11: would make no lock calls */
-    *h = (struct vfs_handle){ .ops = pending.args->ops,
-                              .t = pending.args->t,
+    *h = (struct vfs_handle){ .ops = p->args->ops,
+                              .t = p->args->t,
                               .level = SQLITE_LOCK_NONE,
-                              .is_building = pending.args->is_building,
-                              .trace = pending.args->trace,
-                              .trace_arg = pending.args->trace_arg };
+                              .is_building = p->args->is_building,
+                              .trace = p->args->trace,
+                              .trace_arg = p->args->trace_arg };
     h->base.pMethods = &vfs_file_methods;
-    pending.opened = h;
+    h->last_words = &p->last_words;
+    p->opened = h;
     if (ret_flags != NULL)
         *ret_flags |= SQLITE_OPEN_MEMORY; /* 5.1: rollback journal in memory */
     return SQLITE_OK;
@@ -250,27 +278,34 @@ vfs_connect(const struct vfs_open_args *args, sqlite3 **ret_db, struct vfs_handl
             struct err *e)
 {
     static unsigned counter = 0;
+    CLEANUP(freep) struct pending *p = calloc(1, sizeof *p);
+    struct err words = ERR_INIT;
     sqlite3 *db = NULL;
     int rc;
 
-    (void) snprintf(pending.name, sizeof pending.name, "/database-%u", ++counter);
-    pending.args = args;
-    pending.opened = NULL;
-    rc = sqlite3_open_v2(pending.name, &db,
+    if (p == NULL) {
+        args->ops->close(args->t);
+        return ERR(e, OUT_OF_MEMORY, "out of memory");
+    }
+    *p = (struct pending){ .next = pendings, .args = args };
+    (void) snprintf(p->name, sizeof p->name, "/database-%u", ++counter);
+    pendings = p;
+    rc = sqlite3_open_v2(p->name, &db,
                          SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX |
                              SQLITE_OPEN_EXRESCODE,
                          VFS_NAME);
-    pending.args = NULL;
-    if (pending.opened == NULL)
+    pending_remove(p);
+    if (p->opened == NULL)
         args->ops->close(args->t); /* else xClose does */
     if (rc == SQLITE_OK)
         rc = configure(db, args);
     if (rc != SQLITE_OK) {
-        (void) vfs_err_set(db, pending.opened, rc, e);
-        (void) sqlite3_close(db);
-        return e != NULL && e->code != 0 ? e->code : -vfs_err_code(rc);
+        (void) vfs_err_set(db, NULL, rc, &words);
+        (void) sqlite3_close(db); /* with which the handle goes, if it has not gone yet */
+        return vfs_err_copy(e, p->last_words.code != 0 ? &p->last_words : &words);
     }
+    p->opened->last_words = NULL;
     *ret_db = db;
-    *ret_handle = pending.opened;
+    *ret_handle = p->opened;
     return 0;
 }

@@ -123,6 +123,8 @@ file_close(sqlite3_file *f)
     if (h->t != NULL)
         h->ops->close(h->t);
     h->t = NULL;
+    if (h->last_words != NULL)
+        *h->last_words = h->err;
     return SQLITE_OK;
 }
 

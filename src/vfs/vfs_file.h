@@ -32,7 +32,8 @@ struct vfs_handle {
     vfs_trace_fn trace;
     void *trace_arg;
     struct vfs_counts counts;
-    struct err err; /* the first failure since vfs_err_reset() */
+    struct err err;         /* the first failure since vfs_error_reset() */
+    struct err *last_words; /* xClose leaves err here; NULL = nobody wants it */
 };
 
 extern const sqlite3_io_methods vfs_file_methods;

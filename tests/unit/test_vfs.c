@@ -462,6 +462,22 @@ dangerous_pragmas_and_foreign_files_are_refused(void **state)
 }
 
 static void
+a_failed_open_tells_the_real_error(void **state)
+{
+    struct err e = ERR_INIT;
+    struct vfs_open_args args = { .ops = &vfs_mem_ops, .t = vfs_mem_open(&mem) };
+    struct vfs_handle *h;
+    sqlite3 *db;
+
+    (void) state;
+    mem.fail_in[VFS_MEM_BEGIN] = 1;
+    mem.fail_code = ERR_DATA_CORRUPTED;
+    assert_int_equal(vfs_connect(&args, &db, &h, &e), -ERR_DATA_CORRUPTED);
+    assert_string_equal(e.message, "injected failure at step 0");
+    assert_int_equal(mem.n_handles, 2);
+}
+
+static void
 sorts_and_temporary_tables_use_files_without_names(void **state)
 {
     (void) state;
@@ -495,6 +511,7 @@ main(void)
         T(an_emptied_shared_cache_makes_private_ones_stale),
         T(schema_changes_of_others_are_seen),
         T(dangerous_pragmas_and_foreign_files_are_refused),
+        T(a_failed_open_tells_the_real_error),
         T(sorts_and_temporary_tables_use_files_without_names),
     };
 
