@@ -43,7 +43,7 @@ model_now(const struct model *m, uint32_t slot)
 }
 
 const struct model_db *
-model_at(struct model *m, uint32_t slot, lsn_t ver)
+model_at(struct model *m, uint32_t slot, oid_t oid, lsn_t ver)
 {
     struct model_commit *unseen = NULL;
     const struct model_db *made = NULL;
@@ -52,9 +52,9 @@ model_at(struct model *m, uint32_t slot, lsn_t ver)
     for (uint32_t i = 0; i < m->n_log; i++) {
         struct model_commit *c = &m->log[i];
 
-        if (c->other_slot == (int32_t) slot && c->other.is_live && c->other_ver == ver)
-            made = &c->other; /* the last: two in a row may have one LSN */
-        if (c->slot != slot)
+        if (c->other_slot == (int32_t) slot && c->other.oid == oid && c->other_ver == ver)
+            made = &c->other;
+        if (c->slot != slot || c->after.oid != oid) /* slots are used again, oids are not */
             continue;
         if (c->lsn == ver)
             return &c->after;

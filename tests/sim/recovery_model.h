@@ -60,7 +60,7 @@ void model_init(struct model *m);
 const struct model_db *model_now(const struct model *m, uint32_t slot);
 /* The state that a reader must see whose page 1 has version `ver`; learns the LSN of a commit whose
  * end was not seen. */
-const struct model_db *model_at(struct model *m, uint32_t slot, lsn_t ver);
+const struct model_db *model_at(struct model *m, uint32_t slot, oid_t oid, lsn_t ver);
 void model_saw(struct model *m, uint32_t slot, lsn_t snap, lsn_t ver);
 /* A reader whose snapshot should have contained the commit at `lsn` and did not, or NULL
  * (PROMISE-3). */

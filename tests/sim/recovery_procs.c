@@ -284,7 +284,7 @@ read_op(struct proc *p)
         if (r == 0) {
             m->need = MAX(m->need, store_txn_version(t)); /* it will be shown */
             model_saw(m, slot, store_txn_snapshot(t), store_txn_version(t));
-            sim_compare(p->s, t, model_at(m, slot, store_txn_version(t)));
+            sim_compare(p->s, t, model_at(m, slot, oid, store_txn_version(t)));
             p->s->stats->reads++;
         } else
             tolerate(p, r, &e, "read");
