@@ -105,6 +105,8 @@ log_redo(const struct recovery *rec, const struct recover_info *info)
 {
     if (info->was_clean)
         return;
+    if (info->goes_on)
+        log_msg(LOG_LEVEL_WARNING, "the log goes on behind the shutdown checkpoint");
     if (!rec->has_begun)
         log_msg(LOG_LEVEL_LOG, "redo starts at " LSN_FMT, LSN_ARGS(info->redo_from));
     log_msg(LOG_LEVEL_LOG, "redo done at " LSN_FMT ": %llu records, %llu commits",

@@ -106,9 +106,6 @@ read_control(struct recovery *v, struct recover_info *info, struct err *e)
     if (r < 0)
         return r;
     info->control_copy = r == WAL_CONTROL_SECOND;
-    if (r == WAL_CONTROL_SECOND)
-        log_msg(LOG_LEVEL_WARNING, "first copy of \"%s\" is damaged, using the second",
-                WAL_CONTROL_PATH);
     if (c->segment_bytes != cfg->segsize || c->sysid != cfg->system_id)
         return ERR(e, INTERNAL_ERROR, "the log was set up for another cluster or segment size");
     r = refuse_others(v, e);
@@ -270,9 +267,6 @@ read_checkpoint(struct recovery *v, bool *ret_clean, struct err *e)
     if (!is_shutdown || v->control.state != WAL_STATE_SHUT_DOWN)
         return 0;
     r = wal_reader_next(v->reader, &d, e);
-    if (r == 0)
-        log_msg(LOG_LEVEL_WARNING, "the log goes on behind the shutdown checkpoint at " LSN_FMT,
-                LSN_ARGS(v->control.checkpoint_lsn));
     *ret_clean = r == WAL_READER_END;
     return r < 0 ? r : 0;
 }
@@ -445,6 +439,7 @@ recover(struct recovery *v, struct recover_info *info, struct err *e)
         r = read_checkpoint(v, &info->was_clean, e);
     if (r < 0)
         return r;
+    info->goes_on = !info->was_clean && v->control.state == WAL_STATE_SHUT_DOWN;
     info->redo_from = v->control.checkpoint.redo;
     atomic_store_explicit(&st->sh->ckpt.redo, v->control.checkpoint.redo, memory_order_release);
     cache_cap_unlimited(st->cache, true);

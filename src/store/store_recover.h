@@ -7,6 +7,7 @@
 
 struct recover_info {
     bool was_clean;  /* shut down cleanly: no redo was needed */
+    bool goes_on;    /* the control file says shut down, but there is log behind that */
     lsn_t redo_from; /* where redo began */
     lsn_t end;       /* end of the log */
     uint64_t n_records, n_commits;
@@ -20,8 +21,7 @@ typedef int (*recover_progress_fn)(void *arg, lsn_t at);
 
 /* Phase 1: read the control file, REDO-1, redo to the end of the log, REDO-6, open the log for
  * insertion (wal_start). On return pages can be read (the catalogue with S = d), nothing is
- * checkpointed yet. < 0: refuse to start, e says why and what to do (exit code by err_exit_code of
- * proc). */
+ * checkpointed yet. < 0: refuse to start, e says why and what to do. */
 int store_recover(struct store *st, recover_progress_fn fn, void *arg, struct recover_info *ret,
                   struct err *e);
 /* Phase 2 (REDO-7): sweep by the catalogue's list, cut files, checkpoint, control state 6 (in

@@ -9,12 +9,10 @@
 #include "base/clock.h"
 #include "base/rng.h"
 #include "sql/catalog.h"
-#include "support/store_world.h"
-#include "support/tmpdir.h"
+#include "support/clients.h"
 #include "vfs/vfs_file.h"
 #include "vfs/vfs_mem.h"
 #include "vfs/vfs_store.h"
-#include "wal/wal_boot.h"
 
 #define HANDLES 4
 #define KEYS    40
@@ -355,27 +353,6 @@ four_handles_over_memory_see_what_their_version_holds(void **state)
 }
 
 static void
-make_cluster(void)
-{
-    static const char *const dirs[] = { "global", "base", "pg_wal", "pg_xact", "pg_twophase" };
-    struct wal_boot_params params = { .sysid = 77,
-                                      .segment_bytes = WORLD_SEG,
-                                      .next_oid = FIRST_USER_OID,
-                                      .next_xid = FIRST_XID,
-                                      .time_sec = 1700000000 };
-    struct wal_checkpoint checkpoint;
-    struct wal_control control;
-    struct err e = ERR_INIT;
-
-    for (size_t i = 0; i < ELEMENTSOF(dirs); i++)
-        assert_int_equal(io_mkdir(&dir.io, dirs[i], 0700), 0);
-    assert_ok(catalog_init(&dir.io, "tester", WORLD_SEG, &e), &e);
-    assert_ok(wal_boot_write(&dir.io, &params, &checkpoint, &e), &e);
-    control = wal_boot_control(&params, &checkpoint);
-    assert_ok(wal_control_create(&dir.io, &control, &e), &e);
-}
-
-static void
 four_handles_over_the_store_see_what_their_version_holds(void **state)
 {
     struct err e = ERR_INIT;
@@ -383,7 +360,7 @@ four_handles_over_the_store_see_what_their_version_holds(void **state)
     (void) state;
     over_memory = false;
     tmpdir_make(&dir);
-    make_cluster();
+    clients_make_cluster(&dir.io);
     w = (struct world){ 0 };
     world_attach(&w, &dir.io, HANDLES, 256);
     world_start(&w);

@@ -1,222 +1,11 @@
 /* Sessions over the real store, several processes in one thread: transactions, isolation,
- * savepoints, settings, errors, extended query, databases. */
+ * savepoints, settings, errors, databases. */
 #include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
-#include "sql/session.h"
-#include "support/store_world.h"
+#include "support/clients.h"
 #include "support/test.h"
-#include "support/tmpdir.h"
-#include "vfs/vfs.h"
-#include "wal/wal_boot.h"
-
-#define PROCS 3
-
-static struct tmpdir dir;
-static struct world w;
-static struct conf conf;
-static struct conf_session confs[PROCS];
-static struct session *sessions[PROCS];
-static char out[PROCS][8192]; /* what the sink was told: rows as "a|b;", tags in brackets */
-static struct err e;
-
-/* ---- a client ---- */
-
-static void
-say(char *p, const char *text, size_t n)
-{
-    size_t len = strlen(p);
-
-    (void) snprintf(p + len, 8192 - len, "%.*s", (int) n, text);
-}
-
-static int
-on_columns(void *arg, const struct session_column *c, uint32_t n)
-{
-    char text[64];
-
-    for (uint32_t i = 0; i < n; i++) {
-        (void) snprintf(text, sizeof text, "%s%s:%u", i > 0 ? "," : "<", c[i].name, c[i].type);
-        say(arg, text, strlen(text));
-    }
-    say(arg, ">", n > 0 ? 1 : 0);
-    return 0;
-}
-
-static int
-on_row(void *arg, const struct session_value *v, uint32_t n)
-{
-    for (uint32_t i = 0; i < n; i++) {
-        if (i > 0)
-            say(arg, "|", 1);
-        if (v[i].n < 0)
-            say(arg, "NULL", 4);
-        else
-            say(arg, v[i].p, (size_t) v[i].n);
-    }
-    say(arg, ";", 1);
-    return 0;
-}
-
-static int
-on_complete(void *arg, const char *tag)
-{
-    say(arg, "[", 1);
-    say(arg, tag, strlen(tag));
-    say(arg, "]", 1);
-    return 0;
-}
-
-static int
-on_empty(void *arg)
-{
-    say(arg, "[empty]", 7);
-    return 0;
-}
-
-static int
-on_notice(void *arg, const char *severity, const struct err *n)
-{
-    (void) severity;
-    say(arg, "{", 1);
-    say(arg, err_sqlstate(n->code), 5);
-    say(arg, "}", 1);
-    return 0;
-}
-
-static struct session_sink
-sink_of(int i)
-{
-    return (struct session_sink){ .arg = out[i],
-                                  .columns = on_columns,
-                                  .row = on_row,
-                                  .complete = on_complete,
-                                  .empty = on_empty,
-                                  .notice = on_notice };
-}
-
-/* Everything that came back: without column descriptions unless `with_columns`; an error as
- * "!SQLSTATE". */
-static const char *
-run(int i, const char *sql)
-{
-    struct session_sink sink = sink_of(i);
-    int r;
-
-    out[i][0] = '\0';
-    err_clear(&e);
-    r = session_execute(sessions[i], sql, &sink, &e);
-    if (r < 0) {
-        say(out[i], "!", 1);
-        say(out[i], err_sqlstate(r), 5);
-        if (e.code == 0)
-            fail_msg("%s: failed without words", sql);
-    }
-    return out[i];
-}
-
-/* Take "<…>" out. */
-static void
-drop_columns(char *p)
-{
-    char *q = p;
-
-    for (bool in = false; *p != '\0'; p++) {
-        if (*p == '<')
-            in = true;
-        if (!in)
-            *q++ = *p;
-        if (*p == '>')
-            in = false;
-    }
-    *q = '\0';
-}
-
-static void
-expect(int i, const char *sql, const char *want)
-{
-    (void) run(i, sql);
-    if (strchr(want, '<') == NULL)
-        drop_columns(out[i]);
-    if (strcmp(out[i], want) != 0)
-        fail_msg("session %d: %s\n  want %s\n  got  %s (%s) %s", i, sql, want, out[i], e.message,
-                 e.detail);
-}
-
-#define EXPECT_STATUS(i, c) assert_int_equal(session_status(sessions[i]), c)
-
-/* ---- a server ---- */
-
-static void
-make_cluster(void)
-{
-    static const char *const dirs[] = { "global", "base", "pg_wal", "pg_xact", "pg_twophase" };
-    struct wal_boot_params params = { .sysid = 77,
-                                      .segment_bytes = WORLD_SEG,
-                                      .next_oid = FIRST_USER_OID,
-                                      .next_xid = FIRST_XID,
-                                      .time_sec = 1700000000 };
-    struct wal_checkpoint checkpoint;
-    struct wal_control control;
-
-    for (size_t i = 0; i < ELEMENTSOF(dirs); i++)
-        assert_int_equal(io_mkdir(&dir.io, dirs[i], 0700), 0);
-    assert_ok(catalog_init(&dir.io, "tester", WORLD_SEG, &e), &e);
-    assert_ok(wal_boot_write(&dir.io, &params, &checkpoint, &e), &e);
-    control = wal_boot_control(&params, &checkpoint);
-    assert_ok(wal_control_create(&dir.io, &control, &e), &e);
-}
-
-static void
-login(int i, const char *db)
-{
-    struct store *st = &w.procs[i].store;
-    struct session_cfg cfg = { .store = st, .conf = &confs[i], .pid = 1000 + i };
-    struct catalog *c;
-
-    assert_ok(catalog_open(st, &c, &e), &e);
-    assert_ok(catalog_login(c, "tester", db, &cfg.role, &cfg.db, &cfg.db_idx, &e), &e);
-    catalog_close(c);
-    assert_ok(session_open(&cfg, &sessions[i], &e), &e);
-}
-
-static int
-setup(void **state)
-{
-    (void) state;
-    err_clear(&e);
-    tmpdir_make(&dir);
-    assert_ok(vfs_register("/tmp", &e), &e);
-    make_cluster();
-    w = (struct world){ 0 };
-    world_attach(&w, &dir.io, PROCS, 512);
-    world_start(&w);
-    assert_ok(conf_init(&conf, &e), &e);
-    for (int i = 0; i < PROCS; i++) {
-        assert_ok(conf_session_init(&confs[i], &conf, true, &e), &e);
-        login(i, "postgres");
-    }
-    expect(0, "CREATE TABLE t(id int PRIMARY KEY, v text NOT NULL)", "[CREATE TABLE]");
-    return 0;
-}
-
-static int
-teardown(void **state)
-{
-    (void) state;
-    for (int i = 0; i < PROCS; i++) {
-        session_close(sessions[i]);
-        sessions[i] = NULL;
-        conf_session_done(&confs[i]);
-    }
-    conf_done(&conf);
-    for (uint32_t i = 0; i < PROCS; i++)
-        store_process_exit(&w.procs[i].store);
-    world_detach(&w);
-    tmpdir_remove(&dir);
-    return 0;
-}
 
 /* ---- simple query ---- */
 
@@ -224,20 +13,21 @@ static void
 statements_answer_with_rows_types_and_tags(void **state)
 {
     (void) state;
-    expect(0, "", "[empty]");
-    expect(0, " ; -- nothing\n", "[empty]");
-    expect(0, "INSERT INTO t VALUES(1,'a'),(2,'b')", "[INSERT 0 2]");
-    expect(0, "SELECT id, v, id+1, v||'!', 1.5, NULL FROM t WHERE id = 1",
-           "<id:23,v:25,id+1:20,v||'!':25,1.5:701,NULL:25>1|a|2|a!|1.5|NULL;[SELECT 1]");
-    expect(1, "SELECT count(*) FROM t", "<count(*):20>2;[SELECT 1]");
-    expect(0, "UPDATE t SET v = 'c'", "[UPDATE 2]");
-    expect(0, "UPDATE t SET v = 'd' WHERE false", "[UPDATE 0]");
-    expect(0, "DELETE FROM t WHERE id = 2 RETURNING v", "c;[DELETE 1]");
-    expect(0, "WITH x AS (SELECT 7 AS n) INSERT INTO t SELECT n, 'w' FROM x", "[INSERT 0 1]");
-    expect(0, "CREATE INDEX i ON t(v)", "[CREATE INDEX]");
-    expect(0, "DROP INDEX i; SELECT 1", "[DROP INDEX]1;[SELECT 1]");
-    EXPECT_STATUS(0, 'I');
-    assert_false(session_is_writing(sessions[0]));
+    clients_expect(0, "", "[empty]");
+    clients_expect(0, " ; -- nothing\n", "[empty]");
+    clients_expect(0, "INSERT INTO t VALUES(1,'a'),(2,'b')", "[INSERT 0 2]");
+    clients_expect(0, "SELECT id, v, id+1, v||'!', 1.5, NULL FROM t WHERE id = 1",
+                   "<id:23,v:25,id+1:20,v||'!':25,1.5:701,NULL:25>1|a|2|a!|1.5|NULL;[SELECT 1]");
+    clients_expect(1, "SELECT count(*) FROM t", "<count(*):20>2;[SELECT 1]");
+    clients_expect(0, "UPDATE t SET v = 'c'", "[UPDATE 2]");
+    clients_expect(0, "UPDATE t SET v = 'd' WHERE false", "[UPDATE 0]");
+    clients_expect(0, "DELETE FROM t WHERE id = 2 RETURNING v", "c;[DELETE 1]");
+    clients_expect(0, "WITH x AS (SELECT 7 AS n) INSERT INTO t SELECT n, 'w' FROM x",
+                   "[INSERT 0 1]");
+    clients_expect(0, "CREATE INDEX i ON t(v)", "[CREATE INDEX]");
+    clients_expect(0, "DROP INDEX i; SELECT 1", "[DROP INDEX]1;[SELECT 1]");
+    CLIENTS_STATUS(0, 'I');
+    assert_false(session_is_writing(clients.sessions[0]));
 }
 
 struct error_row {
@@ -277,17 +67,17 @@ static void
 errors_have_states_and_positions_of_postgresql(void **state)
 {
     (void) state;
-    expect(0, "INSERT INTO t VALUES(1,'a')", "[INSERT 0 1]");
+    clients_expect(0, "INSERT INTO t VALUES(1,'a')", "[INSERT 0 1]");
     for (size_t i = 0; i < ELEMENTSOF(error_rows); i++) {
         char want[8];
 
         (void) snprintf(want, sizeof want, "!%s", error_rows[i].state);
-        expect(0, error_rows[i].sql, want);
-        if (error_rows[i].position != 0 && e.position != error_rows[i].position)
-            fail_msg("%s: position %d, want %d", error_rows[i].sql, e.position,
+        clients_expect(0, error_rows[i].sql, want);
+        if (error_rows[i].position != 0 && clients.e.position != error_rows[i].position)
+            fail_msg("%s: position %d, want %d", error_rows[i].sql, clients.e.position,
                      error_rows[i].position);
-        EXPECT_STATUS(0, 'I');
-        assert_false(session_is_writing(sessions[0]));
+        CLIENTS_STATUS(0, 'I');
+        assert_false(session_is_writing(clients.sessions[0]));
     }
 }
 
@@ -295,35 +85,35 @@ static void
 a_schema_changed_by_another_session_is_looked_at_again(void **state)
 {
     (void) state;
-    expect(1, "SELECT count(*) FROM t", "0;[SELECT 1]");
-    expect(0, "CREATE TABLE n(x); CREATE INDEX ni ON n(x)", "[CREATE TABLE][CREATE INDEX]");
-    expect(1, "REINDEX n", "[REINDEX]");
-    expect(0, "DROP TABLE t", "[DROP TABLE]");
-    expect(1, "CREATE TABLE t(y)", "[CREATE TABLE]");
-    expect(0, "BEGIN; SELECT y FROM t", "[BEGIN][SELECT 0]");
-    expect(0, "SELECT id FROM t", "!42703");
-    expect(0, "ROLLBACK", "[ROLLBACK]");
+    clients_expect(1, "SELECT count(*) FROM t", "0;[SELECT 1]");
+    clients_expect(0, "CREATE TABLE n(x); CREATE INDEX ni ON n(x)", "[CREATE TABLE][CREATE INDEX]");
+    clients_expect(1, "REINDEX n", "[REINDEX]");
+    clients_expect(0, "DROP TABLE t", "[DROP TABLE]");
+    clients_expect(1, "CREATE TABLE t(y)", "[CREATE TABLE]");
+    clients_expect(0, "BEGIN; SELECT y FROM t", "[BEGIN][SELECT 0]");
+    clients_expect(0, "SELECT id FROM t", "!42703");
+    clients_expect(0, "ROLLBACK", "[ROLLBACK]");
 }
 
 static void
 several_statements_are_one_transaction(void **state)
 {
     (void) state;
-    expect(0, "INSERT INTO t VALUES(1,'a'); INSERT INTO t VALUES(2,'b'); SELECT nope",
-           "[INSERT 0 1][INSERT 0 1]!42703");
-    expect(1, "SELECT count(*) FROM t", "0;[SELECT 1]");
-    expect(0, "INSERT INTO t VALUES(1,'a'); SELECT v FROM t; INSERT INTO t VALUES(2,'b')",
-           "[INSERT 0 1]a;[SELECT 1][INSERT 0 1]");
-    expect(0, "INSERT INTO t VALUES(3,'c'); COMMIT; INSERT INTO t VALUES(3,'d')",
-           "[INSERT 0 1]{25P01}[COMMIT]!23505");
-    expect(1, "SELECT count(*) FROM t", "3;[SELECT 1]");
-    expect(0, "INSERT INTO t VALUES(4,'e'); BEGIN; INSERT INTO t VALUES(5,'f')",
-           "[INSERT 0 1][BEGIN][INSERT 0 1]");
-    EXPECT_STATUS(0, 'T');
-    expect(0, "ROLLBACK", "[ROLLBACK]");
-    expect(1, "SELECT count(*) FROM t", "3;[SELECT 1]");
-    expect(0, "CREATE TRIGGER tr AFTER INSERT ON t BEGIN SELECT 1; SELECT 2; END; SELECT 8",
-           "[CREATE TRIGGER]8;[SELECT 1]");
+    clients_expect(0, "INSERT INTO t VALUES(1,'a'); INSERT INTO t VALUES(2,'b'); SELECT nope",
+                   "[INSERT 0 1][INSERT 0 1]!42703");
+    clients_expect(1, "SELECT count(*) FROM t", "0;[SELECT 1]");
+    clients_expect(0, "INSERT INTO t VALUES(1,'a'); SELECT v FROM t; INSERT INTO t VALUES(2,'b')",
+                   "[INSERT 0 1]a;[SELECT 1][INSERT 0 1]");
+    clients_expect(0, "INSERT INTO t VALUES(3,'c'); COMMIT; INSERT INTO t VALUES(3,'d')",
+                   "[INSERT 0 1]{25P01}[COMMIT]!23505");
+    clients_expect(1, "SELECT count(*) FROM t", "3;[SELECT 1]");
+    clients_expect(0, "INSERT INTO t VALUES(4,'e'); BEGIN; INSERT INTO t VALUES(5,'f')",
+                   "[INSERT 0 1][BEGIN][INSERT 0 1]");
+    CLIENTS_STATUS(0, 'T');
+    clients_expect(0, "ROLLBACK", "[ROLLBACK]");
+    clients_expect(1, "SELECT count(*) FROM t", "3;[SELECT 1]");
+    clients_expect(0, "CREATE TRIGGER tr AFTER INSERT ON t BEGIN SELECT 1; SELECT 2; END; SELECT 8",
+                   "[CREATE TRIGGER]8;[SELECT 1]");
 }
 
 /* ---- blocks ---- */
@@ -332,143 +122,148 @@ static void
 a_failed_block_answers_25P02_until_it_ends(void **state)
 {
     (void) state;
-    expect(0, "BEGIN", "[BEGIN]");
-    expect(0, "BEGIN", "{25001}[BEGIN]");
-    expect(0, "INSERT INTO t VALUES(1,'a')", "[INSERT 0 1]");
-    assert_true(session_is_writing(sessions[0]));
-    expect(0, "SELECT nope", "!42703");
-    EXPECT_STATUS(0, 'E');
-    assert_false(session_is_writing(sessions[0])); /* others need not wait for its ROLLBACK */
-    expect(0, "SELECT 1", "!25P02");
-    expect(0, "SAVEPOINT x", "!25P02");
-    expect(0, "COMMIT", "[ROLLBACK]");
-    EXPECT_STATUS(0, 'I');
-    expect(0, "COMMIT", "{25P01}[COMMIT]");
-    expect(0, "SELECT count(*) FROM t", "0;[SELECT 1]");
-    expect(0, "START TRANSACTION READ ONLY; SELECT 1", "[START TRANSACTION]1;[SELECT 1]");
-    expect(0, "INSERT INTO t VALUES(1,'a')", "!25006");
-    expect(0, "END", "[ROLLBACK]");
-    expect(0, "BEGIN; COMMIT AND CHAIN", "[BEGIN][COMMIT]");
-    EXPECT_STATUS(0, 'T');
-    expect(0, "ABORT", "[ROLLBACK]");
+    clients_expect(0, "BEGIN", "[BEGIN]");
+    clients_expect(0, "BEGIN", "{25001}[BEGIN]");
+    clients_expect(0, "INSERT INTO t VALUES(1,'a')", "[INSERT 0 1]");
+    assert_true(session_is_writing(clients.sessions[0]));
+    clients_expect(0, "SELECT nope", "!42703");
+    CLIENTS_STATUS(0, 'E');
+    assert_false(
+        session_is_writing(clients.sessions[0])); /* others need not wait for its ROLLBACK */
+    clients_expect(0, "SELECT 1", "!25P02");
+    clients_expect(0, "SAVEPOINT x", "!25P02");
+    clients_expect(0, "COMMIT", "[ROLLBACK]");
+    CLIENTS_STATUS(0, 'I');
+    clients_expect(0, "COMMIT", "{25P01}[COMMIT]");
+    clients_expect(0, "SELECT count(*) FROM t", "0;[SELECT 1]");
+    clients_expect(0, "START TRANSACTION READ ONLY; SELECT 1", "[START TRANSACTION]1;[SELECT 1]");
+    clients_expect(0, "INSERT INTO t VALUES(1,'a')", "!25006");
+    clients_expect(0, "END", "[ROLLBACK]");
+    clients_expect(0, "BEGIN; COMMIT AND CHAIN", "[BEGIN][COMMIT]");
+    CLIENTS_STATUS(0, 'T');
+    clients_expect(0, "ABORT", "[ROLLBACK]");
 }
 
 static void
 read_committed_takes_a_snapshot_per_statement(void **state)
 {
     (void) state;
-    expect(0, "BEGIN; SELECT count(*) FROM t", "[BEGIN]0;[SELECT 1]");
-    expect(1, "INSERT INTO t VALUES(1,'a')", "[INSERT 0 1]");
-    expect(0, "SELECT count(*) FROM t", "1;[SELECT 1]");
-    expect(0, "UPDATE t SET v = v || 'x'", "[UPDATE 1]"); /* never stale */
-    expect(1, "SELECT v FROM t", "a;[SELECT 1]");
-    expect(0, "COMMIT", "[COMMIT]");
-    expect(1, "SELECT v FROM t", "ax;[SELECT 1]");
+    clients_expect(0, "BEGIN; SELECT count(*) FROM t", "[BEGIN]0;[SELECT 1]");
+    clients_expect(1, "INSERT INTO t VALUES(1,'a')", "[INSERT 0 1]");
+    clients_expect(0, "SELECT count(*) FROM t", "1;[SELECT 1]");
+    clients_expect(0, "UPDATE t SET v = v || 'x'", "[UPDATE 1]"); /* never stale */
+    clients_expect(1, "SELECT v FROM t", "a;[SELECT 1]");
+    clients_expect(0, "COMMIT", "[COMMIT]");
+    clients_expect(1, "SELECT v FROM t", "ax;[SELECT 1]");
 }
 
 static void
 repeatable_read_holds_one_and_refuses_stale_writes(void **state)
 {
     (void) state;
-    expect(1, "INSERT INTO t VALUES(1,'a')", "[INSERT 0 1]");
-    expect(0, "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT v FROM t", "[BEGIN]a;[SELECT 1]");
-    expect(1, "UPDATE t SET v = 'b'", "[UPDATE 1]");
-    expect(0, "SELECT v FROM t", "a;[SELECT 1]");
-    expect(0, "SET TRANSACTION ISOLATION LEVEL SERIALIZABLE", "!25001");
-    expect(0, "ROLLBACK", "[ROLLBACK]");
-    expect(0, "BEGIN ISOLATION LEVEL SERIALIZABLE; SELECT v FROM t", "[BEGIN]b;[SELECT 1]");
-    expect(1, "UPDATE t SET v = 'c'", "[UPDATE 1]");
-    expect(0, "UPDATE t SET v = 'lost'", "!40001");
-    EXPECT_STATUS(0, 'E');
-    assert_false(session_is_writing(sessions[0]));
-    expect(0, "ROLLBACK", "[ROLLBACK]");
-    expect(0, "BEGIN ISOLATION LEVEL SERIALIZABLE; UPDATE t SET v = 'd'; COMMIT",
-           "[BEGIN][UPDATE 1][COMMIT]"); /* whose first statement writes cannot meet it */
-    expect(1, "SELECT v FROM t", "d;[SELECT 1]");
+    clients_expect(1, "INSERT INTO t VALUES(1,'a')", "[INSERT 0 1]");
+    clients_expect(0, "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT v FROM t",
+                   "[BEGIN]a;[SELECT 1]");
+    clients_expect(1, "UPDATE t SET v = 'b'", "[UPDATE 1]");
+    clients_expect(0, "SELECT v FROM t", "a;[SELECT 1]");
+    clients_expect(0, "SET TRANSACTION ISOLATION LEVEL SERIALIZABLE", "!25001");
+    clients_expect(0, "ROLLBACK", "[ROLLBACK]");
+    clients_expect(0, "BEGIN ISOLATION LEVEL SERIALIZABLE; SELECT v FROM t", "[BEGIN]b;[SELECT 1]");
+    clients_expect(1, "UPDATE t SET v = 'c'", "[UPDATE 1]");
+    clients_expect(0, "UPDATE t SET v = 'lost'", "!40001");
+    CLIENTS_STATUS(0, 'E');
+    assert_false(session_is_writing(clients.sessions[0]));
+    clients_expect(0, "ROLLBACK", "[ROLLBACK]");
+    clients_expect(0, "BEGIN ISOLATION LEVEL SERIALIZABLE; UPDATE t SET v = 'd'; COMMIT",
+                   "[BEGIN][UPDATE 1][COMMIT]"); /* whose first statement writes cannot meet it */
+    clients_expect(1, "SELECT v FROM t", "d;[SELECT 1]");
 }
 
 static void
 savepoints_before_and_after_the_first_write(void **state)
 {
     (void) state;
-    expect(0, "BEGIN; SAVEPOINT a; SELECT count(*) FROM t", "[BEGIN][SAVEPOINT]0;[SELECT 1]");
-    expect(1, "INSERT INTO t VALUES(1,'one')", "[INSERT 0 1]"); /* nobody is held up */
-    expect(0, "INSERT INTO t VALUES(2,'two'); SAVEPOINT b; INSERT INTO t VALUES(3,'three')",
-           "[INSERT 0 1][SAVEPOINT][INSERT 0 1]");
-    expect(0, "SELECT nope", "!42703");
-    assert_true(session_is_writing(sessions[0])); /* there is something to return to */
-    expect(0, "ROLLBACK TO b", "[ROLLBACK]");
-    EXPECT_STATUS(0, 'T');
-    expect(0, "SELECT count(*) FROM t", "2;[SELECT 1]");
-    expect(0, "ROLLBACK TO a", "[ROLLBACK]");
-    expect(0, "SELECT count(*) FROM t", "1;[SELECT 1]");
-    expect(0, "ROLLBACK TO b", "!3B001");
-    expect(0, "ROLLBACK TO a; INSERT INTO t VALUES(4,'four'); RELEASE a",
-           "[ROLLBACK][INSERT 0 1][RELEASE]");
-    expect(0, "COMMIT", "[COMMIT]");
-    expect(1, "SELECT group_concat(id) FROM t", "1,4;[SELECT 1]");
+    clients_expect(0, "BEGIN; SAVEPOINT a; SELECT count(*) FROM t",
+                   "[BEGIN][SAVEPOINT]0;[SELECT 1]");
+    clients_expect(1, "INSERT INTO t VALUES(1,'one')", "[INSERT 0 1]"); /* nobody is held up */
+    clients_expect(0, "INSERT INTO t VALUES(2,'two'); SAVEPOINT b; INSERT INTO t VALUES(3,'three')",
+                   "[INSERT 0 1][SAVEPOINT][INSERT 0 1]");
+    clients_expect(0, "SELECT nope", "!42703");
+    assert_true(session_is_writing(clients.sessions[0])); /* there is something to return to */
+    clients_expect(0, "ROLLBACK TO b", "[ROLLBACK]");
+    CLIENTS_STATUS(0, 'T');
+    clients_expect(0, "SELECT count(*) FROM t", "2;[SELECT 1]");
+    clients_expect(0, "ROLLBACK TO a", "[ROLLBACK]");
+    clients_expect(0, "SELECT count(*) FROM t", "1;[SELECT 1]");
+    clients_expect(0, "ROLLBACK TO b", "!3B001");
+    clients_expect(0, "ROLLBACK TO a; INSERT INTO t VALUES(4,'four'); RELEASE a",
+                   "[ROLLBACK][INSERT 0 1][RELEASE]");
+    clients_expect(0, "COMMIT", "[COMMIT]");
+    clients_expect(1, "SELECT group_concat(id) FROM t", "1,4;[SELECT 1]");
 }
 
 static void
 a_temporary_table_rolls_back_and_takes_no_writer_lock(void **state)
 {
     (void) state;
-    expect(0, "CREATE TEMP TABLE w(x)", "[CREATE TABLE]");
-    expect(0, "BEGIN; INSERT INTO w VALUES(1)", "[BEGIN][INSERT 0 1]");
-    assert_false(session_is_writing(sessions[0]));
-    expect(1, "INSERT INTO t VALUES(1,'a')", "[INSERT 0 1]");
-    expect(0, "INSERT INTO t VALUES(2,'b')", "[INSERT 0 1]"); /* main was not read yet */
-    expect(0, "ROLLBACK", "[ROLLBACK]");
-    expect(0, "SELECT count(*) FROM w", "0;[SELECT 1]");
-    expect(0, "BEGIN; INSERT INTO w SELECT id FROM t", "[BEGIN][INSERT 0 1]");
-    expect(1, "INSERT INTO t VALUES(3,'c')", "[INSERT 0 1]");
-    expect(0, "INSERT INTO t VALUES(4,'d')", "!40001"); /* a held snapshot: 5.7 (c) */
-    expect(0, "ROLLBACK", "[ROLLBACK]");
-    expect(0, "BEGIN READ ONLY; INSERT INTO w VALUES(1); COMMIT", "[BEGIN][INSERT 0 1][COMMIT]");
+    clients_expect(0, "CREATE TEMP TABLE w(x)", "[CREATE TABLE]");
+    clients_expect(0, "BEGIN; INSERT INTO w VALUES(1)", "[BEGIN][INSERT 0 1]");
+    assert_false(session_is_writing(clients.sessions[0]));
+    clients_expect(1, "INSERT INTO t VALUES(1,'a')", "[INSERT 0 1]");
+    clients_expect(0, "INSERT INTO t VALUES(2,'b')", "[INSERT 0 1]"); /* main was not read yet */
+    clients_expect(0, "ROLLBACK", "[ROLLBACK]");
+    clients_expect(0, "SELECT count(*) FROM w", "0;[SELECT 1]");
+    clients_expect(0, "BEGIN; INSERT INTO w SELECT id FROM t", "[BEGIN][INSERT 0 1]");
+    clients_expect(1, "INSERT INTO t VALUES(3,'c')", "[INSERT 0 1]");
+    clients_expect(0, "INSERT INTO t VALUES(4,'d')", "!40001"); /* a held snapshot: 5.7 (c) */
+    clients_expect(0, "ROLLBACK", "[ROLLBACK]");
+    clients_expect(0, "BEGIN READ ONLY; INSERT INTO w VALUES(1); COMMIT",
+                   "[BEGIN][INSERT 0 1][COMMIT]");
 }
 
 static void
 the_second_writer_waits_in_the_queue_for_lock_timeout(void **state)
 {
     (void) state;
-    expect(0, "BEGIN; INSERT INTO t VALUES(1,'a')", "[BEGIN][INSERT 0 1]");
-    expect(1, "SET lock_timeout = '20ms'", "[SET]");
-    expect(1, "INSERT INTO t VALUES(2,'b')", "!55P03");
-    expect(1, "SELECT count(*) FROM t", "0;[SELECT 1]");
-    expect(0, "COMMIT", "[COMMIT]");
-    expect(1, "INSERT INTO t VALUES(2,'b')", "[INSERT 0 1]");
+    clients_expect(0, "BEGIN; INSERT INTO t VALUES(1,'a')", "[BEGIN][INSERT 0 1]");
+    clients_expect(1, "SET lock_timeout = '20ms'", "[SET]");
+    clients_expect(1, "INSERT INTO t VALUES(2,'b')", "!55P03");
+    clients_expect(1, "SELECT count(*) FROM t", "0;[SELECT 1]");
+    clients_expect(0, "COMMIT", "[COMMIT]");
+    clients_expect(1, "INSERT INTO t VALUES(2,'b')", "[INSERT 0 1]");
 }
 
 static void
 begin_immediate_takes_the_lock_at_once(void **state)
 {
     (void) state;
-    expect(0, "BEGIN IMMEDIATE", "[BEGIN]");
-    assert_true(session_is_writing(sessions[0]));
-    expect(0, "COMMIT", "[COMMIT]");
-    assert_false(session_is_writing(sessions[0]));
+    clients_expect(0, "BEGIN IMMEDIATE", "[BEGIN]");
+    assert_true(session_is_writing(clients.sessions[0]));
+    clients_expect(0, "COMMIT", "[COMMIT]");
+    assert_false(session_is_writing(clients.sessions[0]));
 }
 
 static void
 a_statement_that_runs_too_long_is_cancelled(void **state)
 {
     (void) state;
-    expect(0, "SET statement_timeout = '30ms'", "[SET]");
-    expect(0,
-           "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n",
-           "!57014");
-    expect(0, "SELECT pg_sleep(10)", "!57014");
-    expect(0, "RESET statement_timeout", "[RESET]");
-    expect(0, "SELECT 1", "1;[SELECT 1]");
-    expect(0, "BEGIN; INSERT INTO t VALUES(1,'a'); SET LOCAL statement_timeout = '30ms'",
-           "[BEGIN][INSERT 0 1][SET]");
-    expect(0,
-           "INSERT INTO t WITH RECURSIVE n(i) AS (SELECT 2 UNION ALL SELECT i + 1 FROM n) SELECT "
-           "i, 'x' FROM n",
-           "!57014");
-    EXPECT_STATUS(0, 'E');
-    expect(0, "ROLLBACK; SHOW statement_timeout", "[ROLLBACK]0;[SHOW]");
-    expect(0, "SELECT count(*) FROM t", "0;[SELECT 1]");
+    clients_expect(0, "SET statement_timeout = '30ms'", "[SET]");
+    clients_expect(
+        0, "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n",
+        "!57014");
+    clients_expect(0, "SELECT pg_sleep(10)", "!57014");
+    clients_expect(0, "RESET statement_timeout", "[RESET]");
+    clients_expect(0, "SELECT 1", "1;[SELECT 1]");
+    clients_expect(0, "BEGIN; INSERT INTO t VALUES(1,'a'); SET LOCAL statement_timeout = '30ms'",
+                   "[BEGIN][INSERT 0 1][SET]");
+    clients_expect(
+        0,
+        "INSERT INTO t WITH RECURSIVE n(i) AS (SELECT 2 UNION ALL SELECT i + 1 FROM n) SELECT "
+        "i, 'x' FROM n",
+        "!57014");
+    CLIENTS_STATUS(0, 'E');
+    clients_expect(0, "ROLLBACK; SHOW statement_timeout", "[ROLLBACK]0;[SHOW]");
+    clients_expect(0, "SELECT count(*) FROM t", "0;[SELECT 1]");
 }
 
 /* ---- settings, functions ---- */
@@ -477,64 +272,68 @@ static void
 settings_follow_their_transaction(void **state)
 {
     (void) state;
-    expect(0, "SHOW server_version_num", "<server_version_num:25>150000;[SHOW]");
-    expect(0, "SET application_name TO 'me'; SHOW application_name", "[SET]me;[SHOW]");
-    expect(0, "BEGIN; SET application_name = 'you'; ROLLBACK; SHOW application_name",
-           "[BEGIN][SET][ROLLBACK]me;[SHOW]");
-    expect(0, "BEGIN; SET LOCAL application_name = 'you'; SHOW application_name; COMMIT",
-           "[BEGIN][SET]you;[SHOW][COMMIT]");
-    expect(0, "SHOW application_name", "me;[SHOW]");
-    expect(0, "BEGIN; SAVEPOINT a; SET application_name = 'x'; ROLLBACK TO a; COMMIT",
-           "[BEGIN][SAVEPOINT][SET][ROLLBACK][COMMIT]");
-    expect(0, "SHOW application_name", "me;[SHOW]");
-    expect(0, "SHOW TRANSACTION ISOLATION LEVEL", "read committed;[SHOW]");
-    expect(0, "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL SERIALIZABLE, READ ONLY",
-           "[SET]");
-    expect(0, "SHOW transaction_isolation; SHOW transaction_read_only",
-           "serializable;[SHOW]on;[SHOW]");
-    expect(0, "INSERT INTO t VALUES(1,'a')", "!25006");
-    expect(0, "DISCARD ALL", "[DISCARD ALL]");
-    expect(0, "SHOW transaction_isolation", "read committed;[SHOW]");
-    expect(0, "BEGIN; SET transaction_isolation = 'repeatable read'; SHOW transaction_isolation",
-           "[BEGIN][SET]repeatable read;[SHOW]");
-    expect(0, "ROLLBACK", "[ROLLBACK]");
-    expect(0, "SET server_version = 1", "!55P02");
-    expect(0, "SET DateStyle = ISO, MDY; SET client_encoding = 'UTF8'; SET TIME ZONE 'UTC'",
-           "[SET][SET][SET]");
+    clients_expect(0, "SHOW server_version_num", "<server_version_num:25>150000;[SHOW]");
+    clients_expect(0, "SET application_name TO 'me'; SHOW application_name", "[SET]me;[SHOW]");
+    clients_expect(0, "BEGIN; SET application_name = 'you'; ROLLBACK; SHOW application_name",
+                   "[BEGIN][SET][ROLLBACK]me;[SHOW]");
+    clients_expect(0, "BEGIN; SET LOCAL application_name = 'you'; SHOW application_name; COMMIT",
+                   "[BEGIN][SET]you;[SHOW][COMMIT]");
+    clients_expect(0, "SHOW application_name", "me;[SHOW]");
+    clients_expect(0, "BEGIN; SAVEPOINT a; SET application_name = 'x'; ROLLBACK TO a; COMMIT",
+                   "[BEGIN][SAVEPOINT][SET][ROLLBACK][COMMIT]");
+    clients_expect(0, "SHOW application_name", "me;[SHOW]");
+    clients_expect(0, "SHOW TRANSACTION ISOLATION LEVEL", "read committed;[SHOW]");
+    clients_expect(
+        0, "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL SERIALIZABLE, READ ONLY",
+        "[SET]");
+    clients_expect(0, "SHOW transaction_isolation; SHOW transaction_read_only",
+                   "serializable;[SHOW]on;[SHOW]");
+    clients_expect(0, "INSERT INTO t VALUES(1,'a')", "!25006");
+    clients_expect(0, "DISCARD ALL", "[DISCARD ALL]");
+    clients_expect(0, "SHOW transaction_isolation", "read committed;[SHOW]");
+    clients_expect(
+        0, "BEGIN; SET transaction_isolation = 'repeatable read'; SHOW transaction_isolation",
+        "[BEGIN][SET]repeatable read;[SHOW]");
+    clients_expect(0, "ROLLBACK", "[ROLLBACK]");
+    clients_expect(0, "SET server_version = 1", "!55P02");
+    clients_expect(0, "SET DateStyle = ISO, MDY; SET client_encoding = 'UTF8'; SET TIME ZONE 'UTC'",
+                   "[SET][SET][SET]");
 }
 
 static void
 functions_of_the_server_answer(void **state)
 {
     (void) state;
-    expect(0, "SELECT pg_catalog.pg_is_in_recovery(), current_user, CURRENT_DATABASE()",
-           "<pg_is_in_recovery():16,current_user():19,CURRENT_DATABASE():19>f|tester|postgres;"
-           "[SELECT 1]");
-    expect(0, "SELECT pg_backend_pid(), version() LIKE 'PostgreSQL 15.0 (Pinion %'",
-           "1000|1;[SELECT 1]");
-    expect(0,
-           "SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), pg_current_wal_flush_lsn()) >= 0",
-           "1;[SELECT 1]");
-    expect(0,
-           "BEGIN; CREATE TEMP TABLE n AS SELECT now() AS t; SELECT pg_sleep(0.002); "
-           "SELECT t = now(), now() < clock_timestamp() FROM n; COMMIT",
-           "[BEGIN][CREATE TABLE];[SELECT 1]1|1;[SELECT 1][COMMIT]");
-    expect(0, "SELECT current_setting('port'), set_config('application_name', 'z', false)",
-           "5454|z;[SELECT 1]");
+    clients_expect(
+        0, "SELECT pg_catalog.pg_is_in_recovery(), current_user, CURRENT_DATABASE()",
+        "<pg_is_in_recovery():16,current_user():19,CURRENT_DATABASE():19>f|tester|postgres;"
+        "[SELECT 1]");
+    clients_expect(0, "SELECT pg_backend_pid(), version() LIKE 'PostgreSQL 15.0 (Pinion %'",
+                   "1000|1;[SELECT 1]");
+    clients_expect(
+        0, "SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), pg_current_wal_flush_lsn()) >= 0",
+        "1;[SELECT 1]");
+    clients_expect(0,
+                   "BEGIN; CREATE TEMP TABLE n AS SELECT now() AS t; SELECT pg_sleep(0.002); "
+                   "SELECT t = now(), now() < clock_timestamp() FROM n; COMMIT",
+                   "[BEGIN][CREATE TABLE];[SELECT 1]1|1;[SELECT 1][COMMIT]");
+    clients_expect(0, "SELECT current_setting('port'), set_config('application_name', 'z', false)",
+                   "5454|z;[SELECT 1]");
 }
 
 static void
 what_only_looks_like_reading_gets_its_write_transaction(void **state)
 {
     (void) state;
-    expect(0, "CREATE INDEX ti ON t(v); INSERT INTO t VALUES(1,'a')", "[CREATE INDEX][INSERT 0 1]");
-    expect(0, "PRAGMA optimize(0x10002)", "[PRAGMA]");
-    expect(0, "SELECT v FROM t WHERE v = 'a'", "a;[SELECT 1]");
-    expect(0, "PRAGMA optimize", "[PRAGMA]");
-    expect(0, "PRAGMA user_version = 7; PRAGMA user_version", "[PRAGMA]7;[PRAGMA]");
-    expect(0, "BEGIN READ ONLY; PRAGMA optimize", "[BEGIN]!25006");
-    expect(0, "ROLLBACK", "[ROLLBACK]");
-    assert_false(session_is_writing(sessions[0]));
+    clients_expect(0, "CREATE INDEX ti ON t(v); INSERT INTO t VALUES(1,'a')",
+                   "[CREATE INDEX][INSERT 0 1]");
+    clients_expect(0, "PRAGMA optimize(0x10002)", "[PRAGMA]");
+    clients_expect(0, "SELECT v FROM t WHERE v = 'a'", "a;[SELECT 1]");
+    clients_expect(0, "PRAGMA optimize", "[PRAGMA]");
+    clients_expect(0, "PRAGMA user_version = 7; PRAGMA user_version", "[PRAGMA]7;[PRAGMA]");
+    clients_expect(0, "BEGIN READ ONLY; PRAGMA optimize", "[BEGIN]!25006");
+    clients_expect(0, "ROLLBACK", "[ROLLBACK]");
+    assert_false(session_is_writing(clients.sessions[0]));
 }
 
 static void
@@ -544,22 +343,24 @@ transaction_ids_tell_their_fate(void **state)
     unsigned long long xid = 0, second = 0;
 
     (void) state;
-    expect(0, "BEGIN; INSERT INTO t VALUES(1,'a')", "[BEGIN][INSERT 0 1]");
-    assert_int_equal(sscanf(run(0, "SELECT txid_current()"), "<txid_current():20>%llu", &xid), 1);
+    clients_expect(0, "BEGIN; INSERT INTO t VALUES(1,'a')", "[BEGIN][INSERT 0 1]");
+    assert_int_equal(
+        sscanf(clients_run(0, "SELECT txid_current()"), "<txid_current():20>%llu", &xid), 1);
     (void) snprintf(sql, sizeof sql, "SELECT txid_status(%llu)", xid);
-    expect(1, sql, "in progress;[SELECT 1]");
-    expect(0, "COMMIT", "[COMMIT]");
-    expect(1, sql, "committed;[SELECT 1]");
-    expect(0, "BEGIN; UPDATE t SET v = 'x'", "[BEGIN][UPDATE 1]");
-    assert_int_equal(sscanf(run(0, "SELECT txid_current()"), "<txid_current():20>%llu", &xid), 1);
-    expect(0, "ROLLBACK", "[ROLLBACK]");
+    clients_expect(1, sql, "in progress;[SELECT 1]");
+    clients_expect(0, "COMMIT", "[COMMIT]");
+    clients_expect(1, sql, "committed;[SELECT 1]");
+    clients_expect(0, "BEGIN; UPDATE t SET v = 'x'", "[BEGIN][UPDATE 1]");
+    assert_int_equal(
+        sscanf(clients_run(0, "SELECT txid_current()"), "<txid_current():20>%llu", &xid), 1);
+    clients_expect(0, "ROLLBACK", "[ROLLBACK]");
     (void) snprintf(sql, sizeof sql, "SELECT txid_status(%llu)", xid);
-    expect(1, sql, "aborted;[SELECT 1]");
-    assert_int_equal(sscanf(run(0, "SELECT txid_current()"), "<txid_current():20>%llu", &second),
-                     1);
+    clients_expect(1, sql, "aborted;[SELECT 1]");
+    assert_int_equal(
+        sscanf(clients_run(0, "SELECT txid_current()"), "<txid_current():20>%llu", &second), 1);
     assert_true(second > xid);
-    assert_false(session_is_writing(sessions[0]));
-    expect(1, "SELECT txid_status(999999999)", "!22023");
+    assert_false(session_is_writing(clients.sessions[0]));
+    clients_expect(1, "SELECT txid_status(999999999)", "!22023");
 }
 
 /* ---- durability ---- */
@@ -568,25 +369,27 @@ static void
 a_commit_is_durable_before_its_tag_and_others_see_only_durable(void **state)
 {
     (void) state;
-    expect(0, "INSERT INTO t VALUES(1,'a')", "[INSERT 0 1]");
-    assert_true(wal_durable(&w.procs[0].wal) >= wal_insert_end(&w.procs[0].wal));
-    expect(0, "SET synchronous_commit = off; INSERT INTO t VALUES(2,'b')", "[SET][INSERT 0 1]");
-    assert_true(wal_durable(&w.procs[0].wal) < wal_insert_end(&w.procs[0].wal));
-    expect(1, "SELECT count(*) FROM t", "1;[SELECT 1]"); /* PROMISE-1 */
-    expect(0, "SELECT count(*) FROM t", "2;[SELECT 1]"); /* its own: PROMISE-2 */
+    clients_expect(0, "INSERT INTO t VALUES(1,'a')", "[INSERT 0 1]");
+    assert_true(wal_durable(&clients.w.procs[0].wal) >= wal_insert_end(&clients.w.procs[0].wal));
+    clients_expect(0, "SET synchronous_commit = off; INSERT INTO t VALUES(2,'b')",
+                   "[SET][INSERT 0 1]");
+    assert_true(wal_durable(&clients.w.procs[0].wal) < wal_insert_end(&clients.w.procs[0].wal));
+    clients_expect(1, "SELECT count(*) FROM t", "1;[SELECT 1]"); /* PROMISE-1 */
+    clients_expect(0, "SELECT count(*) FROM t", "2;[SELECT 1]"); /* its own: PROMISE-2 */
     /* A writer builds on it, and may not answer before it is durable: SNAP-5. */
-    expect(1, "UPDATE t SET v = 'x' WHERE false", "[UPDATE 0]");
-    assert_true(wal_durable(&w.procs[0].wal) >= wal_insert_end(&w.procs[0].wal));
-    expect(1, "SELECT count(*) FROM t", "2;[SELECT 1]");
+    clients_expect(1, "UPDATE t SET v = 'x' WHERE false", "[UPDATE 0]");
+    assert_true(wal_durable(&clients.w.procs[0].wal) >= wal_insert_end(&clients.w.procs[0].wal));
+    clients_expect(1, "SELECT count(*) FROM t", "2;[SELECT 1]");
 }
 
 static void
 a_refused_write_waits_as_a_commit_would(void **state)
 {
     (void) state;
-    expect(0, "SET synchronous_commit = off; INSERT INTO t VALUES(2,'b')", "[SET][INSERT 0 1]");
-    expect(1, "INSERT INTO t VALUES(2,'c')", "!23505"); /* tells of row 2: SNAP-5 */
-    assert_true(wal_durable(&w.procs[0].wal) >= wal_insert_end(&w.procs[0].wal));
+    clients_expect(0, "SET synchronous_commit = off; INSERT INTO t VALUES(2,'b')",
+                   "[SET][INSERT 0 1]");
+    clients_expect(1, "INSERT INTO t VALUES(2,'c')", "!23505"); /* tells of row 2: SNAP-5 */
+    assert_true(wal_durable(&clients.w.procs[0].wal) >= wal_insert_end(&clients.w.procs[0].wal));
 }
 
 /* ---- databases ---- */
@@ -599,29 +402,30 @@ databases_are_made_used_and_dropped(void **state)
     uint32_t n;
 
     (void) state;
-    expect(0, "CREATE DATABASE d2", "[CREATE DATABASE]");
-    expect(1, "CREATE DATABASE d2", "!42P04");
-    expect(0, "CREATE DATABASE d3 OWNER nobody", "!42704");
-    expect(0, "CREATE DATABASE template1", "!42P04");
-    expect(0, "BEGIN; CREATE DATABASE d3", "[BEGIN]!25001");
-    expect(0, "ROLLBACK", "[ROLLBACK]");
-    session_close(sessions[1]);
-    login(1, "d2");
-    expect(1, "CREATE TABLE x(a); INSERT INTO x VALUES(1); SELECT current_database(), a FROM x",
-           "[CREATE TABLE][INSERT 0 1]d2|1;[SELECT 1]");
-    expect(1, "PRAGMA page_size; PRAGMA auto_vacuum", "8192;[PRAGMA]2;[PRAGMA]");
-    expect(0, "DROP DATABASE d2", "!55006");
-    expect(1, "DROP DATABASE d2", "!55006");
-    assert_ok(catalog_open(&w.procs[2].store, &c, &e), &e);
-    assert_ok(catalog_list_files(c, &list, &n, &e), &e);
+    clients_expect(0, "CREATE DATABASE d2", "[CREATE DATABASE]");
+    clients_expect(1, "CREATE DATABASE d2", "!42P04");
+    clients_expect(0, "CREATE DATABASE d3 OWNER nobody", "!42704");
+    clients_expect(0, "CREATE DATABASE template1", "!42P04");
+    clients_expect(0, "BEGIN; CREATE DATABASE d3", "[BEGIN]!25001");
+    clients_expect(0, "ROLLBACK", "[ROLLBACK]");
+    session_close(clients.sessions[1]);
+    clients_login(1, "d2");
+    clients_expect(
+        1, "CREATE TABLE x(a); INSERT INTO x VALUES(1); SELECT current_database(), a FROM x",
+        "[CREATE TABLE][INSERT 0 1]d2|1;[SELECT 1]");
+    clients_expect(1, "PRAGMA page_size; PRAGMA auto_vacuum", "8192;[PRAGMA]2;[PRAGMA]");
+    clients_expect(0, "DROP DATABASE d2", "!55006");
+    clients_expect(1, "DROP DATABASE d2", "!55006");
+    assert_ok(catalog_open(&clients.w.procs[2].store, &c, &clients.e), &clients.e);
+    assert_ok(catalog_list_files(c, &list, &n, &clients.e), &clients.e);
     assert_int_equal(n, 3);
     assert_int_equal(list[2].oid, FIRST_USER_OID);
     free(list);
     catalog_close(c);
-    expect(0, "DROP DATABASE IF EXISTS d9", "{00000}[DROP DATABASE]");
-    expect(0, "DROP DATABASE postgres", "!55006");
-    session_close(sessions[1]);
-    login(1, "postgres");
+    clients_expect(0, "DROP DATABASE IF EXISTS d9", "{00000}[DROP DATABASE]");
+    clients_expect(0, "DROP DATABASE postgres", "!55006");
+    session_close(clients.sessions[1]);
+    clients_login(1, "postgres");
 }
 
 static void
@@ -633,138 +437,16 @@ logins_are_refused_by_name(void **state)
     uint32_t idx;
 
     (void) state;
-    assert_ok(catalog_open(&w.procs[0].store, &c, &e), &e);
-    assert_int_equal(catalog_login(c, "nobody", "postgres", &role, &db, &idx, &e),
+    assert_ok(catalog_open(&clients.w.procs[0].store, &c, &clients.e), &clients.e);
+    assert_int_equal(catalog_login(c, "nobody", "postgres", &role, &db, &idx, &clients.e),
                      -ERR_INVALID_AUTHORIZATION_SPECIFICATION);
-    err_clear(&e);
-    assert_int_equal(catalog_login(c, "tester", "nope", &role, &db, &idx, &e),
+    err_clear(&clients.e);
+    assert_int_equal(catalog_login(c, "tester", "nope", &role, &db, &idx, &clients.e),
                      -ERR_INVALID_CATALOG_NAME);
-    err_clear(&e);
-    assert_int_equal(catalog_login(c, "tester", "pinion_catalog", &role, &db, &idx, &e),
+    err_clear(&clients.e);
+    assert_int_equal(catalog_login(c, "tester", "pinion_catalog", &role, &db, &idx, &clients.e),
                      -ERR_OBJECT_NOT_IN_PREREQUISITE_STATE);
     catalog_close(c);
-}
-
-/* ---- extended query ---- */
-
-static int
-bind_text(int i, const char *portal, const char *name, const char *const *values, uint32_t n)
-{
-    struct session_value v[4];
-    struct session_bind b = { .portal = portal, .name = name, .params = v, .n_params = n };
-
-    for (uint32_t k = 0; k < n; k++)
-        v[k] = (struct session_value){ .p = values[k], .n = (int32_t) strlen(values[k]) };
-    return session_bind(sessions[i], &b, &e);
-}
-
-static const char *
-execute(int i, const char *portal, uint32_t max_rows)
-{
-    struct session_sink sink = sink_of(i);
-    int r;
-
-    out[i][0] = '\0';
-    err_clear(&e);
-    r = session_execute_portal(sessions[i], portal, max_rows, &sink, &e);
-    if (r == SESSION_SUSPENDED)
-        say(out[i], "[suspended]", 11);
-    if (r < 0) {
-        say(out[i], "!", 1);
-        say(out[i], err_sqlstate(r), 5);
-    }
-    return out[i];
-}
-
-static void
-prepared_statements_run_with_parameters(void **state)
-{
-    static const oid_t types[] = { 23 };
-    const char *one[] = { "1", "uno" };
-    const char *two[] = { "2", "dos" };
-    const oid_t *got;
-    uint32_t n;
-    struct session_sink sink = sink_of(0);
-
-    (void) state;
-    assert_ok(session_parse(sessions[0], "ins", "INSERT INTO t VALUES($1, $2)", types, 1, &e), &e);
-    assert_ok(session_describe_statement(sessions[0], "ins", &got, &n, &sink, &e), &e);
-    assert_int_equal(n, 2);
-    assert_int_equal(got[0], 23);
-    assert_int_equal(got[1], 25);
-    assert_ok(bind_text(0, "", "ins", one, 2), &e);
-    assert_string_equal(execute(0, "", 0), "[INSERT 0 1]");
-    assert_ok(bind_text(0, "", "ins", two, 2), &e);
-    assert_string_equal(execute(0, "", 0), "[INSERT 0 1]");
-    expect(1, "SELECT count(*) FROM t", "0;[SELECT 1]"); /* until Sync */
-    assert_ok(session_sync(sessions[0], false, &e), &e);
-    expect(1, "SELECT count(*) FROM t", "2;[SELECT 1]");
-    assert_ok(
-        session_parse(sessions[0], "", "SELECT v, count(*) FROM t WHERE id = $1", NULL, 0, &e), &e);
-    assert_ok(bind_text(0, "", "", two, 1), &e);
-    out[0][0] = '\0';
-    assert_ok(session_describe_portal(sessions[0], "", &sink, &e), &e);
-    assert_string_equal(out[0], "<v:25,count(*):20>");
-    assert_string_equal(execute(0, "", 0), "dos|1;[SELECT 1]");
-    assert_ok(session_sync(sessions[0], false, &e), &e);
-    assert_int_equal(session_parse(sessions[0], "ins", "SELECT 1", NULL, 0, &e),
-                     -ERR_DUPLICATE_PREPARED_STATEMENT);
-    assert_ok(session_sync(sessions[0], true, &e), &e);
-    assert_string_equal(execute(0, "gone", 0), "!34000");
-    assert_ok(session_sync(sessions[0], true, &e), &e);
-}
-
-static void
-a_portal_goes_on_where_it_stopped_and_is_spooled_before_a_write(void **state)
-{
-    (void) state;
-    expect(0, "INSERT INTO t VALUES(1,'a'),(2,'b'),(3,'c')", "[INSERT 0 3]");
-    expect(0, "BEGIN", "[BEGIN]");
-    assert_ok(session_parse(sessions[0], "", "SELECT id FROM t ORDER BY id", NULL, 0, &e), &e);
-    assert_ok(bind_text(0, "p", "", NULL, 0), &e);
-    assert_string_equal(execute(0, "p", 1), "1;[suspended]");
-    expect(1, "DELETE FROM t WHERE id = 3", "[DELETE 1]");
-    assert_ok(session_parse(sessions[0], "del", "DELETE FROM t", NULL, 0, &e), &e);
-    assert_ok(bind_text(0, "", "del", NULL, 0), &e);
-    assert_string_equal(execute(0, "", 0), "[DELETE 2]"); /* not 517: 5.7 (a) */
-    assert_string_equal(execute(0, "p", 1), "2;[suspended]");
-    assert_string_equal(execute(0, "p", 0), "3;[SELECT 1]"); /* as of its snapshot */
-    expect(0, "COMMIT", "[COMMIT]");
-    assert_string_equal(execute(0, "p", 0), "!34000"); /* portals end with the transaction */
-    assert_ok(session_sync(sessions[0], true, &e), &e);
-}
-
-static void
-a_pipeline_is_one_transaction_and_an_error_undoes_it(void **state)
-{
-    const char *one[] = { "1", "a" };
-
-    (void) state;
-    assert_ok(session_parse(sessions[0], "i", "INSERT INTO t VALUES($1, $2)", NULL, 0, &e), &e);
-    assert_ok(bind_text(0, "", "i", one, 2), &e);
-    assert_string_equal(execute(0, "", 0), "[INSERT 0 1]");
-    assert_ok(bind_text(0, "", "i", one, 2), &e);
-    assert_string_equal(execute(0, "", 0), "!23505");
-    assert_ok(session_sync(sessions[0], true, &e), &e);
-    expect(1, "SELECT count(*) FROM t", "0;[SELECT 1]");
-    assert_ok(session_parse(sessions[0], "b", "BEGIN", NULL, 0, &e), &e);
-    assert_ok(bind_text(0, "", "b", NULL, 0), &e);
-    assert_string_equal(execute(0, "", 0), "[BEGIN]");
-    assert_ok(session_sync(sessions[0], false, &e), &e);
-    EXPECT_STATUS(0, 'T');
-    expect(0, "ROLLBACK", "[ROLLBACK]");
-}
-
-static void
-a_bound_blob_cannot_register_a_tokenizer(void **state)
-{
-    (void) state;
-    assert_int_equal(session_parse(sessions[0], "", "SELECT fts3_tokenizer('x', $1)", NULL, 0, &e),
-                     -ERR_INSUFFICIENT_PRIVILEGE);
-    assert_ok(session_sync(sessions[0], true, &e), &e);
-    expect(0, "CREATE VIRTUAL TABLE f USING fts4(x); INSERT INTO f VALUES('some words')",
-           "[CREATE TABLE][INSERT 0 1]");
-    expect(0, "SELECT count(*) FROM f WHERE f MATCH 'words'", "1;[SELECT 1]");
 }
 
 /* ---- more than the cache ---- */
@@ -773,10 +455,11 @@ static void
 one_transaction_changes_more_pages_than_there_are_frames_or_is_refused_cleanly(void **state)
 {
     (void) state;
-    (void) run(0, "INSERT INTO t WITH RECURSIVE n(i) AS (SELECT 10 UNION ALL SELECT i + 1 FROM n "
-                  "WHERE i < 1000) SELECT i, printf('%.6000c', 'x') FROM n");
-    assert_string_equal(out[0], "!53200"); /* no overflow file here: 512 frames are all */
-    expect(1, "SELECT count(*) FROM t", "0;[SELECT 1]");
+    (void) clients_run(
+        0, "INSERT INTO t WITH RECURSIVE n(i) AS (SELECT 10 UNION ALL SELECT i + 1 FROM n "
+           "WHERE i < 1000) SELECT i, printf('%.6000c', 'x') FROM n");
+    assert_string_equal(clients.out[0], "!53200"); /* no overflow file here: 512 frames are all */
+    clients_expect(1, "SELECT count(*) FROM t", "0;[SELECT 1]");
     for (int i = 0; i < 20; i++) { /* in pieces it is larger than the cache */
         char sql[256];
 
@@ -784,19 +467,19 @@ one_transaction_changes_more_pages_than_there_are_frames_or_is_refused_cleanly(v
                         "INSERT INTO t WITH RECURSIVE n(i) AS (SELECT %d UNION ALL SELECT i + 1 "
                         "FROM n WHERE i < %d) SELECT i, printf('%%.6000c', 'x') FROM n",
                         i * 100, i * 100 + 49);
-        expect(i % 2, sql, "[INSERT 0 50]");
+        clients_expect(i % 2, sql, "[INSERT 0 50]");
     }
-    expect(2, "SELECT count(*), sum(length(v)) FROM t", "1000|6000000;[SELECT 1]");
-    expect(2, "PRAGMA integrity_check", "ok;[PRAGMA]");
-    expect(2, "DELETE FROM t", "[DELETE 1000]");
-    expect(2, "PRAGMA incremental_vacuum", "[PRAGMA]");
-    expect(1, "SELECT page_count < 10 FROM pragma_page_count", "1;[SELECT 1]");
+    clients_expect(2, "SELECT count(*), sum(length(v)) FROM t", "1000|6000000;[SELECT 1]");
+    clients_expect(2, "PRAGMA integrity_check", "ok;[PRAGMA]");
+    clients_expect(2, "DELETE FROM t", "[DELETE 1000]");
+    clients_expect(2, "PRAGMA incremental_vacuum", "[PRAGMA]");
+    clients_expect(1, "SELECT page_count < 10 FROM pragma_page_count", "1;[SELECT 1]");
 }
 
 int
 main(void)
 {
-#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define T(f) cmocka_unit_test_setup_teardown(f, clients_setup, clients_teardown)
     const struct CMUnitTest tests[] = {
         T(statements_answer_with_rows_types_and_tags),
         T(errors_have_states_and_positions_of_postgresql),
@@ -818,10 +501,6 @@ main(void)
         T(a_refused_write_waits_as_a_commit_would),
         T(databases_are_made_used_and_dropped),
         T(logins_are_refused_by_name),
-        T(prepared_statements_run_with_parameters),
-        T(a_portal_goes_on_where_it_stopped_and_is_spooled_before_a_write),
-        T(a_pipeline_is_one_transaction_and_an_error_undoes_it),
-        T(a_bound_blob_cannot_register_a_tokenizer),
         T(one_transaction_changes_more_pages_than_there_are_frames_or_is_refused_cleanly),
     };
 
