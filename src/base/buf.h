@@ -31,6 +31,8 @@ buf_ok(const struct buf *b)
 /* Room for n bytes at the end, or NULL (and failed). The bytes are not initialised. */
 uint8_t *buf_grow(struct buf *b, size_t n);
 
+/* Append: bytes, zeros, numbers in the machine's order (little-endian, as in the log), numbers in
+ * network order (be). What does not fit sets `failed` and writes nothing. */
 void buf_put(struct buf *b, const void *src, size_t n);
 void buf_put_zero(struct buf *b, size_t n);
 void buf_put_u8(struct buf *b, uint8_t v);

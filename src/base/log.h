@@ -24,6 +24,7 @@ void log_init(const char *role, enum log_level min);
 void log_set_min(enum log_level min);
 const char *log_role(void);
 
+/* One line, if `level` is at or above the least level: time, process, level, text. */
 void log_msg(enum log_level level, const char *fmt, ...) PRINTF(2, 3);
 /* One error with its DETAIL and HINT lines; `prefix` ("" or "could not start: ") is put in front of
  * the message. */

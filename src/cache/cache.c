@@ -315,7 +315,7 @@ wrong_lsn(const struct want *w, lsn_t lsn, struct err *e)
                 " on disk has the wrong LSN " LSN_FMT,
                 w->key.block, w->key.rel, w->key.oid, LSN_ARGS(lsn));
 
-    err_detail(e, "The snapshot is %X/%X, and newer versions of the page are in the cache.",
+    err_detail(e, "The snapshot is " LSN_FMT ", and newer versions of the page are in the cache.",
                LSN_ARGS(w->s));
     return r;
 }

@@ -3,7 +3,9 @@
 
 #include "cache/cache_shared.h"
 
+/* The bucket that the key names. Pure. */
 struct cache_bucket *cache_map_bucket(const struct cache *c, const struct cache_key *key);
+/* Its spin lock (rank 60): held for some instructions, never over a wait. */
 void cache_map_lock(struct cache *c, struct cache_bucket *b);
 void cache_map_unlock(struct cache *c, struct cache_bucket *b);
 /* Under b's lock; NULL if there is none. */

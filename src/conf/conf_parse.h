@@ -41,6 +41,7 @@ struct conf_issues {
     size_t n_dropped;         /* beyond them */
 };
 
+/* Free what they own. */
 void conf_rows_done(struct conf_rows *rows);
 void conf_issues_done(struct conf_issues *issues);
 /* Append; copies everything. `file` may be NULL. */

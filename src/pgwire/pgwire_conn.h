@@ -37,7 +37,9 @@ struct pgwire_conn {
     size_t out_at; /* out.p[0 .. out_at) is sent */
 };
 
+/* `io` and `arg` are borrowed; buffers are made when they are needed. */
 void pgwire_conn_init(struct pgwire_conn *c, const struct pgwire_io *io, void *arg);
+/* Free the buffers; the socket is the caller's. */
 void pgwire_conn_done(struct pgwire_conn *c);
 
 /* Read one start-up packet (no type byte): *ret_p is borrowed until the next read, n bytes behind

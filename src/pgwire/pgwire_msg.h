@@ -94,6 +94,7 @@ int pgwire_get_execute(const struct pgwire_msg *m, const char **ret_portal, uint
 /* Sync, Flush, Terminate, CopyDone: no body. */
 int pgwire_get_empty(const struct pgwire_msg *m, struct err *e);
 
+/* Element i (below its n) of a decoded list. */
 uint32_t pgwire_list_u32(const struct pgwire_list *l, uint32_t i);
 int16_t pgwire_list_i16(const struct pgwire_list *l, uint32_t i);
 /* The next parameter of a decoded Bind, moving *l on: *ret_p NULL and -1 for NULL. */
@@ -114,6 +115,7 @@ struct pgwire_out {
     bool failed;
 };
 
+/* Free the buffer. */
 void pgwire_out_done(struct pgwire_out *o);
 /* Any message: begin, put, end. */
 void pgwire_begin(struct pgwire_out *o, char type);
@@ -128,6 +130,7 @@ void pgwire_put_str(struct pgwire_out *o, const char *s);
 /* The same, each byte that is not part of valid UTF-8 replaced by "?". */
 void pgwire_put_text(struct pgwire_out *o, const char *s);
 
+/* AuthenticationOk, BackendKeyData, ParameterStatus, ReadyForQuery ('I', 'T' or 'E'). */
 void pgwire_put_auth_ok(struct pgwire_out *o);
 void pgwire_put_backend_key(struct pgwire_out *o, uint32_t pid, uint32_t key);
 void pgwire_put_parameter(struct pgwire_out *o, const char *name, const char *value);
@@ -158,6 +161,7 @@ void pgwire_put_column(struct pgwire_out *o, const struct pgwire_column *c);
 void pgwire_begin_row(struct pgwire_out *o, uint16_t n);
 void pgwire_put_value(struct pgwire_out *o, const void *p, int32_t n);
 
+/* CommandComplete; ParameterDescription. */
 void pgwire_put_complete(struct pgwire_out *o, const char *tag);
 void pgwire_put_param_types(struct pgwire_out *o, const uint32_t *types, uint16_t n);
 

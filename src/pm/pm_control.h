@@ -55,6 +55,7 @@ struct pm_status {
     struct pm_progress progress;
 };
 
+/* All that is shown of the postmaster, now. Strings are borrowed until the loop turns. */
 void pm_control_status(const struct pm *pm, struct pm_status *ret);
 
 /* The status block of the segment (shm/shm.h): single atomics, meaningful when shm_ready. */

@@ -59,6 +59,7 @@ struct pm_step {
     uint64_t actions; /* bits DO(…), to be done in .def order */
 };
 
+/* What the first rule that matches says (PM-1). Pure: nothing is read but the arguments. */
 struct pm_step pm_step(const struct pm_machine *m, enum pm_event ev, const struct pm_view *v);
 
 /* The signal every live child of this kind should have been told by now; 0 = none. The caller sends

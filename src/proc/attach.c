@@ -6,6 +6,7 @@
 #include <fcntl.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "conf/conf.h"
 #include "proc/segment_int.h"
 
@@ -105,6 +106,26 @@ attach_begin(struct attached *a, const struct child_start *start, struct err *e)
             return ERR(e, ADMIN_SHUTDOWN, "told to leave before recovery had begun");
     }
     return r < 0 ? r : make_handles(a, e);
+}
+
+void
+attach_or_leave(struct attached *a, const struct child_start *start)
+{
+    struct err e = ERR_INIT;
+    int r = attach_begin(a, start, &e);
+
+    if (r == -ERR_ADMIN_SHUTDOWN)
+        child_exit(CHILD_OK);
+    if (r < 0)
+        child_exit_err(CHILD_FATAL, &e);
+}
+
+void
+attach_report(const struct err *e, const char *prefix, int *last_code)
+{
+    if (e->code != 0 && e->code != *last_code)
+        log_err(LOG_LEVEL_WARNING, prefix, e);
+    *last_code = e->code;
 }
 
 struct slot *

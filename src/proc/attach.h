@@ -19,6 +19,9 @@ struct attached {
  * process has filled the segment; interruptible by TERM, INT, QUIT. Registers store_process_exit()
  * as an exit callback. */
 int attach_begin(struct attached *a, const struct child_start *start, struct err *e);
+/* attach_begin() of a child that has nothing to undo: leaves the process when told to, or with the
+ * error. */
+void attach_or_leave(struct attached *a, const struct child_start *start);
 /* The startup process instead: fill log, cache and store, make the handles, set ready (SHM-1). */
 int attach_first(struct attached *a, const struct child_start *start, struct err *e);
 
@@ -31,5 +34,8 @@ uint32_t attach_sleep(struct attached *a, usec_t deadline);
 /* One short sleep, at most `usec`; ends early when somebody wakes us. Returns the request bits,
  * also old ones. */
 uint32_t attach_nap(struct attached *a, usec_t usec);
+/* Log what failed in a round, once per change of what fails: a full disk would repeat it every
+ * round. *last_code is kept by the caller, 0 at first. */
+void attach_report(const struct err *e, const char *prefix, int *last_code);
 /* Is the startup process still at work? */
 bool attach_in_recovery(const struct attached *a);

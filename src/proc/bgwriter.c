@@ -16,15 +16,6 @@
 
 static struct attached me;
 
-/* One log line per change of what fails: a full disk would repeat it every round. */
-static void
-report(const struct err *e, int *last_code)
-{
-    if (e->code != 0 && e->code != *last_code)
-        log_err(LOG_LEVEL_WARNING, "background writer: ", e);
-    *last_code = e->code;
-}
-
 /* SNAP-6: who was asked to end a snapshot and has not, every 10 s. It costs writers 53200. */
 static void
 log_unresponsive(struct attached *a, usec_t now, usec_t *last)
@@ -66,7 +57,7 @@ run(struct attached *a)
         n_idle = store_bgwriter_round(&a->store, (uint32_t) v->bgwriter_lru_maxpages, &e) > 0
                      ? 0
                      : n_idle + 1;
-        report(&e, &last_code);
+        attach_report(&e, "background writer: ", &last_code);
         log_unresponsive(a, clock_mono_usec(), &last_look);
     }
 }
@@ -74,13 +65,7 @@ run(struct attached *a)
 NORETURN void
 bgwriter_main(const struct child_start *start)
 {
-    struct err e = ERR_INIT;
-    int r = attach_begin(&me, start, &e);
-
-    if (r == -ERR_ADMIN_SHUTDOWN)
-        child_exit(CHILD_OK);
-    if (r < 0)
-        child_exit_err(CHILD_FATAL, &e);
+    attach_or_leave(&me, start);
     store_role_take(&me.store, STORE_ROLE_BGWRITER);
     run(&me);
     child_exit(CHILD_OK);

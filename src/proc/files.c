@@ -20,14 +20,10 @@
 static int
 read_list(struct files *f, struct attached *a, struct err *e)
 {
-    struct catalog *c = NULL;
     struct store_listed *list = NULL;
     uint32_t n = 0;
-    int r = catalog_open(&a->store, &c, e);
+    int r = catalog_list_files(&a->store, &list, &n, e);
 
-    if (r == 0)
-        r = catalog_list_files(c, &list, &n, e);
-    catalog_close(c);
     if (r < 0)
         return r;
     free(f->list);

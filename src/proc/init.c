@@ -259,13 +259,12 @@ write_texts(struct io *io, const struct init_params *p, struct err *e)
     if (r == 0)
         r = write_text(
             io, "pg_ident.conf",
-            "# Operating-system users who may be another role: MAPNAME  SYSTEM-USERNAME  "
-            "PG-USERNAME\n",
-            e);
+            "# Not read by this version: peer authentication compares the names themselves.\n", e);
     if (r == 0)
-        r = write_text(
-            io, "postgresql.auto.conf",
-            "# Written by commands of the server, read after pinion.conf. Do not edit.\n", e);
+        r = write_text(io, "postgresql.auto.conf",
+                       "# For programs that write settings. Read after pinion.conf, so what stands "
+                       "here wins.\n",
+                       e);
     if (r == 0)
         r = files_make_notes(io, e);
     return r == 0 ? write_xact(io, e) : r;

@@ -118,14 +118,10 @@ log_redo(const struct recovery *rec, const struct recover_info *info)
 static int
 settle(struct attached *a, struct recover_info *info, struct err *e)
 {
-    struct catalog *c = NULL;
     struct store_listed *list = NULL;
     uint32_t n = 0;
-    int r = catalog_open(&a->store, &c, e);
+    int r = catalog_list_files(&a->store, &list, &n, e);
 
-    if (r == 0)
-        r = catalog_list_files(c, &list, &n, e);
-    catalog_close(c);
     if (r == 0)
         r = store_recover_finish(&a->store, list, n, info, e);
     free(list);

@@ -3,7 +3,6 @@
  * Runs in: itself, in PM_RUN. Leaves with 0 on TERM. Owns: nothing. Source: postmaster.md 5.11;
  * SNAP-7, WAL-3, XID-2. */
 #include "base/clock.h"
-#include "base/log.h"
 #include "conf/conf.h"
 #include "proc/attach.h"
 #include "store/store_checkpoint.h"
@@ -13,14 +12,6 @@
 #define IDLE_FACTOR 25
 
 static struct attached me;
-
-static void
-report(const struct err *e, int *last_code)
-{
-    if (e->code != 0 && e->code != *last_code)
-        log_err(LOG_LEVEL_WARNING, "WAL writer: ", e);
-    *last_code = e->code;
-}
 
 static void
 run(struct attached *a)
@@ -41,7 +32,7 @@ run(struct attached *a)
         if ((bits & REQ_RELOAD) != 0)
             (void) child_reload(a->start, NULL);
         (void) store_walwriter_round(&a->store, &e);
-        report(&e, &last_code);
+        attach_report(&e, "WAL writer: ", &last_code);
         n_idle = wal_durable(&a->wal) != before ? 0 : n_idle + 1;
         (void) atomic_fetch_add_explicit(&a->slot->progress, 1, memory_order_relaxed);
     }
@@ -50,13 +41,7 @@ run(struct attached *a)
 NORETURN void
 walwriter_main(const struct child_start *start)
 {
-    struct err e = ERR_INIT;
-    int r = attach_begin(&me, start, &e);
-
-    if (r == -ERR_ADMIN_SHUTDOWN)
-        child_exit(CHILD_OK);
-    if (r < 0)
-        child_exit_err(CHILD_FATAL, &e);
+    attach_or_leave(&me, start);
     store_role_take(&me.store, STORE_ROLE_WALWRITER);
     run(&me);
     child_exit(CHILD_OK);

@@ -82,6 +82,17 @@ get_text(sqlite3_stmt *stmt, int col, char *ret, size_t cap)
     (void) snprintf(ret, cap, "%s", p != NULL ? p : "");
 }
 
+/* Of a statement that gives one row at most. 0, CATALOG_NONE or < 0. */
+static int
+find_row(struct catalog *c, sqlite3_stmt *stmt, struct err *e)
+{
+    int rc = sqlite3_step(stmt);
+
+    if (rc == SQLITE_DONE)
+        return CATALOG_NONE;
+    return rc == SQLITE_ROW ? 0 : catalog_failed(c, rc, e);
+}
+
 int
 catalog_find_role(struct catalog *c, const char *name, struct catalog_role *ret, struct err *e)
 {
@@ -91,15 +102,11 @@ catalog_find_role(struct catalog *c, const char *name, struct catalog_role *ret,
                             "rolconnlimit, rolpassword, rolvaliduntil FROM pg_authid "
                             "WHERE rolname = ?1",
                             name, &stmt, e);
-    int rc;
 
-    if (r < 0)
+    if (r == 0)
+        r = find_row(c, stmt, e);
+    if (r != 0)
         return r;
-    rc = sqlite3_step(stmt);
-    if (rc == SQLITE_DONE)
-        return CATALOG_NONE;
-    if (rc != SQLITE_ROW)
-        return catalog_failed(c, rc, e);
     *ret = (struct catalog_role){ .oid = (oid_t) sqlite3_column_int64(stmt, 0),
                                   .is_superuser = sqlite3_column_int(stmt, 2) != 0,
                                   .can_login = sqlite3_column_int(stmt, 3) != 0,
@@ -119,15 +126,11 @@ catalog_find_db(struct catalog *c, const char *name, struct catalog_db *ret, str
                             "SELECT oid, relfilenode, datname, datdba, datconnlimit, datallowconn "
                             "FROM pg_database WHERE datname = ?1",
                             name, &stmt, e);
-    int rc;
 
-    if (r < 0)
+    if (r == 0)
+        r = find_row(c, stmt, e);
+    if (r != 0)
         return r;
-    rc = sqlite3_step(stmt);
-    if (rc == SQLITE_DONE)
-        return CATALOG_NONE;
-    if (rc != SQLITE_ROW)
-        return catalog_failed(c, rc, e);
     *ret = (struct catalog_db){ .oid = (oid_t) sqlite3_column_int64(stmt, 0),
                                 .rel = (oid_t) sqlite3_column_int64(stmt, 1),
                                 .owner = (oid_t) sqlite3_column_int64(stmt, 3),
@@ -174,8 +177,8 @@ catalog_login(struct catalog *c, const char *role_name, const char *db_name,
     return r < 0 ? r : no_such_db(db_name, e);
 }
 
-int
-catalog_list_files(struct catalog *c, struct store_listed **ret, uint32_t *ret_n, struct err *e)
+static int
+read_files(struct catalog *c, struct store_listed **ret, uint32_t *ret_n, struct err *e)
 {
     CLEANUP(finalizep) sqlite3_stmt *stmt = NULL;
     CLEANUP(freep) struct store_listed *list = NULL;
@@ -204,6 +207,18 @@ catalog_list_files(struct catalog *c, struct store_listed **ret, uint32_t *ret_n
     *ret = TAKE_PTR(list);
     *ret_n = n;
     return 0;
+}
+
+int
+catalog_list_files(struct store *st, struct store_listed **ret, uint32_t *ret_n, struct err *e)
+{
+    struct catalog *c = NULL;
+    int r = catalog_open(st, &c, e);
+
+    if (r == 0)
+        r = read_files(c, ret, ret_n, e);
+    catalog_close(c);
+    return r;
 }
 
 int

@@ -47,9 +47,8 @@ int catalog_login(struct catalog *c, const char *role_name, const char *db_name,
                   struct err *e);
 
 /* Every file the catalogue names, itself included: for store_recover_finish(), store_lock_files().
- * *ret is the caller's to free(). */
-int catalog_list_files(struct catalog *c, struct store_listed **ret, uint32_t *ret_n,
-                       struct err *e);
+ * Opens and closes the catalogue. *ret is the caller's to free(). */
+int catalog_list_files(struct store *st, struct store_listed **ret, uint32_t *ret_n, struct err *e);
 
 /* Calls fn(name, value) for each row of pg_db_role_setting that applies, the strongest last (all;
  * database; role; role in database). fn < 0 stops. */

@@ -186,7 +186,7 @@ catalog_drop_db(struct catalog *c, const char *name, const struct catalog_role *
         store_db_detach(c->st, idx);
         return r;
     }
-    r = store_drop_begin(c->st, idx, e);
+    r = store_drop_begin(c->st, idx, name, e);
     if (r == 0) {
         r = drop_row(c, &db, idx, deadline, e);
         if (r < 0)

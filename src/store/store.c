@@ -8,6 +8,7 @@
 #include "store/store_fd.h"
 #include "store/store_shared.h"
 #include "store/store_writeback.h"
+#include "wal/wal_record.h"
 
 #define OPEN_FILES 64u /* descriptors of data files a process keeps, unless told */
 
@@ -120,6 +121,23 @@ store_wait_durable(struct store *st, lsn_t lsn)
 {
     wal_flush(st->wal, lsn);
     raise_horizon(st, wal_durable(st->wal));
+}
+
+int
+store_log_small(struct store *st, const struct wal_rec *rec, struct err *e)
+{
+    uint8_t bytes[STORE_SMALL_BYTES];
+    struct buf b = buf_init(bytes, sizeof bytes);
+    struct wal_inserted ins;
+    int r = wal_record_put(&b, rec, e);
+
+    if (r < 0)
+        return r;
+    self_hold(st->self);
+    wal_insert(st->wal, &(struct wal_bytes){ bytes, (uint32_t) b.n }, 1, WAL_STANDING, &ins);
+    self_resume(st->self);
+    wal_flush(st->wal, ins.end);
+    return 0;
 }
 
 void

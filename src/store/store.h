@@ -47,6 +47,7 @@ struct store {
     bool has_long_commit;
 };
 
+/* Size of the region; its first content, by the startup process before anybody attaches (SHM-1). */
 uint64_t store_shm_bytes(const struct store_cfg *cfg);
 void store_shm_init(void *mem, const struct store_cfg *cfg);
 /* Make this process' handle. `wal`, `io`, `self`, `status` are borrowed; the cache is attached by

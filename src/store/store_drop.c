@@ -18,27 +18,15 @@ static int
 log_nextoid(struct store *st, oid_t limit, struct err *e)
 {
     uint8_t main[8];
-    uint8_t bytes[64];
     struct buf m = buf_init(main, sizeof main);
-    struct buf b = buf_init(bytes, sizeof bytes);
     struct wal_rec rec = { .rmid = RM_XLOG, .info = XLOG_NEXTOID };
-    struct wal_inserted ins;
     int r;
 
     wal_xlog_put_nextoid(&m, limit);
     rec.main = main;
     rec.main_bytes = (uint32_t) m.n;
-    r = wal_record_put(&b, &rec, e);
-    if (r < 0)
-        return r;
-    r = wal_make_room(st->wal, MAXALIGN(b.n), e);
-    if (r < 0)
-        return r;
-    self_hold(st->self);
-    wal_insert(st->wal, &(struct wal_bytes){ bytes, (uint32_t) b.n }, 1, WAL_STANDING, &ins);
-    self_resume(st->self);
-    wal_flush(st->wal, ins.end);
-    return 0;
+    r = wal_make_room(st->wal, STORE_SMALL_BYTES, e);
+    return r < 0 ? r : store_log_small(st, &rec, e);
 }
 
 static int
@@ -121,11 +109,12 @@ own_refs(const struct store *st, uint32_t db)
 }
 
 int
-store_drop_begin(struct store *st, uint32_t db, struct err *e)
+store_drop_begin(struct store *st, uint32_t db, const char *name, struct err *e)
 {
     struct store_db *d = store_db_at(st, db);
     uint32_t own = own_refs(st, db);
     uint32_t w = db_word(DB_READY, own);
+    uint32_t others;
 
     ASSERT(own > 0 && store_writer_is_mine(st, db));
     if (atomic_compare_exchange_strong_explicit(&d->word, &w, db_word(DB_DROPPING, own),
@@ -134,9 +123,13 @@ store_drop_begin(struct store *st, uint32_t db, struct err *e)
         return 0;
     }
     if (db_word_state(w) == DB_DROPPING)
-        return ERR(e, OBJECT_IN_USE, "database %u is already being dropped", store_db_oid(st, db));
-    (void) ERR(e, OBJECT_IN_USE, "database is being accessed by other users");
-    err_detail(e, "There are %u other sessions using the database.", db_word_refs(w) - own);
+        return ERR(e, OBJECT_IN_USE, "database \"%s\" is already being dropped", name);
+    (void) ERR(e, OBJECT_IN_USE, "database \"%s\" is being accessed by other users", name);
+    others = db_word_refs(w) - own;
+    err_detail(e,
+               others == 1 ? "There is %u other session using the database."
+                           : "There are %u other sessions using the database.",
+               others);
     return -ERR_OBJECT_IN_USE;
 }
 

@@ -65,9 +65,9 @@ void store_build_abort(struct store_build *b);
 
 /* COMMIT-5 of a RIDE_DROP_DB: drop_lsn := C; from then on the checkpointer may purge it. */
 void store_drop_published(struct store *st, uint32_t db, lsn_t lsn);
-/* DROP, first half (FILE-3): CAS READY → DROPPING if ours is the only reference; 55006 otherwise.
- * The caller holds the target's writer lock. */
-int store_drop_begin(struct store *st, uint32_t db, struct err *e);
+/* DROP, first half (FILE-3): CAS READY → DROPPING if ours is the only reference; 55006 otherwise,
+ * naming it `name`. The caller holds the target's writer lock. */
+int store_drop_begin(struct store *st, uint32_t db, const char *name, struct err *e);
 void store_drop_cancel(struct store *st, uint32_t db);
 /* Checkpointer, once per second and in each checkpoint: purge, unlink, rmdir what cap allows.
  * Returns the number of databases gone, or < 0. */

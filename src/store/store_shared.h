@@ -119,6 +119,12 @@ store_db_rel(const struct store_db *d)
     return atomic_load_explicit(&d->file[cur].rel, memory_order_relaxed);
 }
 
+struct wal_rec;
+/* One small record outside any transaction, from the standing reserve; returns when it is durable.
+ * < 0: it is longer than STORE_SMALL_BYTES. */
+#define STORE_SMALL_BYTES 128u
+int store_log_small(struct store *st, const struct wal_rec *rec, struct err *e);
+
 /* The process registers itself as the one of its role, so that others can wake it
  * (REQ_WORK). */
 void store_role_take(struct store *st, enum store_role role);

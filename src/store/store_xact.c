@@ -205,14 +205,11 @@ store_xid_advance_limit(struct store *st, struct err *e)
     struct store_xact_shared *x = &st->sh->xact;
     xid_t next = store_xid_next(st);
     uint8_t main[WAL_RUNNING_BYTES(0)];
-    uint8_t bytes[128];
     struct buf m = buf_init(main, sizeof main);
-    struct buf b = buf_init(bytes, sizeof bytes);
     struct wal_running run = { .next_xid = (uint32_t) next,
                                .oldest_running_xid = (uint32_t) next,
                                .latest_completed_xid = (uint32_t) (next - 1) };
     struct wal_rec rec = { .rmid = RM_STANDBY, .info = STANDBY_RUNNING_XACTS };
-    struct wal_inserted ins;
     int r;
 
     if (next + XID_LIMIT_NEAR < atomic_load_explicit(&x->limit, memory_order_acquire))
@@ -220,13 +217,9 @@ store_xid_advance_limit(struct store *st, struct err *e)
     wal_xlog_put_running(&m, &run);
     rec.main = main;
     rec.main_bytes = (uint32_t) m.n;
-    r = wal_record_put(&b, &rec, e);
+    r = store_log_small(st, &rec, e);
     if (r < 0)
         return r;
-    self_hold(st->self);
-    wal_insert(st->wal, &(struct wal_bytes){ bytes, (uint32_t) b.n }, 1, WAL_STANDING, &ins);
-    self_resume(st->self);
-    wal_flush(st->wal, ins.end);
     store_xid_limit_set(st, next); /* XID-2: only now is it durable */
     return 1;
 }

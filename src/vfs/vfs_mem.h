@@ -45,6 +45,7 @@ void vfs_mem_done(struct vfs_mem_db *db);
 struct vfs_mem *vfs_mem_open(struct vfs_mem_db *db);
 extern const struct vfs_ops vfs_mem_ops;
 
+/* Pages of the newest version. */
 pgno_t vfs_mem_size(const struct vfs_mem_db *db);
 /* Newest content of a page; NULL if it was never written. */
 const uint8_t *vfs_mem_page(const struct vfs_mem_db *db, pgno_t pgno);

@@ -35,6 +35,7 @@ struct wal {
     void *on_durable_arg;
 };
 
+/* Size of the region that wal_shm_init() fills. */
 uint64_t wal_shm_bytes(const struct wal_cfg *cfg);
 /* Fill the region. Startup process (or a test), before anybody else attaches. */
 void wal_shm_init(void *mem, const struct wal_cfg *cfg);

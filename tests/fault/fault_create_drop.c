@@ -182,7 +182,7 @@ drop(oid_t oid, struct err *e)
         return r;
     r = store_writer_take(st(), ride.db, 0, e);
     if (r == 0) {
-        r = store_drop_begin(st(), ride.db, e);
+        r = store_drop_begin(st(), ride.db, "gone", e);
         if (r == 0) {
             model.maybe = 1;
             r = write_catalog(1, &ride, e);

@@ -430,7 +430,7 @@ drop_with_locks(struct proc *p, uint32_t catalog_db, uint32_t slot, uint32_t db)
     oid_t oid = store_db_oid(p->st, db);
     struct store_ride ride = { .kind = RIDE_DROP_DB, .oid = oid, .rel = oid, .db = db };
     struct err e = ERR_INIT;
-    int r = store_drop_begin(p->st, db, &e);
+    int r = store_drop_begin(p->st, db, "gone", &e);
 
     if (r < 0) {
         tolerate(p, r, &e, "drop");

@@ -444,7 +444,7 @@ stock_pg_waldump_prints_the_listing_of_the_rules(void **state)
     ride = (struct store_ride){ .kind = RIDE_DROP_DB, .oid = WORLD_CATALOG, .rel = WORLD_CATALOG };
     assert_ok(store_db_attach(store(0), WORLD_CATALOG, WORLD_CATALOG, &ride.db, &e), &e);
     assert_ok(store_writer_take(store(0), ride.db, 0, &e), &e);
-    assert_ok(store_drop_begin(store(0), ride.db, &e), &e);
+    assert_ok(store_drop_begin(store(0), ride.db, "gone", &e), &e);
     commit_with(&ride, 5);
     store_writer_drop(store(0), ride.db);
     store_db_detach(store(0), ride.db);

@@ -199,10 +199,10 @@ a_database_being_dropped_lets_nobody_in(void **state)
     assert_ok(store_db_attach(store(0), WORLD_OID, WORLD_OID, &db, &e), &e);
     assert_ok(store_db_attach(store(1), WORLD_OID, WORLD_OID, &other, &e), &e);
     assert_ok(store_writer_take(store(0), db, 0, &e), &e);
-    assert_int_equal(store_drop_begin(store(0), db, &e), -ERR_OBJECT_IN_USE);
+    assert_int_equal(store_drop_begin(store(0), db, "gone", &e), -ERR_OBJECT_IN_USE);
     err_clear(&e);
     store_db_detach(store(1), db);
-    assert_ok(store_drop_begin(store(0), db, &e), &e);
+    assert_ok(store_drop_begin(store(0), db, "gone", &e), &e);
     assert_int_equal(store_db_attach(store(1), WORLD_OID, WORLD_OID, &other, &e),
                      -ERR_INVALID_CATALOG_NAME);
     err_clear(&e);
