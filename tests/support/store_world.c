@@ -121,9 +121,9 @@ world_attach(struct world *w, struct io *io, uint32_t n_procs, uint32_t n_frames
     };
     w->cache_cfg = (struct cache_cfg){ .n_frames = n_frames,
                                        .max_procs = n_procs,
-                                       .snapshot_patience = 200 * USEC_PER_MSEC };
+                                       .snapshot_patience = 10 * USEC_PER_SEC };
     if (w->store_cfg.max_wal_size == 0)
-        w->store_cfg = (struct store_cfg){ .snapshot_patience = 200 * USEC_PER_MSEC,
+        w->store_cfg = (struct store_cfg){ .snapshot_patience = 10 * USEC_PER_SEC,
                                            .max_wal_size = 8u << 20,
                                            .min_wal_size = 2u << 20,
                                            .completion_target = 0.9 };
