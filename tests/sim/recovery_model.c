@@ -155,7 +155,7 @@ change_page(struct rng *r, struct model_page *page, uint32_t noise)
 static void
 grow(struct rng *r, struct model_db *d, const struct model_taste *taste, uint64_t *staged)
 {
-    pgno_t size = d->size + 1 + (pgno_t) rng_below(r, taste->max_pages / 3);
+    pgno_t size = d->size + 1 + (pgno_t) rng_below(r, taste->growth);
 
     size = MIN(size, taste->max_pages);
     for (pgno_t pgno = d->size + 1; pgno <= size; pgno++) {

@@ -75,6 +75,7 @@ struct model_taste {
     pgno_t max_pages;
     uint32_t noise;  /* of 8 changed pages, how many become incompressible */
     uint32_t one_in; /* pages that change */
+    uint32_t growth; /* pages at once */
 };
 /* Change some pages at random; page 1 always changes. *ret_staged: bit of each page to be written.
  */

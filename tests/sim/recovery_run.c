@@ -204,13 +204,15 @@ work(struct sim *s)
 static void
 choose_taste(struct sim *s)
 {
-    s->taste = (struct model_taste){ .max_pages = 14, .noise = 1, .one_in = 3 };
+    s->taste = (struct model_taste){ .max_pages = 14, .noise = 1, .one_in = 3, .growth = 4 };
     s->many = 1;
     if (one_in(s, 8)) {
         s->taste.noise = 8;
         s->many = 6;
     } else if (one_in(s, 16)) {
-        s->taste = (struct model_taste){ .max_pages = MODEL_PAGES, .noise = 8, .one_in = 1 };
+        s->taste = (struct model_taste){
+            .max_pages = MODEL_PAGES, .noise = 8, .one_in = 1, .growth = MODEL_PAGES
+        };
         s->many = 2;
     }
 }
