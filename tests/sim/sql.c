@@ -146,7 +146,6 @@ recover(void *arg)
 {
     struct store *st = cluster_store(&sim.cluster, 0);
     struct store_listed *list = NULL;
-    struct catalog *c = NULL;
     struct recover_info info;
     uint32_t n = 0;
     int r;
@@ -157,10 +156,7 @@ recover(void *arg)
     if (r == 0)
         r = store_recover(st, NULL, NULL, &info, &sim.e);
     if (r == 0)
-        r = catalog_open(st, &c, &sim.e);
-    if (r == 0)
-        r = catalog_list_files(c, &list, &n, &sim.e);
-    catalog_close(c);
+        r = catalog_list_files(st, &list, &n, &sim.e);
     if (r == 0)
         r = store_recover_finish(st, list, n, &info, &sim.e);
     free(list);
