@@ -215,7 +215,7 @@ a_database_in_use_is_not_dropped(void **state)
     assert_int_equal(store_drop_begin(st, db, "gone", &e), -ERR_OBJECT_IN_USE);
     err_clear(&e);
     store_db_detach(other, db2);
-    assert_ok(store_drop_begin(st, db, &e), "gone", &e);
+    assert_ok(store_drop_begin(st, db, "gone", &e), &e);
     assert_int_equal(store_db_attach(other, 5, 5, &db2, &e), -ERR_INVALID_CATALOG_NAME);
     store_drop_cancel(st, db);
     assert_ok(store_db_attach(other, 5, 5, &db2, &e), &e);
