@@ -43,7 +43,7 @@ session_close(struct session *s)
         return;
     if (s->db != NULL) {
         session_close_portals(s);
-        session_close_prepared(s, NULL);
+        (void) session_close_prepared(s, NULL);
         (void) sqlite3_close(s->db);
     }
     if (store_writer_is_mine(s->st, s->cfg.db_idx))
@@ -216,7 +216,7 @@ session_execute(struct session *s, const char *text, const struct session_sink *
     size_t pos = 0;
     int r = 0;
 
-    session_close_prepared(s, ""); /* a Query destroys the unnamed statement and portal */
+    (void) session_close_prepared(s, ""); /* a Query destroys the unnamed statement and portal */
     if (sql_is_blank(text, whole.n, 0))
         return sink->empty(sink->arg);
     while (r == 0 && !sql_is_blank(text, whole.n, pos)) {

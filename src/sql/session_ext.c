@@ -59,10 +59,11 @@ find_prepared(const struct session *s, const char *name)
     return NULL;
 }
 
-void
+bool
 session_close_prepared(struct session *s, const char *name)
 {
     struct session_prepared **at = &s->prepared;
+    bool found = false;
 
     while (*at != NULL) {
         struct session_prepared *p = *at;
@@ -74,7 +75,9 @@ session_close_prepared(struct session *s, const char *name)
         *at = p->next;
         p->next = NULL;
         prepared_unref(p);
+        found = true;
     }
+    return found;
 }
 
 /* The number in "$3", "?3", "$3::int"; an unnumbered parameter counts by its place. *ret_hint: the
@@ -150,7 +153,7 @@ session_parse(struct session *s, const char *name, const char *text, const oid_t
     if (s->block == BLOCK_NONE)
         session_begin_implicit(s);
     if (name[0] == '\0')
-        session_close_prepared(s, "");
+        (void) session_close_prepared(s, "");
     else if (find_prepared(s, name) != NULL)
         return ERR(e, DUPLICATE_PREPARED_STATEMENT, "prepared statement \"%s\" already exists",
                    name);
@@ -238,7 +241,7 @@ session_close_portal(struct session *s, const char *name)
 void
 session_close_statement(struct session *s, const char *name)
 {
-    session_close_prepared(s, name);
+    (void) session_close_prepared(s, name);
 }
 
 static int

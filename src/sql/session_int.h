@@ -166,7 +166,8 @@ void session_harden(struct session *s);
 int session_add_functions(struct session *s, struct err *e);
 
 /* ---- session_ext.c ---- */
-void session_close_portals(struct session *s);                    /* with the transaction */
-void session_close_prepared(struct session *s, const char *name); /* NULL: all */
+void session_close_portals(struct session *s); /* with the transaction */
+/* NULL: all. Was there one? */
+bool session_close_prepared(struct session *s, const char *name);
 /* Before the first write: read open portals to their end (5.7 a). */
 int session_spool_portals(struct session *s, struct err *e);

@@ -138,9 +138,19 @@ do_discard(struct session *s, struct err *e)
     if (r < 0)
         return r;
     session_close_portals(s);
-    session_close_prepared(s, NULL);
+    (void) session_close_prepared(s, NULL);
     r = drop_temporary(s, e);
     return r < 0 ? r : conf_session_reset_all(s->cfg.conf, e);
+}
+
+static int
+do_deallocate(struct session *s, const char *name, struct err *e)
+{
+    bool found = session_close_prepared(s, name[0] != '\0' ? name : NULL);
+
+    if (name[0] == '\0' || found)
+        return 0;
+    return ERR(e, INVALID_SQL_STATEMENT_NAME, "prepared statement \"%s\" does not exist", name);
 }
 
 int
@@ -157,8 +167,7 @@ session_utility(struct session *s, struct sql_stmt *stmt, const struct session_s
     case SQL_DISCARD:
         return do_discard(s, e);
     case SQL_DEALLOCATE:
-        session_close_prepared(s, stmt->name[0] != '\0' ? stmt->name : NULL);
-        return 0;
+        return do_deallocate(s, stmt->name, e);
     case SQL_NOTHING:
         return 0;
     case SQL_REFUSED:

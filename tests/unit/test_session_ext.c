@@ -122,6 +122,9 @@ a_pipeline_is_one_transaction_and_an_error_undoes_it(void **state)
     assert_ok(session_sync(clients.sessions[0], false, &clients.e), &clients.e);
     CLIENTS_STATUS(0, 'T');
     clients_expect(0, "ROLLBACK", "[ROLLBACK]");
+    clients_expect(0, "DEALLOCATE i", "[DEALLOCATE]");
+    clients_expect(0, "DEALLOCATE i", "!26000");
+    clients_expect(0, "DEALLOCATE ALL", "[DEALLOCATE ALL]");
 }
 
 static void
