@@ -34,6 +34,10 @@ session_failed(struct session *s, int rc, bool is_run, struct err *e)
         r = ERR(e, INSUFFICIENT_PRIVILEGE, "permission denied for %s", s->seen.denied);
     else
         r = session_error_translate(rc, sqlite3_errmsg(s->db), is_run, e);
+    if (rc == SQLITE_NOMEM && r == -ERR_OUT_OF_MEMORY)
+        err_hint(e,
+                 "A statement may take session_memory_limit bytes; a large change can be made in "
+                 "several transactions.");
     err_clear(&s->interrupt);
     vfs_error_reset(s->handle);
     return r;
