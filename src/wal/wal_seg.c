@@ -17,10 +17,15 @@
 
 /* ---- making one ---- */
 
+/* Zeros, and the header of the first page: stock tools learn the segment size from whichever file
+ * of the directory they meet first. To a reader an empty page with or without it is the end. */
 static int
-fill_zeros(struct wal *w, int fd, struct err *e)
+fill_zeros(struct wal *w, int fd, uint64_t segno, struct err *e)
 {
     static const uint8_t zeros[FILL_BYTES];
+    uint8_t header[WAL_LONG_HEADER];
+    struct wal_page page =
+        wal_page_of(segno * w->cfg.segsize, wal_tli(w), 0, w->cfg.system_id, w->cfg.segsize);
     int r = 0;
 
     for (uint32_t at = 0; r >= 0 && at < w->cfg.segsize; at += FILL_BYTES) {
@@ -30,6 +35,8 @@ fill_zeros(struct wal *w, int fd, struct err *e)
         if (r >= 0)
             r = self_check(w->self, e); /* INT-1: making a segment is interruptible */
     }
+    if (r >= 0)
+        r = (int) io_pwrite(w->io, fd, header, wal_page_put(header, &page), 0);
     if (r >= 0)
         r = FAULT(WAL_SEGMENT_SYNC);
     if (r >= 0)
@@ -65,7 +72,7 @@ make_segment(struct wal *w, uint64_t segno, struct err *e)
     fd = io_open(w->io, tmp, O_RDWR | O_CREAT | O_TRUNC, 0600);
     if (fd < 0)
         return err_set_errno(e, -fd, "could not create write-ahead log file \"%s\"", tmp);
-    r = fill_zeros(w, fd, e);
+    r = fill_zeros(w, fd, segno, e);
     (void) io_close(w->io, fd);
     if (r >= 0)
         r = install(w, tmp, path);

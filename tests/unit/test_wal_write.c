@@ -10,6 +10,7 @@
 
 #include "base/rng.h"
 #include "wal/wal.h"
+#include "wal/wal_page.h"
 #include "wal/wal_reader.h"
 #include "wal/wal_record.h"
 #include "wal/wal_shared.h"
@@ -310,6 +311,30 @@ a_flush_up_to_a_full_page_writes_nothing_of_the_next(void **state)
     wal_detach(&w);
 }
 
+static void
+a_segment_made_ahead_says_how_large_it_is(void **state)
+{
+    struct self self;
+    struct wal w;
+    struct err e = ERR_INIT;
+    uint8_t p[WAL_LONG_HEADER + WAL_RECORD_HEADER];
+    struct wal_page_want want = { .lsn = 3 * SEG, .sysid = 77, .segment_bytes = SEG, .tli_min = 1 };
+    struct wal_page page;
+    int fd;
+
+    (void) state;
+    attach(&w, &self, 0);
+    assert_ok(wal_start(&w, 1, log_begin, 0, &e), &e);
+    assert_ok(wal_keep_ahead(&w, 2, &e), &e);
+    fd = io_open(&rig.dir.io, WAL_DIR "/000000010000000000000003", O_RDONLY, 0);
+    assert_true(io_pread(&rig.dir.io, fd, p, sizeof p, 0) == sizeof p);
+    (void) io_close(&rig.dir.io, fd);
+    assert_ok(wal_page_get(p, sizeof p, &want, &page, &e), &e);
+    assert_int_equal(page.segment_bytes, SEG);
+    assert_int_equal(get_u32(p + WAL_LONG_HEADER), 0); /* and there is no record in it */
+    wal_detach(&w);
+}
+
 int
 main(void)
 {
@@ -320,6 +345,7 @@ main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(
             a_switch_fills_the_segment_and_a_recycled_one_shows_nothing_old, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_segment_made_ahead_says_how_large_it_is, setup, teardown),
         cmocka_unit_test_setup_teardown(a_flush_up_to_a_full_page_writes_nothing_of_the_next, setup,
                                         teardown),
     };
