@@ -4,6 +4,7 @@
  *     recovery [--seed N | --seeds FROM TO] [--verbose]
  */
 #include <errno.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -26,6 +27,9 @@ static bool verbose;
 static void
 run_chunk(uint64_t from, uint64_t to)
 {
+    /* segments come and go: keep their memory */
+    (void) mallopt(M_MMAP_THRESHOLD, 1 << 30);
+    (void) mallopt(M_TRIM_THRESHOLD, 1 << 30);
     for (uint64_t seed = from; seed < to; seed++) {
         shared->seed = seed;
         sim_run(seed, verbose, &shared->stats);
