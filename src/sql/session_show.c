@@ -143,17 +143,15 @@ int
 session_setting_command(struct session *s, struct sql_stmt *stmt, const struct session_sink *sink,
                         struct err *e)
 {
-    switch (stmt->kind) {
-    case SQL_SHOW:
-        return stmt->name[0] != '\0' ? show_one(s, stmt->name, sink, e) : show_all(s, sink, e);
-    case SQL_SET:
+    bool all = stmt->name[0] == '\0';
+
+    if (stmt->kind == SQL_SET)
         return do_set(s, stmt, sink, e);
-    case SQL_SET_CHARACTERISTICS:
+    if (stmt->kind == SQL_SET_CHARACTERISTICS)
         return do_characteristics(s, stmt, e);
-    case SQL_RESET:
-        return stmt->name[0] != '\0' ? conf_session_set(s->cfg.conf, stmt->name, NULL, false, e)
-                                     : conf_session_reset_all(s->cfg.conf, e);
-    default: /* not of this file */
-        return ERR(e, INTERNAL_ERROR, "\"%s\" is not a settings command", stmt->tag);
-    }
+    if (stmt->kind == SQL_SHOW)
+        return all ? show_all(s, sink, e) : show_one(s, stmt->name, sink, e);
+    ASSERT(stmt->kind == SQL_RESET);
+    return all ? conf_session_reset_all(s->cfg.conf, e)
+               : conf_session_set(s->cfg.conf, stmt->name, NULL, false, e);
 }

@@ -296,27 +296,22 @@ int
 session_txn_command(struct session *s, struct sql_stmt *stmt, const struct session_sink *sink,
                     struct err *e)
 {
-    switch (stmt->kind) {
-    case SQL_BEGIN:
+    bool alone = s->block == BLOCK_IMPLICIT;
+
+    if (stmt->kind == SQL_BEGIN)
         return do_begin(s, stmt, sink, e);
-    case SQL_COMMIT:
-    case SQL_ROLLBACK:
+    if (stmt->kind == SQL_COMMIT || stmt->kind == SQL_ROLLBACK)
         return do_end(s, stmt, sink, e);
-    case SQL_SAVEPOINT:
-    case SQL_RELEASE:
-    case SQL_ROLLBACK_TO:
-        if (s->block == BLOCK_IMPLICIT)
-            return ERR(e, NO_ACTIVE_SQL_TRANSACTION, "%s can only be used in transaction blocks",
-                       stmt->kind == SQL_SAVEPOINT ? "SAVEPOINT"
-                       : stmt->kind == SQL_RELEASE ? "RELEASE SAVEPOINT"
-                                                   : "ROLLBACK TO SAVEPOINT");
-        return stmt->kind == SQL_SAVEPOINT ? do_savepoint(s, stmt, e) : do_to_savepoint(s, stmt, e);
-    case SQL_SET_TRANSACTION:
-        if (s->block == BLOCK_IMPLICIT)
+    if (stmt->kind == SQL_SET_TRANSACTION) {
+        if (alone)
             session_notice(sink, "WARNING", ERR_NO_ACTIVE_SQL_TRANSACTION,
                            "SET TRANSACTION can only be used in transaction blocks");
         return apply_modes(s, stmt, e);
-    default: /* not of this file */
-        return ERR(e, INTERNAL_ERROR, "\"%s\" is not a transaction command", stmt->tag);
     }
+    if (alone)
+        return ERR(e, NO_ACTIVE_SQL_TRANSACTION, "%s can only be used in transaction blocks",
+                   stmt->kind == SQL_SAVEPOINT ? "SAVEPOINT"
+                   : stmt->kind == SQL_RELEASE ? "RELEASE SAVEPOINT"
+                                               : "ROLLBACK TO SAVEPOINT");
+    return stmt->kind == SQL_SAVEPOINT ? do_savepoint(s, stmt, e) : do_to_savepoint(s, stmt, e);
 }

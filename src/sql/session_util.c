@@ -157,22 +157,18 @@ int
 session_utility(struct session *s, struct sql_stmt *stmt, const struct session_sink *sink,
                 struct err *e)
 {
-    switch (stmt->kind) {
-    case SQL_CHECKPOINT:
-        return do_checkpoint(s, e);
-    case SQL_CREATE_DB:
-        return do_create_db(s, stmt, e);
-    case SQL_DROP_DB:
-        return do_drop_db(s, stmt, sink, e);
-    case SQL_DISCARD:
-        return do_discard(s, e);
-    case SQL_DEALLOCATE:
-        return do_deallocate(s, stmt->name, e);
-    case SQL_NOTHING:
-        return 0;
-    case SQL_REFUSED:
+    if (stmt->kind == SQL_REFUSED)
         return ERR(e, FEATURE_NOT_SUPPORTED, "%s is not supported", stmt->tag);
-    default: /* not of this file */
-        return ERR(e, INTERNAL_ERROR, "\"%s\" is not a utility command", stmt->tag);
-    }
+    if (stmt->kind == SQL_CHECKPOINT)
+        return do_checkpoint(s, e);
+    if (stmt->kind == SQL_CREATE_DB)
+        return do_create_db(s, stmt, e);
+    if (stmt->kind == SQL_DROP_DB)
+        return do_drop_db(s, stmt, sink, e);
+    if (stmt->kind == SQL_DISCARD)
+        return do_discard(s, e);
+    if (stmt->kind == SQL_DEALLOCATE)
+        return do_deallocate(s, stmt->name, e);
+    ASSERT(stmt->kind == SQL_NOTHING);
+    return 0;
 }

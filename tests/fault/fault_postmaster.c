@@ -263,6 +263,17 @@ start(struct world *w)
     w->seen[0] = '\0';
 }
 
+/* False: the postmaster has closed its end. */
+static bool
+see_more(struct world *w)
+{
+    ssize_t n = read(w->states, w->seen + w->n_seen, sizeof w->seen - 1 - w->n_seen);
+
+    w->n_seen += n > 0 ? (size_t) n : 0;
+    w->seen[w->n_seen] = '\0';
+    return n > 0;
+}
+
 /* Wait until the states written so far contain `text`; then forget all up to it. */
 static void
 expect(struct world *w, const char *text)
@@ -272,15 +283,11 @@ expect(struct world *w, const char *text)
 
     while ((at = strstr(w->seen, text)) == NULL) {
         struct pollfd p = { .fd = w->states, .events = POLLIN };
-        ssize_t n;
 
         if (clock_mono_usec() > deadline || poll(&p, 1, 20000) <= 0)
             fail_msg("waited for %s, saw %s", text, w->seen);
-        n = read(w->states, w->seen + w->n_seen, sizeof w->seen - 1 - w->n_seen);
-        if (n <= 0)
+        if (!see_more(w))
             fail_msg("waited for %s, the postmaster is gone after %s", text, w->seen);
-        w->n_seen += (size_t) n;
-        w->seen[w->n_seen] = '\0';
     }
     at += strlen(text);
     w->n_seen -= (size_t) (at - w->seen);
@@ -377,6 +384,31 @@ start_ready(struct world *w)
     expect(w, "PM_RUN/ready");
 }
 
+/* It writes `last` of all and exits with `code`. */
+static void
+ends(struct world *w, const char *last, int code)
+{
+    expect(w, last);
+    assert_int_equal(wait_exit(w), code);
+}
+
+static void
+stop(struct world *w)
+{
+    (void) kill(w->pid, SIGINT);
+    assert_int_equal(wait_exit(w), 0);
+}
+
+/* A new client; `command` 0: it only listens. */
+static int
+connect_and_ask(const struct world *w, char command, const char *want)
+{
+    int fd = connect_client(w);
+
+    assert_string_equal(ask(fd, command), want);
+    return fd;
+}
+
 /* ---- stories ---- */
 static void
 it_starts_serves_and_stops_fast_with_a_checkpoint(void **state)
@@ -386,11 +418,9 @@ it_starts_serves_and_stops_fast_with_a_checkpoint(void **state)
 
     start_ready(w);
     assert_true(exists(w, "postmaster.pid"));
-    client = connect_client(w);
-    assert_string_equal(ask(client, 'p'), "ready");
+    client = connect_and_ask(w, 'p', "ready");
     (void) kill(w->pid, SIGINT);
-    expect(w, "EXIT/clean");
-    assert_int_equal(wait_exit(w), 0);
+    ends(w, "EXIT/clean", 0);
     assert_true(exists(w, "checkpoint-written"));
     assert_false(exists(w, "postmaster.pid"));
     assert_false(exists(w, ".s.PGSQL.5454"));
@@ -403,20 +433,15 @@ a_smart_stop_waits_for_the_last_client_and_refuses_new_ones(void **state)
 {
     struct world *w = *state;
     int client;
-    int late;
 
     start_ready(w);
-    client = connect_client(w);
-    assert_string_equal(ask(client, 'p'), "ready");
+    client = connect_and_ask(w, 'p', "ready");
     (void) kill(w->pid, SIGTERM);
     expect(w, "PM_RUN/draining");
-    late = connect_client(w);
-    assert_string_equal(ask(late, 0), "the database system is shutting down");
-    (void) close(late);
+    (void) close(connect_and_ask(w, 0, "the database system is shutting down"));
     assert_string_equal(ask(client, 'p'), "ready");
     (void) close(client);
-    expect(w, "EXIT/clean");
-    assert_int_equal(wait_exit(w), 0);
+    ends(w, "EXIT/clean", 0);
 }
 
 static void
@@ -426,8 +451,7 @@ an_immediate_stop_writes_no_checkpoint_and_exits_0(void **state)
 
     start_ready(w);
     (void) kill(w->pid, SIGQUIT);
-    expect(w, "EXIT/unclean");
-    assert_int_equal(wait_exit(w), 0);
+    ends(w, "EXIT/unclean", 0);
     assert_false(exists(w, "checkpoint-written"));
 }
 
@@ -449,10 +473,8 @@ a_killed_backend_restarts_all_and_service_resumes(void **state)
     expect(w, "PM_RUN/ready");
     (void) close(a);
     (void) close(b);
-    a = connect_client(w);
-    assert_string_equal(ask(a, 'p'), "ready");
-    (void) kill(w->pid, SIGINT);
-    assert_int_equal(wait_exit(w), 0);
+    a = connect_and_ask(w, 'p', "ready");
+    stop(w);
     (void) close(a);
 }
 
@@ -463,13 +485,11 @@ a_child_that_exits_0_without_giving_its_slot_back_is_a_crash(void **state)
     int a;
 
     start_ready(w);
-    a = connect_client(w);
-    assert_string_equal(ask(a, 'x'), "");
+    a = connect_and_ask(w, 'x', "");
     expect(w, "/crash_recovering");
     expect(w, "PM_RUN/ready");
     (void) close(a);
-    (void) kill(w->pid, SIGINT);
-    assert_int_equal(wait_exit(w), 0);
+    stop(w);
 }
 
 static void
@@ -480,12 +500,10 @@ a_child_that_ignores_quit_is_killed_after_5_s(void **state)
     int a;
 
     start_ready(w);
-    a = connect_client(w);
-    assert_string_equal(ask(a, 'h'), "hanging");
+    a = connect_and_ask(w, 'h', "hanging");
     began = clock_mono_usec();
     (void) kill(w->pid, SIGQUIT);
-    expect(w, "EXIT/unclean");
-    assert_int_equal(wait_exit(w), 0);
+    ends(w, "EXIT/unclean", 0);
     assert_true(clock_mono_usec() - began >= 4 * USEC_PER_SEC);
     (void) close(a);
 }
@@ -498,11 +516,9 @@ a_fast_stop_that_takes_longer_than_its_patience_becomes_immediate(void **state)
 
     play.patience_msec = 50;
     start_ready(w);
-    a = connect_client(w);
-    assert_string_equal(ask(a, 'h'), "hanging");
+    a = connect_and_ask(w, 'h', "hanging");
     (void) kill(w->pid, SIGINT);
-    expect(w, "EXIT/unclean");
-    assert_int_equal(wait_exit(w), 0);
+    ends(w, "EXIT/unclean", 0);
     (void) close(a);
 }
 
@@ -514,10 +530,8 @@ a_crash_with_restart_off_ends_the_server_with_1(void **state)
 
     play.restart_after_crash = false;
     start_ready(w);
-    a = connect_client(w);
-    assert_string_equal(ask(a, 'k'), "");
-    expect(w, "EXIT/unclean");
-    assert_int_equal(wait_exit(w), 1);
+    a = connect_and_ask(w, 'k', "");
+    ends(w, "EXIT/unclean", 1);
     (void) close(a);
 }
 
@@ -528,8 +542,7 @@ a_failing_startup_process_ends_the_server_with_1(void **state)
 
     play.startup_exit = 1;
     start(w);
-    expect(w, "EXIT/unclean");
-    assert_int_equal(wait_exit(w), 1);
+    ends(w, "EXIT/unclean", 1);
 }
 
 static void
@@ -539,8 +552,7 @@ a_recovery_target_that_says_stop_ends_it_with_0(void **state)
 
     play.startup_exit = 3;
     start(w);
-    expect(w, "EXIT");
-    assert_int_equal(wait_exit(w), 0);
+    ends(w, "EXIT", 0);
 }
 
 static void
@@ -551,16 +563,11 @@ a_stop_during_recovery_ends_it(void **state)
 
     play.startup_hangs = true;
     for (size_t i = 0; i < ELEMENTSOF(signals); i++) {
-        int client;
-
         start(w);
         expect(w, "PM_RECOVERY/recovering");
-        client = connect_client(w);
-        assert_string_equal(ask(client, 0), "the database system is not yet accepting connections");
-        (void) close(client);
+        (void) close(connect_and_ask(w, 0, "the database system is not yet accepting connections"));
         (void) kill(w->pid, signals[i]);
-        expect(w, "EXIT");
-        assert_int_equal(wait_exit(w), 0);
+        ends(w, "EXIT", 0);
     }
 }
 
@@ -572,8 +579,7 @@ a_checkpointer_that_dies_in_its_last_checkpoint_makes_it_an_abnormal_end(void **
     play.checkpointer_dies = true;
     start_ready(w);
     (void) kill(w->pid, SIGINT);
-    expect(w, "EXIT/unclean");
-    assert_int_equal(wait_exit(w), 1);
+    ends(w, "EXIT/unclean", 1);
 }
 
 static void
@@ -581,20 +587,16 @@ too_many_clients_are_told_so(void **state)
 {
     struct world *w = *state;
     int fds[10];
-    int late;
 
     start_ready(w);
     for (size_t i = 0; i < ELEMENTSOF(fds); i++) { /* twice max_connections */
         fds[i] = connect_client(w);
         assert_string_equal(ask(fds[i], 'p'), "ready");
     }
-    late = connect_client(w);
-    assert_string_equal(ask(late, 0), "sorry, too many clients already");
-    (void) close(late);
+    (void) close(connect_and_ask(w, 0, "sorry, too many clients already"));
     for (size_t i = 0; i < ELEMENTSOF(fds); i++)
         (void) close(fds[i]);
-    (void) kill(w->pid, SIGINT);
-    assert_int_equal(wait_exit(w), 0);
+    stop(w);
 }
 
 static void
@@ -602,17 +604,12 @@ a_second_server_is_refused_and_leaves_the_first_alone(void **state)
 {
     struct world *w = *state;
     struct world second = { .dir = w->dir };
-    int client;
 
     start_ready(w);
     start(&second);
-    expect(&second, "REFUSED/lock file");
-    assert_int_equal(wait_exit(&second), 75);
-    client = connect_client(w);
-    assert_string_equal(ask(client, 'p'), "ready");
-    (void) close(client);
-    (void) kill(w->pid, SIGINT);
-    assert_int_equal(wait_exit(w), 0);
+    ends(&second, "REFUSED/lock file", 75);
+    (void) close(connect_and_ask(w, 'p', "ready"));
+    stop(w);
 }
 
 static void
@@ -623,8 +620,7 @@ a_killed_postmaster_takes_its_children_along_and_the_next_one_starts(void **stat
     int status;
 
     start_ready(w);
-    client = connect_client(w);
-    assert_string_equal(ask(client, 'p'), "ready");
+    client = connect_and_ask(w, 'p', "ready");
     (void) kill(w->pid, SIGKILL);
     assert_int_equal(waitpid(w->pid, &status, 0), w->pid);
     w->pid = 0;
@@ -636,12 +632,9 @@ a_killed_postmaster_takes_its_children_along_and_the_next_one_starts(void **stat
         start(w);
         if (tries < 100) {
             struct pollfd p = { .fd = w->states, .events = POLLIN };
-            ssize_t n;
 
             (void) poll(&p, 1, 20000);
-            n = read(w->states, w->seen, sizeof w->seen - 1); /* expect() goes on from here */
-            w->n_seen = n > 0 ? (size_t) n : 0;
-            w->seen[w->n_seen] = '\0';
+            (void) see_more(w); /* expect() goes on from here */
             if (strncmp(w->seen, "REFUSED", 7) == 0) {
                 (void) wait_exit(w);
                 continue;
@@ -650,8 +643,7 @@ a_killed_postmaster_takes_its_children_along_and_the_next_one_starts(void **stat
         break;
     }
     expect(w, "PM_RUN/ready");
-    (void) kill(w->pid, SIGINT);
-    assert_int_equal(wait_exit(w), 0);
+    stop(w);
 }
 
 static void
@@ -664,8 +656,7 @@ a_removed_lock_file_stops_the_server_at_once(void **state)
     (void) snprintf(path, sizeof path, "%s/postmaster.pid", w->dir);
     assert_int_equal(unlink(path), 0);
     write_text(w->dir, "postmaster.pid", "1\n");
-    expect(w, "EXIT/unclean");
-    assert_int_equal(wait_exit(w), 0);
+    ends(w, "EXIT/unclean", 0);
     assert_true(exists(w, "postmaster.pid")); /* PM-7: a stranger's file stays */
 }
 
@@ -677,10 +668,8 @@ a_crash_of_the_startup_process_after_a_crash_ends_the_server(void **state)
 
     play.startup_crash_once = true;
     start_ready(w);
-    a = connect_client(w);
-    assert_string_equal(ask(a, 'k'), "");
-    expect(w, "EXIT/unclean");
-    assert_int_equal(wait_exit(w), 1);
+    a = connect_and_ask(w, 'k', "");
+    ends(w, "EXIT/unclean", 1);
     (void) close(a);
 }
 
@@ -694,8 +683,7 @@ a_checkpointer_that_stands_still_is_ended_and_all_start_anew(void **state)
     start_ready(w);
     expect(w, "/crash_recovering");
     expect(w, "PM_RUN/ready");
-    (void) kill(w->pid, SIGINT);
-    assert_int_equal(wait_exit(w), 0);
+    stop(w);
 }
 
 static void
@@ -708,8 +696,7 @@ a_socket_path_that_is_too_long_is_refused_by_the_name_of_its_setting(void **stat
         "a-long-name-a-long-name-a-long-name-a-long-name-a-long-name-a-long-name-a-long-name-"
         "a-long-name";
     start(w);
-    expect(w, "REFUSED/Unix socket path");
-    assert_int_equal(wait_exit(w), 78);
+    ends(w, "REFUSED/Unix socket path", 78);
     assert_false(exists(w, "postmaster.pid"));
 }
 
@@ -721,28 +708,22 @@ a_startup_process_that_cannot_be_forked_ends_the_server(void **state)
 
     play.fork_times = 1;
     start(w);
-    expect(w, "EXIT/unclean");
-    assert_int_equal(wait_exit(w), 1);
+    ends(w, "EXIT/unclean", 1);
 }
 
 static void
 a_client_hears_that_no_process_could_be_forked_for_it(void **state)
 {
     struct world *w = *state;
-    int client;
 
     play.fork_after = 4; /* startup, checkpointer, bgwriter, walwriter */
     play.fork_times = 1;
     start_ready(w);
-    client = connect_client(w);
-    assert_string_equal(ask(client, 0), "Ecould not fork new process for connection: Resource "
-                                        "temporarily unavailable");
-    (void) close(client);
-    client = connect_client(w);
-    assert_string_equal(ask(client, 'p'), "ready");
-    (void) close(client);
-    (void) kill(w->pid, SIGINT);
-    assert_int_equal(wait_exit(w), 0);
+    (void) close(connect_and_ask(w, 0,
+                                 "Ecould not fork new process for connection: Resource "
+                                 "temporarily unavailable"));
+    (void) close(connect_and_ask(w, 'p', "ready"));
+    stop(w);
 }
 
 /* Fork n fails, for each n of a start, a crash cycle and a stop: it ends, with a code of the
@@ -758,14 +739,9 @@ whichever_fork_fails_it_comes_to_an_end(void **state)
         play.fork_after = n;
         play.fork_times = 3;
         start(w);
-        while (strstr(w->seen, "PM_RUN/ready") == NULL && strstr(w->seen, "EXIT") == NULL) {
-            ssize_t got = read(w->states, w->seen + w->n_seen, sizeof w->seen - 1 - w->n_seen);
-
-            if (got <= 0)
-                break;
-            w->n_seen += (size_t) got;
-            w->seen[w->n_seen] = '\0';
-        }
+        while (strstr(w->seen, "PM_RUN/ready") == NULL && strstr(w->seen, "EXIT") == NULL &&
+               see_more(w))
+            ;
         if (strstr(w->seen, "PM_RUN/ready") != NULL) {
             int client = connect_client(w);
 
