@@ -103,6 +103,9 @@ on_progress(void *arg, lsn_t at)
 static void
 log_redo(const struct recovery *rec, const struct recover_info *info)
 {
+    if (info->control_copy == 1)
+        log_msg(LOG_LEVEL_WARNING, "first copy of \"%s\" is damaged, the second was used",
+                WAL_CONTROL_PATH);
     if (info->was_clean)
         return;
     if (info->goes_on)

@@ -57,7 +57,7 @@ def status(server):
 
 def test_status_agrees_with_what_sql_and_the_files_say(server):
     server.sql("CREATE TABLE t (a INTEGER)")
-    s = server.status()["status"]
+    s = server.status()
     assert (s["state"], s["pmState"], s["role"]) == ("ready", "PM_RUN", "primary")
     assert s["mainPid"] == server.pid
     assert s["dataDirectory"] == str(server.data)

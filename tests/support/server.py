@@ -91,7 +91,7 @@ class Server:
 
     def status(self):
         p = self.ctl("status", "-D", self.data, "--json", check=False)
-        return json.loads(p.stdout) if p.stdout.strip().startswith("{") else {}
+        return json.loads(p.stdout)["status"] if p.stdout.strip().startswith("{") else {}
 
     @property
     def pid(self):
