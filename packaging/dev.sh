@@ -5,7 +5,6 @@
 #   packaging/dev.sh stop        stop that server
 #   packaging/dev.sh test        what CI runs: all builds, all suites; last line "N passed, N failed, N skipped"
 #   packaging/dev.sh test-long   the long suites as well
-#   packaging/dev.sh bench       the benchmarks beside PostgreSQL 15 (tests/bench), once they exist
 #
 # Builds and tests run as root; servers run as the unprivileged user "pinion-dev", which this script makes.
 set -euo pipefail

@@ -2,16 +2,14 @@
  * error, as a crash; and with a power cut before or after each call that changes the disk. After
  * each the cluster recovers: every acknowledged transaction is there, each one whole or not at all,
  * in their order, and later ones go on. */
-#include <setjmp.h>
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "sim/io_sim.h"
+#include "fault/lives.h"
 #include "support/store_world.h"
 #include "support/test.h"
 
-#include "base/fault.h"
-#include "base/log.h"
 #include "base/rng.h"
 #include "store/store_recover.h"
 #include "store/store_writeback.h"
@@ -20,7 +18,6 @@
 #define FRAMES 64
 #define PAGES  24 /* a database is never larger */
 #define STEPS  22 /* transactions of one run */
-#define SEEDS  5u /* power cuts at one place */
 
 /* The sim and what should be in it. state[k] is what the k-th transaction made. */
 struct model {
@@ -30,49 +27,10 @@ struct model {
     uint32_t n_acked; /* state[n_acked] must be there, or a later one */
 };
 
-static struct io_sim *sim;
 static struct world w;
 static struct store_txn *t;
 static uint32_t db;
 static struct model model;
-static jmp_buf out;
-static bool is_armed; /* jumping out is expected */
-static struct err why;
-
-const char *__asan_default_options(void);
-const char *
-__asan_default_options(void)
-{
-    return "detect_leaks=0"; /* who jumps out of a crash leaves its memory behind */
-}
-
-/* ---- ends ---- */
-
-static void
-on_crash(enum fault_point p)
-{
-    (void) p;
-    if (is_armed)
-        longjmp(out, 1);
-}
-
-static void
-on_cut(void *arg)
-{
-    (void) arg;
-    longjmp(out, 1);
-}
-
-static void
-on_panic(const struct err *e)
-{
-    if (e != NULL)
-        why = *e;
-    if (is_armed)
-        longjmp(out, 1);
-    (void) fprintf(stderr, "unexpected PANIC: %s\n", why.message);
-    abort();
-}
 
 /* ---- one life ---- */
 
@@ -82,7 +40,7 @@ attach(void)
     w = (struct world){ .store_cfg = { .max_wal_size = 3u << 20,
                                        .min_wal_size = 2u << 20,
                                        .completion_target = 0.9 } };
-    world_attach(&w, io_sim_io(sim), PROCS, FRAMES);
+    world_attach(&w, io_sim_io(lives.sim), PROCS, FRAMES);
     t = NULL;
 }
 
@@ -185,7 +143,7 @@ check(const char *what, unsigned hit)
             print_error("page %u is %u, in state %u it is %u\n", pgno, got[pgno], model.n_begun,
                         model.v[model.n_begun][pgno]);
     fail_msg("%s %u: %u pages, page 1 is %u: none of the states %u … %u (%s)", what, hit, n, got[1],
-             model.n_acked, model.n_begun, why.message);
+             model.n_acked, model.n_begun, lives.why.message);
 }
 
 /* In another session's eyes: what it is shown must survive, what it is not shown may. */
@@ -228,13 +186,12 @@ begin_life(uint64_t seed)
 {
     struct err e = ERR_INIT;
 
-    sim = io_sim_new(seed);
-    world_init(io_sim_io(sim));
+    lives.sim = io_sim_new(seed);
+    world_init(io_sim_io(lives.sim));
     memset(&model, 0, sizeof model);
     for (pgno_t pgno = 1; pgno <= WORLD_PAGES; pgno++)
         model.v[0][pgno] = 1;
     model.n[0] = WORLD_PAGES;
-    why = ERR_INIT;
     attach();
     world_start(&w);
     assert_ok(open_database(&e), &e);
@@ -244,109 +201,58 @@ begin_life(uint64_t seed)
 static void
 end_life(const char *what, unsigned hit)
 {
-    is_armed = false;
-    fault_reset();
-    io_sim_cut_after(sim, 0, NULL, NULL);
     world_detach(&w);
-    io_sim_power_cut(sim);
+    io_sim_power_cut(lives.sim);
     recover(what, hit);
     check(what, hit);
     run_one(STEPS + 1); /* later ones go on */
     check(what, hit);
     world_detach(&w);
-    io_sim_process_crash(sim); /* and so they do after the next crash */
+    io_sim_process_crash(lives.sim); /* and so they do after the next crash */
     recover(what, hit);
     check(what, hit);
     world_detach(&w);
-    io_sim_free(sim);
+    io_sim_free(lives.sim);
 }
 
-/* ---- the loops ---- */
+/* ---- deaths ---- */
 
-static void
-loop(const char *what, enum fault_what effect, int error)
-{
-    static unsigned hit;
-    static bool fired;
-
-    hit = 0;
-    do {
-        begin_life(hit + 1);
-        is_armed = true;
-        fault_arm_any(hit, effect, error);
-        if (setjmp(out) == 0) {
-            run_all();
-            fired = fault_fired();
-            is_armed = false;
-            fault_reset();
-            check_survivor(what, hit); /* before any crash */
-        } else {
-            fired = true;
-        }
-        end_life(what, hit);
-        hit++;
-    } while (fired);
-    print_message("%s: %u hits\n", what, hit - 1);
-    assert_true(hit > 50);
-}
+struct lives lives = {
+    .name = "fault_commit",
+    .begin = begin_life,
+    .run = run_all,
+    .survived = check_survivor,
+    .end = end_life,
+    .seeds = 5,
+    .least = 50,
+};
 
 static void
 every_fault_point_as_an_error(void **state)
 {
     (void) state;
-#ifndef PINION_FAULTS
-    skip();
-#endif
-    loop("EIO at hit", FAULT_DO_ERROR, 5);
+    lives_with_faults("EIO at hit", FAULT_DO_ERROR, EIO);
 }
 
 static void
 every_fault_point_as_a_full_disk(void **state)
 {
     (void) state;
-#ifndef PINION_FAULTS
-    skip();
-#endif
-    loop("ENOSPC at hit", FAULT_DO_ERROR, 28);
+    lives_with_faults("ENOSPC at hit", FAULT_DO_ERROR, ENOSPC);
 }
 
 static void
 every_fault_point_as_a_crash(void **state)
 {
     (void) state;
-#ifndef PINION_FAULTS
-    skip();
-#endif
-    loop("crash at hit", FAULT_DO_CRASH, 0);
+    lives_with_faults("crash at hit", FAULT_DO_CRASH, 0);
 }
 
 static void
 a_power_cut_at_every_call_that_changes_the_disk(void **state)
 {
-    static unsigned call;
-    static unsigned seed;
-    static bool was_cut;
-
     (void) state;
-    call = 1;
-    seed = 0;
-    do {
-        begin_life(1000 * call + seed);
-        is_armed = true;
-        was_cut = true;
-        io_sim_cut_after(sim, call, on_cut, NULL);
-        if (setjmp(out) == 0) {
-            run_all();
-            was_cut = false;
-        }
-        end_life("power cut at call", call);
-        if (++seed < SEEDS)
-            continue; /* the same place, other writes lost */
-        seed = 0;
-        call++;
-    } while (was_cut);
-    print_message("power cut: %u calls, %u seeds each\n", call - 2, SEEDS);
-    assert_true(call > 50);
+    lives_with_power_cuts();
 }
 
 int
@@ -359,8 +265,6 @@ main(void)
         cmocka_unit_test(a_power_cut_at_every_call_that_changes_the_disk),
     };
 
-    log_init("fault_commit", LOG_LEVEL_PANIC);
-    fault_crash_hook = on_crash;
-    panic_hook = on_panic;
-    return cmocka_run_group_tests_name("fault_commit", tests, NULL, NULL);
+    lives_init();
+    return cmocka_run_group_tests_name(lives.name, tests, NULL, NULL);
 }

@@ -3,28 +3,20 @@
  * power cut at each call that changes the disk; after recovery the files are those that the
  * catalogue names, with their content. */
 #include <errno.h>
-#include <setjmp.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "sim/io_sim.h"
+#include "fault/lives.h"
 #include "support/store_world.h"
 #include "support/test.h"
 
-#include "base/fault.h"
-#include "base/log.h"
 #include "store/store_recover.h"
 
-#define ROUNDS 2  /* databases made and dropped in one life */
-#define SEEDS  3u /* power cuts at one place */
+#define ROUNDS 2 /* databases made and dropped in one life */
 
-static struct io_sim *sim;
 static struct world w;
 static struct store_txn *catalog_txn;
 static uint32_t catalog;
-static jmp_buf out;
-static bool is_armed;
-static struct err why;
 
 /* What must, and what may be there after a crash: the oid in the catalogue (1 = none, as the first
  * content of its page 2 says) and the v of that database's page 1. */
@@ -32,39 +24,6 @@ static struct {
     uint32_t sure, maybe;
     uint32_t v_sure, v_maybe;
 } model;
-
-const char *__asan_default_options(void);
-const char *
-__asan_default_options(void)
-{
-    return "detect_leaks=0"; /* who jumps out of a crash leaves its memory behind */
-}
-
-static void
-on_crash(enum fault_point p)
-{
-    (void) p;
-    if (is_armed)
-        longjmp(out, 1);
-}
-
-static void
-on_cut(void *arg)
-{
-    (void) arg;
-    longjmp(out, 1);
-}
-
-static void
-on_panic(const struct err *e)
-{
-    if (e != NULL)
-        why = *e;
-    if (is_armed)
-        longjmp(out, 1);
-    (void) fprintf(stderr, "unexpected PANIC: %s\n", why.message);
-    abort();
-}
 
 static struct store *
 st(void)
@@ -233,7 +192,7 @@ attach(void)
     w = (struct world){ .store_cfg = { .max_wal_size = 3u << 20,
                                        .min_wal_size = 2u << 20,
                                        .completion_target = 0.9 } };
-    world_attach(&w, io_sim_io(sim), 1, 128);
+    world_attach(&w, io_sim_io(lives.sim), 1, 128);
 }
 
 static void
@@ -316,11 +275,10 @@ recover(const char *what, unsigned hit)
 static void
 begin_life(uint64_t seed)
 {
-    sim = io_sim_new(seed);
-    world_init(io_sim_io(sim));
+    lives.sim = io_sim_new(seed);
+    world_init(io_sim_io(lives.sim));
     model.sure = model.maybe = 1;
     model.v_sure = model.v_maybe = 0;
-    why = ERR_INIT;
     attach();
     world_start(&w);
     open_catalog();
@@ -329,89 +287,46 @@ begin_life(uint64_t seed)
 static void
 end_life(const char *what, unsigned hit)
 {
-    is_armed = false;
-    fault_reset();
-    io_sim_cut_after(sim, 0, NULL, NULL);
     world_detach(&w);
-    io_sim_power_cut(sim);
+    io_sim_power_cut(lives.sim);
     check(what, hit, recover(what, hit));
     world_detach(&w);
-    io_sim_process_crash(sim);
+    io_sim_process_crash(lives.sim);
     check(what, hit, recover(what, hit));
     world_detach(&w);
-    io_sim_free(sim);
+    io_sim_free(lives.sim);
 }
 
-static void
-loop(const char *what, enum fault_what effect, int error)
-{
-    static unsigned hit;
-    static bool fired;
+/* ---- deaths ---- */
 
-    hit = 0;
-    do {
-        begin_life(hit + 1);
-        is_armed = true;
-        fault_arm_any(hit, effect, error);
-        fired = true;
-        if (setjmp(out) == 0) {
-            run_all();
-            fired = fault_fired();
-        }
-        end_life(what, hit);
-        hit++;
-    } while (fired);
-    print_message("%s: %u hits\n", what, hit - 1);
-    assert_true(hit > 30);
-}
+struct lives lives = {
+    .name = "fault_create_drop",
+    .begin = begin_life,
+    .run = run_all,
+    .end = end_life,
+    .seeds = 3,
+    .least = 30,
+};
 
 static void
 every_fault_point_as_an_error(void **state)
 {
     (void) state;
-#ifndef PINION_FAULTS
-    skip();
-#endif
-    loop("EIO at hit", FAULT_DO_ERROR, EIO);
+    lives_with_faults("EIO at hit", FAULT_DO_ERROR, EIO);
 }
 
 static void
 every_fault_point_as_a_crash(void **state)
 {
     (void) state;
-#ifndef PINION_FAULTS
-    skip();
-#endif
-    loop("crash at hit", FAULT_DO_CRASH, 0);
+    lives_with_faults("crash at hit", FAULT_DO_CRASH, 0);
 }
 
 static void
 a_power_cut_at_every_call_that_changes_the_disk(void **state)
 {
-    static unsigned call;
-    static unsigned seed;
-    static bool was_cut;
-
     (void) state;
-    call = 1;
-    seed = 0;
-    do {
-        begin_life(1000 * call + seed);
-        is_armed = true;
-        was_cut = true;
-        io_sim_cut_after(sim, call, on_cut, NULL);
-        if (setjmp(out) == 0) {
-            run_all();
-            was_cut = false;
-        }
-        end_life("power cut at call", call);
-        if (++seed < SEEDS)
-            continue; /* the same place, other writes lost */
-        seed = 0;
-        call++;
-    } while (was_cut);
-    print_message("power cut: %u calls, %u seeds each\n", call - 2, SEEDS);
-    assert_true(call > 50);
+    lives_with_power_cuts();
 }
 
 int
@@ -423,8 +338,6 @@ main(void)
         cmocka_unit_test(a_power_cut_at_every_call_that_changes_the_disk),
     };
 
-    log_init("fault_create_drop", LOG_LEVEL_PANIC);
-    fault_crash_hook = on_crash;
-    panic_hook = on_panic;
-    return cmocka_run_group_tests_name("fault_create_drop", tests, NULL, NULL);
+    lives_init();
+    return cmocka_run_group_tests_name(lives.name, tests, NULL, NULL);
 }

@@ -1,3 +1,4 @@
+/* Restart delays: what a history and a clock make of the next start. */
 #include "base/backoff.h"
 #include "support/test.h"
 

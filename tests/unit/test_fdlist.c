@@ -1,3 +1,4 @@
+/* Which descriptors survive a fork: those that were registered, and no other. */
 #include <fcntl.h>
 #include <sys/wait.h>
 #include <unistd.h>

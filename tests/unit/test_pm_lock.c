@@ -1,3 +1,4 @@
+/* The lock file: its lines, who holds it, a stranger in its place. */
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>

@@ -1,3 +1,4 @@
+/* The segment: who gets which slot, reset in place, messages to the postmaster. */
 #include <poll.h>
 
 #include "proc/segment.h"

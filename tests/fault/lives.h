@@ -1,0 +1,29 @@
+/* One run of a program, again and again, each time with another death: a fault at hit 1, 2, 3 … of
+ * any fault point until none fires, a power cut at each call that changes the disk. */
+#pragma once
+
+#include "base/fault.h"
+#include "sim/io_sim.h"
+
+struct lives {
+    /* The program. */
+    const char *name;
+    void (*begin)(uint64_t seed); /* makes `sim` and all on it */
+    void (*run)(void);
+    void (*survived)(const char *what, unsigned n); /* the run ended by itself; may be NULL */
+    void (*end)(const char *what, unsigned n);      /* power cut, recovery, checks; frees `sim` */
+    unsigned seeds;                                 /* power cuts at one place */
+    unsigned least;                                 /* places there must be, at least */
+    /* This life. */
+    struct io_sim *sim;
+    struct err why; /* of the last PANIC */
+    bool is_armed;  /* a crash or a PANIC ends the run; else it is a failure */
+};
+/* The program fills the first part. */
+extern struct lives lives;
+
+/* Logs nothing below PANIC; crashes and PANICs come here. */
+void lives_init(void);
+/* Skips the test where there are no fault points. */
+void lives_with_faults(const char *what, enum fault_what effect, int error);
+void lives_with_power_cuts(void);
