@@ -156,11 +156,15 @@ store_walwriter_round(struct store *st, struct err *e)
 {
     lsn_t async = atomic_load_explicit(&st->sh->async_lsn, memory_order_acquire);
     int r;
+    int x;
 
     if (async > wal_durable(st->wal))
         store_wait_durable(st, async); /* SNAP-7 */
     else
         (void) wal_write_background(st->wal);
     r = wal_keep_ahead(st->wal, SEGMENTS_AHEAD, e);
-    return r < 0 ? r : MIN(store_xid_advance_limit(st, e), 0);
+    /* Also on a full disk, from the standing reserve: who waits at X waits for nobody else (XID-2).
+     */
+    x = store_xid_advance_limit(st, r < 0 ? NULL : e);
+    return r < 0 ? r : MIN(x, 0);
 }

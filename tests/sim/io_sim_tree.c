@@ -263,7 +263,7 @@ io_sim_change_names(struct io_sim *s, enum name_kind kind, const char *from, con
 {
     struct name_change *c = &s->pending[s->n_pending];
 
-    ASSERT(s->n_pending < SIM_NAMES);
+    ASSERT(s->n_pending < SIM_PENDING);
     *c = (struct name_change){ .kind = kind, .inode = in };
     (void) snprintf(c->from, sizeof c->from, "%s", from);
     (void) snprintf(c->to, sizeof c->to, "%s", to);

@@ -4,9 +4,10 @@
 #include "base/rng.h"
 #include "sim/io_sim.h"
 
-#define SIM_FDS   256
-#define SIM_NAMES 1024
-#define SIM_PATH  80
+#define SIM_FDS     256
+#define SIM_NAMES   1024
+#define SIM_PENDING 16384
+#define SIM_PATH    80
 
 /* A change of a file since its last sync. */
 struct change {
@@ -73,7 +74,7 @@ struct io_sim {
     struct inode *inodes;
     struct names now;
     struct names disk;
-    struct name_change pending[SIM_NAMES];
+    struct name_change pending[SIM_PENDING];
     uint32_t n_pending;
     struct open_file fds[SIM_FDS];
     uint32_t sector;

@@ -96,6 +96,10 @@ arm(struct sim *s, uint64_t calls, bool in_recovery)
     case 4:
         if (in_recovery) /* REDO-4 */
             io_sim_fail(s->disk, SIM_READ, "pg_wal", after, 1, EIO);
+        else if (one_in(s, 2))
+            io_sim_fail(s->disk, SIM_READ, "base", after, 1, EIO);
+        else
+            io_sim_set_space(s->disk, rng_below(&s->rng, 3 * CLUSTER_SEGSIZE));
         break;
     default:
         io_sim_cut_after(s->disk, 1 + rng_below(&s->rng, calls), on_cut, NULL);
@@ -193,6 +197,7 @@ work(struct sim *s)
     else if (one_in(s, 2)) {
         io_sim_fail(s->disk, SIM_OTHER, "", 0, 0, 0);
         io_sim_cut_after(s->disk, 0, NULL, NULL);
+        io_sim_set_space(s->disk, UINT64_MAX);
         fault_reset();
         stop_clean(s);
     }
