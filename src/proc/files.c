@@ -157,6 +157,15 @@ has_changed(struct io *io, const char *line, oid_t *ret_oid, oid_t *ret_rel)
 }
 
 static int
+refuse_format(struct err *e)
+{
+    (void) ERR(e, FEATURE_NOT_SUPPORTED, "data directory has an unknown format");
+    err_detail(e, "File \"%s\" should begin with \"format %d\".", NOTES_PATH, NOTES_VERSION);
+    err_hint(e, "Start it with the version of the server that stopped it last.");
+    return -ERR_FEATURE_NOT_SUPPORTED;
+}
+
+static int
 check_lines(struct io *io, char *text, files_changed_fn fn, void *arg, struct err *e)
 {
     struct wal_control control;
@@ -168,8 +177,7 @@ check_lines(struct io *io, char *text, files_changed_fn fn, void *arg, struct er
     if (r < 0)
         return r;
     if (sscanf(text, "format %u", &version) != 1 || version != NOTES_VERSION)
-        return ERR(e, FEATURE_NOT_SUPPORTED,
-                   "the data directory is of a format that this version does not know");
+        return refuse_format(e);
     line = strstr(text, "\ncheckpoint ");
     if (control.state != WAL_STATE_SHUT_DOWN || line == NULL ||
         sscanf(line, "\ncheckpoint %llu", &checkpoint) != 1 || checkpoint != control.checkpoint_lsn)
