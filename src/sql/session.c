@@ -27,6 +27,8 @@ session_open(const struct session_cfg *cfg, struct session **ret, struct err *e)
     r = vfs_store_connect(s->st, cfg->db_idx, &s->db, &s->handle, &s->txn, e);
     if (r == 0)
         r = session_add_functions(s, e);
+    if (r == 0)
+        r = session_add_activity(s, e);
     if (r < 0) {
         session_close(s);
         return r;

@@ -165,6 +165,10 @@ void session_harden(struct session *s);
 /* ---- session_funcs.c ---- */
 int session_add_functions(struct session *s, struct err *e);
 
+/* ---- session_stat.c ---- */
+/* pg_stat_activity, pg_cancel_backend(), pg_terminate_backend(). */
+int session_add_activity(struct session *s, struct err *e);
+
 /* ---- session_ext.c ---- */
 void session_close_portals(struct session *s); /* with the transaction */
 /* NULL: all. Was there one? */
