@@ -173,7 +173,7 @@ sim_fsync(struct io *io, int fd)
 
     if (hits_rule(s, SIM_SYNC, s->fds[fd].path)) {
         in->is_stale = in->first != NULL;
-        io_sim_settle_some(s, in, 2);
+        io_sim_settle_some(s, in, 2, true);
         return -s->fail.error;
     }
     io_sim_settle_inode(in);
@@ -518,7 +518,7 @@ io_sim_power_cut(struct io_sim *s)
     for (struct inode *in = s->inodes; in != NULL; in = in->next) {
         bool differs = in->first != NULL || in->is_stale;
 
-        io_sim_settle_some(s, in, keep);
+        io_sim_settle_some(s, in, keep, false);
         in->allocated = 0;
         if (differs)
             io_sim_content_copy(&in->now, &in->disk);

@@ -110,15 +110,13 @@ io_sim_settle_inode(struct inode *in)
     io_sim_drop_changes(in);
 }
 
-/* Some of the changes reach the disk. `keep`: of 8, how many are kept whole; the rest are torn or
- * dropped. */
 void
-io_sim_settle_some(struct io_sim *s, struct inode *in, uint32_t keep)
+io_sim_settle_some(struct io_sim *s, struct inode *in, uint32_t keep, bool is_sync)
 {
     for (struct change *c = in->first; c != NULL; c = c->next) {
         uint64_t dice = rng_below(&s->rng, 8);
 
-        if (dice < keep)
+        if (dice < keep || (is_sync && c->is_truncate))
             io_sim_apply_change(&in->disk, c);
         else if (!c->is_truncate && rng_below(&s->rng, 2) == 0)
             apply_torn(s, &in->disk, c);

@@ -100,8 +100,9 @@ void io_sim_add_change(struct inode *in, bool is_truncate, uint64_t off, const u
 void io_sim_apply_change(struct content *to, const struct change *c);
 void io_sim_settle_inode(struct inode *in);
 /* Some of the changes reach the disk. `keep`: of 8, how many are kept whole; the rest are torn or
- * dropped. */
-void io_sim_settle_some(struct io_sim *s, struct inode *in, uint32_t keep);
+ * dropped. `is_sync`: a failed sync, not a power cut: it loses data only, the size is in the file
+ * system's journal. */
+void io_sim_settle_some(struct io_sim *s, struct inode *in, uint32_t keep, bool is_sync);
 /* Files. */
 struct inode *io_sim_inode_new(struct io_sim *s, bool is_dir);
 void io_sim_inode_free(struct inode *in);
