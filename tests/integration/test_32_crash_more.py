@@ -2,9 +2,9 @@
 import os
 import random
 import re
+import select
 import signal
 import threading
-import time
 
 import pytest
 import server as support
@@ -17,15 +17,18 @@ ROUNDS = 60 if LONG else 8
 
 def session(server, stop=None, **params):
     """A logged-in Wire; waits while the server recovers. None if told to stop."""
-    end = time.monotonic() + support.DEADLINE
-    while time.monotonic() < end and not (stop and stop.is_set()):
+    def attempt():
+        if stop and stop.is_set():
+            return stop
         try:
             return connect(server, **params)
         except (OSError, Closed) as e:
             if isinstance(e, Closed) and e.reply.code not in (None, "57P03", "53300"):
                 raise
-            time.sleep(0.01)
-    return None
+            return None
+
+    got = support.until(attempt, "a session")
+    return None if got is stop else got
 
 
 def kill_everything(server):
@@ -45,11 +48,13 @@ class Maker:
         self.rng = random.Random(SEED * 10 + idx)
         self.must, self.may, self.n = {}, {}, 0   # name → rows that must be there; name → rows, or gone
         self.gone = set()
+        self.steps = 0
 
     def run(self):
         try:
             while not self.stop.is_set():
                 self.step()
+                self.steps += 1
         except Exception as e:  # pylint: disable=broad-except
             self.wrong.append(f"maker {self.idx}: {type(e).__name__}: {e}")
 
@@ -129,7 +134,8 @@ def test_databases_made_and_dropped_under_kills(cluster):
             threads.append(threading.Thread(target=m.run))
         for t in threads:
             t.start()
-        time.sleep(rng.uniform(0.05, 0.7))
+        goal = sum(m.steps for m in makers) + rng.randrange(1, 20)
+        support.until(lambda wrong=wrong, goal=goal: wrong or sum(m.steps for m in makers) >= goal, "databases come and go")
         kill_everything(server)
         stop.set()
         for t in threads:
@@ -183,7 +189,8 @@ def test_a_transaction_larger_than_the_cache_is_all_or_nothing(cluster):
     for gen in range(4, 7):
         with connect(server) as w:
             w.send(b"Q" + (4 + len(f"UPDATE t SET gen = {gen}") + 1).to_bytes(4, "big") + f"UPDATE t SET gen = {gen}".encode() + b"\0")
-            time.sleep(0.1 * (gen - 3))
+            support.until(lambda w=w, gen=gen: worked(w.key[0]) >= 0.1 * (gen - 3) or select.select([w.sock], [], [], 0)[0],
+                          "the UPDATE is on its way or through")
             kill_everything(server)
             try:
                 acknowledged = w.read_to("Z").tags == ["UPDATE 20000"]
@@ -206,7 +213,7 @@ def test_asynchronous_commits_lose_only_their_end(cluster):
     server.sql("CREATE TABLE t (s integer, n integer, PRIMARY KEY (s, n))")
     done = [0] * 4
     for _ in range(max(ROUNDS // 2, 4)):
-        stop, wrong, seen = threading.Event(), [], {}
+        stop, wrong, seen, before = threading.Event(), [], {}, list(done)
 
         def write(s, stop=stop, wrong=wrong):
             try:
@@ -241,7 +248,8 @@ def test_asynchronous_commits_lose_only_their_end(cluster):
         threads = [threading.Thread(target=write, args=(s,)) for s in range(4)] + [threading.Thread(target=read)]
         for t in threads:
             t.start()
-        time.sleep(0.4)
+        support.until(lambda wrong=wrong, seen=seen, before=before: wrong or len(seen) == 4 and
+                      all(n > b + 10 for n, b in zip(done, before)), "all write and are seen")
         kill_everything(server)
         stop.set()
         for t in threads:
@@ -269,7 +277,8 @@ def test_a_kill_during_recovery_is_recovered_from(cluster, what):
         server.start(check=False, wait=False)
         if what == "startup":
             support.until(lambda: "startup" in map(title, server.processes()), "a startup process", 10)
-        time.sleep(delay)
+        support.until(lambda delay=delay: delay == 0 or is_through(server) or any(worked(p) >= delay for p in server.processes()
+                                                                                  if title(p) == "startup"), "recovery is on its way or through", 10)
         victims = [p for p in server.processes() if what == "everything" or title(p) == "startup"]
         killed += bool(victims)
         for p in victims:
@@ -290,6 +299,21 @@ def test_a_kill_during_recovery_is_recovered_from(cluster, what):
         assert w.ok("PRAGMA integrity_check").rows == [("ok",)]
     assert killed
     server.stop()
+
+
+def worked(pid):
+    """Seconds of processor time; 0 if it is gone."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8") as f:
+            fields = f.read().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    except OSError:
+        return 0
+
+
+def is_through(server):
+    """No startup process, and the lock file says ready."""
+    return "startup" not in map(title, server.processes()) and "ready" in (server.data / "postmaster.pid").read_text()
 
 
 def title(pid):
