@@ -9,7 +9,7 @@ from wire import connect
 
 SEED = int(os.environ.get("PINION_SEED", "0")) or random.randrange(1, 2**31)
 LONG = bool(os.environ.get("PINION_LONG"))
-SECONDS = 600 if LONG else 15
+SECONDS = int(os.environ.get("PINION_SECONDS", "0")) or (600 if LONG else 12)
 STEPS = 100_000 if LONG else 1200
 SESSIONS = 3
 
