@@ -121,6 +121,37 @@ the_installed_library_passes_the_self_test(void **state)
         fail_msg("%s: %s", e.message, e.detail);
 }
 
+static int
+refuse_commit(void *arg)
+{
+    (void) arg;
+    return 1;
+}
+
+/* What SQLite runs for each new connection: it makes the library behave differently. */
+static int
+on_connection(sqlite3 *db, char **message, const void *api)
+{
+    (void) message;
+    (void) api;
+    (void) sqlite3_commit_hook(db, refuse_commit, NULL);
+    return SQLITE_OK;
+}
+
+static void
+a_library_that_behaves_differently_is_refused_with_both_sides_named(void **state)
+{
+    struct err e = ERR_INIT;
+
+    (void) state;
+    assert_int_equal(sqlite3_auto_extension((void (*)(void)) on_connection), SQLITE_OK);
+    assert_int_equal(vfs_selftest(&e), -ERR_FEATURE_NOT_SUPPORTED);
+    sqlite3_reset_auto_extension();
+    assert_non_null(strstr(e.message, sqlite3_libversion()));
+    assert_non_null(strstr(e.detail, "expected"));
+    assert_true(e.hint[0] != '\0');
+}
+
 /* ---- table 5.6 ---- */
 
 struct step_row {
@@ -495,6 +526,7 @@ main(void)
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
         T(the_installed_library_passes_the_self_test),
+        T(a_library_that_behaves_differently_is_refused_with_both_sides_named),
         T(each_step_fails_as_its_table_says),
         T(a_standby_refuses_reserved_as_read_only_and_goes_on_reading),
         T(a_failed_read_of_page_1_leaves_no_cache_that_is_believed),
