@@ -3,6 +3,7 @@
  *
  * Runs in: backend, inside sqlite3_step(). Reads every slot without a lock (slot_copy). Source:
  * PostgreSQL 15's documentation of the view. */
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
@@ -299,11 +300,14 @@ ask_backend(sqlite3_context *ctx, int32_t pid, uint32_t bits)
         if (!s->cfg.role.is_superuser &&
             atomic_load_explicit(&slots[i].role_oid, memory_order_relaxed) != s->cfg.role.oid) {
             (void) ERR(&s->interrupt, INSUFFICIENT_PRIVILEGE,
-                       "must be a member of the role whose query is being canceled or superuser");
+                       "must be a member of the role whose %s or superuser",
+                       bits == REQ_CANCEL ? "query is being canceled"
+                                          : "process is being terminated");
             sqlite3_result_error(ctx, s->interrupt.message, -1);
             return;
         }
         slot_request(&slots[i], bits);
+        (void) kill(pid, SIGUSR1); /* it may sleep on its socket */
         found = true;
     }
     sqlite3_result_int(ctx, found);

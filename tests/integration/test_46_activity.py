@@ -46,3 +46,10 @@ def test_a_waiting_writer_is_seen_and_can_be_cancelled(server):
     waiter.cursor().execute("INSERT INTO t VALUES (3)")
     assert rows(server, "SELECT a FROM t") == [(3,)]
     assert rows(server, "SELECT pg_terminate_backend(1)") == [(False,)]
+
+
+def test_a_session_that_waits_for_its_client_leaves_when_told(server):
+    idle = server.connect()
+    pid = idle.info.backend_pid
+    assert rows(server, f"SELECT pg_terminate_backend({pid})") == [(True,)]
+    support.until(lambda: not rows(server, f"SELECT 1 FROM pg_stat_activity WHERE pid = {pid}"), "it has left", 10)
