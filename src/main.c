@@ -48,8 +48,9 @@ static const char usage_text[] =
     "  -E, --encoding=UTF8        the only encoding\n"
     "      --locale=C             the only locale\n"
     "\n"
-    "Exit codes: 0 stopped as asked, 64 usage, 75 directory in use, 77 owner or root, 78 "
-    "settings.\n";
+    "Exit codes: 0 stopped as asked, 1 ended abnormally, 64 usage, 65 damaged data, 66 no data\n"
+    "directory, 69 address in use, 71 out of memory, processes or files, 73 cannot create,\n"
+    "74 I/O error, 75 directory in use, 77 owner or root, 78 settings.\n";
 
 struct options {
     const char *data_dir; /* as given */
