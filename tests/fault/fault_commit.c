@@ -2,7 +2,6 @@
  * error, as a crash; and with a power cut before or after each call that changes the disk. After
  * each the cluster recovers: every acknowledged transaction is there, each one whole or not at all,
  * in their order, and later ones go on. */
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -226,45 +225,3 @@ struct lives lives = {
     .seeds = 5,
     .least = 50,
 };
-
-static void
-every_fault_point_as_an_error(void **state)
-{
-    (void) state;
-    lives_with_faults("EIO at hit", FAULT_DO_ERROR, EIO);
-}
-
-static void
-every_fault_point_as_a_full_disk(void **state)
-{
-    (void) state;
-    lives_with_faults("ENOSPC at hit", FAULT_DO_ERROR, ENOSPC);
-}
-
-static void
-every_fault_point_as_a_crash(void **state)
-{
-    (void) state;
-    lives_with_faults("crash at hit", FAULT_DO_CRASH, 0);
-}
-
-static void
-a_power_cut_at_every_call_that_changes_the_disk(void **state)
-{
-    (void) state;
-    lives_with_power_cuts();
-}
-
-int
-main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_fault_point_as_an_error),
-        cmocka_unit_test(every_fault_point_as_a_full_disk),
-        cmocka_unit_test(every_fault_point_as_a_crash),
-        cmocka_unit_test(a_power_cut_at_every_call_that_changes_the_disk),
-    };
-
-    lives_init();
-    return cmocka_run_group_tests_name(lives.name, tests, NULL, NULL);
-}

@@ -1,8 +1,7 @@
 /* CREATE and DROP DATABASE at the store's level (FILE-2, FILE-3): a made-up catalogue whose page 2
- * names the database there is, or none. With a fault at hit 1, 2, 3 … as error or crash, and a
- * power cut at each call that changes the disk; after recovery the files are those that the
+ * names the database there is, or none. With a fault at hit 1, 2, 3 … as error, full disk or crash,
+ * and a power cut at each call that changes the disk; after recovery the files are those that the
  * catalogue names, with their content. */
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -305,39 +304,5 @@ struct lives lives = {
     .run = run_all,
     .end = end_life,
     .seeds = 3,
-    .least = 30,
+    .least = 50,
 };
-
-static void
-every_fault_point_as_an_error(void **state)
-{
-    (void) state;
-    lives_with_faults("EIO at hit", FAULT_DO_ERROR, EIO);
-}
-
-static void
-every_fault_point_as_a_crash(void **state)
-{
-    (void) state;
-    lives_with_faults("crash at hit", FAULT_DO_CRASH, 0);
-}
-
-static void
-a_power_cut_at_every_call_that_changes_the_disk(void **state)
-{
-    (void) state;
-    lives_with_power_cuts();
-}
-
-int
-main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_fault_point_as_an_error),
-        cmocka_unit_test(every_fault_point_as_a_crash),
-        cmocka_unit_test(a_power_cut_at_every_call_that_changes_the_disk),
-    };
-
-    lives_init();
-    return cmocka_run_group_tests_name(lives.name, tests, NULL, NULL);
-}

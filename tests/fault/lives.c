@@ -1,6 +1,7 @@
 /* Runs that die somewhere: see lives.h. */
 #include "fault/lives.h"
 
+#include <errno.h>
 #include <setjmp.h>
 #include <stdio.h>
 
@@ -42,14 +43,6 @@ on_panic(const struct err *e)
     abort();
 }
 
-void
-lives_init(void)
-{
-    log_init(lives.name, LOG_LEVEL_PANIC);
-    fault_crash_hook = on_crash;
-    panic_hook = on_panic;
-}
-
 static void
 begin(uint64_t seed)
 {
@@ -66,8 +59,8 @@ disarm(void)
     io_sim_cut_after(lives.sim, 0, NULL, NULL);
 }
 
-void
-lives_with_faults(const char *what, enum fault_what effect, int error)
+static void
+with_faults(const char *what, enum fault_what effect, int error)
 {
     static unsigned hit; /* static: setjmp */
     static bool fired;
@@ -95,13 +88,35 @@ lives_with_faults(const char *what, enum fault_what effect, int error)
     assert_true(hit > lives.least);
 }
 
-void
-lives_with_power_cuts(void)
+static void
+every_fault_point_as_an_error(void **state)
+{
+    (void) state;
+    with_faults("EIO at hit", FAULT_DO_ERROR, EIO);
+}
+
+static void
+every_fault_point_as_a_full_disk(void **state)
+{
+    (void) state;
+    with_faults("ENOSPC at hit", FAULT_DO_ERROR, ENOSPC);
+}
+
+static void
+every_fault_point_as_a_crash(void **state)
+{
+    (void) state;
+    with_faults("crash at hit", FAULT_DO_CRASH, 0);
+}
+
+static void
+a_power_cut_at_every_call_that_changes_the_disk(void **state)
 {
     static unsigned call;
     static unsigned seed;
     static bool was_cut;
 
+    (void) state;
     call = 1;
     seed = 0;
     do {
@@ -121,4 +136,20 @@ lives_with_power_cuts(void)
     } while (was_cut);
     print_message("power cut: %u calls, %u seeds each\n", call - 2, lives.seeds);
     assert_true(call > lives.least);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_fault_point_as_an_error),
+        cmocka_unit_test(every_fault_point_as_a_full_disk),
+        cmocka_unit_test(every_fault_point_as_a_crash),
+        cmocka_unit_test(a_power_cut_at_every_call_that_changes_the_disk),
+    };
+
+    log_init(lives.name, LOG_LEVEL_PANIC);
+    fault_crash_hook = on_crash;
+    panic_hook = on_panic;
+    return cmocka_run_group_tests_name(lives.name, tests, NULL, NULL);
 }

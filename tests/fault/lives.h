@@ -19,11 +19,5 @@ struct lives {
     struct err why; /* of the last PANIC */
     bool is_armed;  /* a crash or a PANIC ends the run; else it is a failure */
 };
-/* The program fills the first part. */
+/* The program defines it, with the first part filled; main() and the tests are in lives.c. */
 extern struct lives lives;
-
-/* Logs nothing below PANIC; crashes and PANICs come here. */
-void lives_init(void);
-/* Skips the test where there are no fault points. */
-void lives_with_faults(const char *what, enum fault_what effect, int error);
-void lives_with_power_cuts(void);
