@@ -275,6 +275,7 @@ def test_a_kill_during_recovery_is_recovered_from(cluster, what):
     killed = 0
     for delay in (0.0, 0.01, 0.03, 0.1, 0.2):
         server.start(check=False, wait=False)
+        support.until(server.processes, "a process in the data directory", 10)
         if what == "startup":
             support.until(lambda: "startup" in map(title, server.processes()), "a startup process", 10)
         support.until(lambda delay=delay: delay == 0 or is_through(server) or any(worked(p) >= delay for p in server.processes()
