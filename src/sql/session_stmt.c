@@ -325,8 +325,10 @@ session_query_run(struct session *s, struct session_query *q, const struct sessi
             continue;
         r = session_query_send(s, q, run, NULL, sink, e);
         ++*n_rows;
-        if (r == 0 && run->max_rows > 0 && ++sent == run->max_rows)
+        if (r == 0 && run->max_rows > 0 && ++sent == run->max_rows) {
+            store_txn_keep_writer(s->txn, false);
             return SESSION_SUSPENDED;
+        }
     }
     (void) sqlite3_reset(q->stmt);
     q->is_done = true;
