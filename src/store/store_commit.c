@@ -7,6 +7,7 @@
 
 #include "base/fault.h"
 #include "base/log.h"
+#include "store/store_checkpoint.h"
 #include "store/store_encode.h"
 #include "store/store_fd.h"
 #include "store/store_page.h"
@@ -244,6 +245,20 @@ advance(struct store_txn *t, lsn_t lsn)
     cache_snapshot_advance(t->st->cache, t->entry, lsn);
 }
 
+/* max_wal_size: the commit that begins a segment looks; the checkpointer itself only once a second.
+ */
+static void
+wake_if_due(struct store *st, lsn_t lsn)
+{
+    uint64_t segno = lsn / st->wal->cfg.segsize;
+
+    if (segno == st->seen_segno)
+        return;
+    st->seen_segno = segno;
+    if (store_checkpoint_is_due(st))
+        store_role_wake(st, STORE_ROLE_CHECKPOINTER);
+}
+
 void
 store_commit_publish(struct store_txn *t)
 {
@@ -268,6 +283,7 @@ store_commit_publish(struct store_txn *t)
     leave_gate(st);
     drop_long(st);
     wal_unreserve(st->wal);
+    wake_if_due(st, lsn);
 }
 
 void

@@ -70,15 +70,16 @@ def test_a_shrunk_database_survives_a_kill(cluster):
 def test_the_log_stays_near_its_limit(cluster):
     server = cluster(conf="max_wal_size = 8MB\nmin_wal_size = 2MB\n", init_args=("--wal-segsize=1",))
     server.start()
-    most = 0
+
+    def segments():
+        return sum(1 for p in (server.data / "pg_wal").iterdir() if re.fullmatch("[0-9A-F]{24}", p.name))
+
     with connect(server) as w:
         w.ok("CREATE TABLE t (id integer PRIMARY KEY, gen integer, pad text)")
-        for i in range(60):   # about 60 MB of log
+        for i in range(60):   # about 60 MB of log; the limit is a soft one: checkpoints bring it back by themselves
             fill(w, i * 1000 + 1, (i + 1) * 1000)
             w.ok("DELETE FROM t")
-            log = [p for p in (server.data / "pg_wal").iterdir() if re.fullmatch("[0-9A-F]{24}", p.name)]
-            most = max(most, len(log))
-    assert most <= 24, f"{most} segments of 1 MB with max_wal_size = 8MB"
+            support.until(lambda: segments() <= 24, "at most 24 segments of 1 MB with max_wal_size = 8MB")
     assert "checkpoint starting: wal" in server.log() or "checkpoint starting: xlog" in server.log()
     server.stop()
 
