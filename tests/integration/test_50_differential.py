@@ -1,6 +1,7 @@
 """The same generated SQL through Pinion and through SQLite itself: same rows, same counts, same kinds of error, same content at the end."""
 import os
 import random
+import re
 import sqlite3
 import time
 
@@ -261,7 +262,7 @@ class Pair:
         self.theirs = sqlite3.connect(":memory:", isolation_level=None)
         self.theirs.text_factory = lambda b: b.decode(errors="surrogateescape")   # x'c0' || 'a' is no UTF-8
         self.theirs.execute("PRAGMA foreign_keys = ON")
-        self.history = []
+        self.history, self.who = [], []
         self.connect()
 
     def connect(self):
@@ -278,6 +279,7 @@ class Pair:
     def both(self, text):
         """(Reply, rows or exception)."""
         self.history.append(text)
+        self.who.append(self.sessions.index(self.at))
         reply = self.at.query(text)
         try:
             cursor = self.theirs.execute(text)
@@ -289,6 +291,9 @@ class Pair:
 
     def fail(self, why):
         tail = "\n".join(t[:300] for t in self.history[-12:])
+        names = "|".join(set(re.findall(r"\b[tiv]\d+\b", self.history[-1] + why))) or "nothing"
+        told = [f"{i} session {w}: {t[:200]}" for i, (t, w) in enumerate(zip(self.history, self.who)) if re.search(rf"\b({names})\b", t)]
+        tail += "\nwhat was said of these tables:\n" + "\n".join(told[-60:])
         raise AssertionError(f"PINION_SEED={SEED}: step {len(self.history)}: {why}\nlast statements:\n{tail}")
 
     def run(self, text):
@@ -314,6 +319,7 @@ class Pair:
     def command(self, text, theirs=None):
         """A transaction command; SQLite may need another one."""
         self.history.append(text)
+        self.who.append(self.sessions.index(self.at))
         reply = self.at.query(text)
         if theirs is not None:
             self.theirs.execute(theirs)
@@ -399,6 +405,8 @@ def test_pinion_and_sqlite_agree(cluster):
             block(pair, gen, rng)
         elif what < 0.355:
             pair.at.ok("CHECKPOINT")
+            if pair.at.ok("PRAGMA quick_check").rows != [("ok",)] or (LONG and pair.at.ok("PRAGMA integrity_check").rows != [("ok",)]):
+                pair.fail(f"damage: {pair.at.ok('PRAGMA integrity_check').rows[:5]}")
         elif what < (0.357 if LONG else 0.356):
             restart(pair, rng.choice(("kill", "stop")))
             restarts += 1
