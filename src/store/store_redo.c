@@ -146,7 +146,8 @@ apply_run(struct redo *r, const struct wal_decoded *d, uint32_t from, uint32_t t
     }
     if (rc == 0) {
         cache_publish(st->cache, db, rel->rel, blocks, frames, n, lsn);
-        if (size != 0)
+        rc = FAULT(REDO_PUBLISH);
+        if (rc == 0 && size != 0)
             store_db_publish(st, db, size, lsn); /* REDO-3: as COMMIT-5 does */
     } else
         cache_frames_give_back(st->cache, frames, n);

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/fault.h"
+#include "store/store_checkpoint.h"
 
 #define FRAMES 64
 
@@ -117,6 +118,28 @@ recover(void *arg)
     uint32_t n;
 
     s->result = cluster_recover(&s->cluster, list, ELEMENTSOF(list), &n, &s->info, &s->e);
+    s->is_recovering = false;
+}
+
+/* The bgwriter, which starts when the startup process does: pages may be written at any time during
+ * redo (REDO-3), also between the pages of a commit and its size. */
+static void
+write_during_recovery(void *arg)
+{
+    struct sim *s = arg;
+    struct err e = ERR_INIT;
+
+    while (s->is_recovering && !s->cluster.procs[0].is_attached)
+        coro_switch();
+    if (!s->is_recovering)
+        return;
+    if (cluster_attach(&s->cluster, 1, &e) < 0)
+        sim_fail(s, "attach in recovery: %s", e.message);
+    while (s->is_recovering) {
+        (void) store_bgwriter_round(cluster_store(&s->cluster, 1), 4, &e);
+        err_clear(&e); /* an error that was put there; the startup process meets its own */
+        coro_switch();
+    }
 }
 
 /* Until it has gone through; the first attempts may be cut. */
@@ -132,7 +155,11 @@ recover_all(struct sim *s)
         coro_reset(rng_u64(&s->rng));
         if (may_fail)
             arm(s, one_in(s, 2) ? 20 : 100, true);
+        s->is_recovering = true;
         coro_spawn(recover, s);
+        /* Not in one that may fail: that ends in_redo with the log still closed. */
+        if (!may_fail && one_in(s, 2))
+            coro_spawn(write_during_recovery, s);
         end = coro_run();
         if (end == CORO_STUCK)
             sim_fail(s, "recovery is stuck");
@@ -183,7 +210,7 @@ work(struct sim *s)
     enum coro_end end;
 
     for (uint32_t i = 1; i < CLUSTER_PROCS; i++)
-        if (cluster_attach(&s->cluster, i, &s->e) < 0)
+        if (!s->cluster.procs[i].is_attached && cluster_attach(&s->cluster, i, &s->e) < 0)
             sim_fail(s, "attach: %s", s->e.message);
     coro_reset(rng_u64(&s->rng));
     arm(s, one_in(s, 2) ? 60 : s->many > 1 ? 6000 : 600, false);

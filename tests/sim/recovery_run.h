@@ -24,6 +24,7 @@ struct sim {
     bool was_clean; /* the last stop was a clean one */
     /* outcome of the recovery coroutine */
     int result;
+    bool is_recovering;
     struct err e;
     struct recover_info info;
 };
