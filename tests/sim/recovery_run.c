@@ -136,7 +136,7 @@ write_during_recovery(void *arg)
     if (cluster_attach(&s->cluster, 1, &e) < 0)
         sim_fail(s, "attach in recovery: %s", e.message);
     while (s->is_recovering) {
-        (void) store_bgwriter_round(cluster_store(&s->cluster, 1), 4, &e);
+        (void) store_bgwriter_round(cluster_store(&s->cluster, 1), 64, &e);
         err_clear(&e); /* an error that was put there; the startup process meets its own */
         coro_switch();
     }
