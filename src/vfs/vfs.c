@@ -260,10 +260,13 @@ configure(sqlite3 *db, const struct vfs_open_args *args)
         rc = sqlite3_db_config(db, config_rows[i].op, config_rows[i].value, NULL);
     if (rc == SQLITE_OK)
         rc = sqlite3_extended_result_codes(db, 1);
-    /* 5.9, 5.0. None of these reads the database (PRAGMA synchronous would). */
+    /* 5.9, 5.0. None of these reads the database (PRAGMA synchronous would). secure_delete is ON
+     * for correctness: without it SQLite 3.40.1 loses the root page that DROP INDEX moved and
+     * ROLLBACK TO brought back (test_45:
+     * a_savepoint_brings_back_an_index_whose_root_page_had_moved). */
     if (rc == SQLITE_OK)
         rc = sqlite3_exec(db,
-                          "PRAGMA cache_spill = OFF; PRAGMA secure_delete = OFF;"
+                          "PRAGMA cache_spill = OFF; PRAGMA secure_delete = ON;"
                           "PRAGMA temp_store = FILE",
                           NULL, NULL, NULL);
     if (rc == SQLITE_OK)

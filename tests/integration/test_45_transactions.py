@@ -487,3 +487,18 @@ def test_create_and_drop_database(shared, sessions):
     assert a.query("CREATE DATABASE d2").code == "25001"
     a.ok("ROLLBACK")
     assert a.query("DROP DATABASE postgres").code in ("55006", "42501", "0A000")
+
+
+def test_a_savepoint_brings_back_an_index_whose_root_page_had_moved(server):
+    """SQLite 3.40.1 without secure_delete: the rolled-back root page stays clean in the pager's cache and is never written (plain files too)."""
+    with connect(server) as w:
+        w.ok("CREATE TABLE t (id integer PRIMARY KEY, c0 blob); INSERT INTO t VALUES (1, 'a'), (2, 'b'), (3, 'c'), (4, 'd')")
+        w.ok("CREATE TABLE u (id integer PRIMARY KEY, x); CREATE INDEX old ON u (x); CREATE INDEX last ON t (id, c0); INSERT INTO u VALUES (1, 2)")
+        w.ok("CREATE TABLE junk (a)")
+        w.ok("WITH RECURSIVE s(i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM s WHERE i < 400) INSERT INTO junk SELECT hex(randomblob(100)) FROM s")
+        w.ok("DELETE FROM junk")
+        w.ok("DROP TABLE junk")
+        w.ok("DROP INDEX last")   # the highest root page is now a leaf of the free list
+        for text in ("BEGIN", "CREATE INDEX i ON t (c0)", "SAVEPOINT s0", "DROP INDEX old", "ROLLBACK TO s0", "COMMIT"):
+            w.ok(text)
+        assert w.ok("PRAGMA integrity_check").rows == [("ok",)]
