@@ -445,7 +445,8 @@ recover(struct recovery *v, struct recover_info *info, struct err *e)
     cache_cap_unlimited(st->cache, true);
     atomic_store_explicit(&st->sh->in_redo, 1, memory_order_release);
     r = info->was_clean ? recover_clean(v, info, e) : recover_crash(v, info, e);
-    atomic_store_explicit(&st->sh->in_redo, 0, memory_order_release);
+    if (r >= 0) /* else the log is not open: nobody may wait for it to become durable */
+        atomic_store_explicit(&st->sh->in_redo, 0, memory_order_release);
     return r;
 }
 
