@@ -182,7 +182,7 @@ def test_a_missing_log_is_refused_not_taken_for_its_end(cluster):
     p = s.start(check=False)
     assert p.returncode != 0, "it came up with a hole in its log"
     assert hole.name in s.log() + p.stderr
-    support.until(lambda: not s.processes(), "it has left")
+    s.wait_gone()
     hole.write_bytes(saved)
     os.chown(hole, pwd.getpwnam(support.USER).pw_uid, -1)
     os.chmod(hole, 0o600)
@@ -249,7 +249,7 @@ def test_each_signal_stops(cluster, sig, mode):
             w.ok("ROLLBACK")
         else:
             assert "57P01" in [f["C"] for f in (lambda r: r.errors + r.notices)(w.read_end())]
-    support.until(lambda: not s.processes(), "the server has left")
+    s.wait_gone()
     assert not (s.data / "postmaster.pid").exists()
     assert not (s.data / f".s.PGSQL.{s.port}").exists()
     state = support.run(support.PGBIN / "pg_controldata", s.data).stdout
@@ -268,7 +268,7 @@ def test_a_fast_stop_may_follow_a_smart_one_and_an_immediate_one_both(cluster):
             os.kill(pid, signal.SIGTERM)
             support.until(lambda: s.status().get("pmState") != "PM_RUN" or s.status().get("state") == "draining", "it drains")
             os.kill(pid, last)
-            support.until(lambda: not s.processes(), "the server has left")
+            s.wait_gone()
         s.start()
         assert_content(s)
 

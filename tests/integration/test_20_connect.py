@@ -256,7 +256,7 @@ def test_cancel_is_served_while_a_smart_stop_waits(server):
     t.join()
     assert not failed, failed
     conn.close()
-    support.until(lambda: not server.processes(), "the server has left")
+    server.wait_gone()
 
 
 def test_statement_timeout(server):

@@ -531,7 +531,7 @@ def test_a_smart_stop_refuses_new_clients_and_serves_old_ones(cluster):
 
         support.until(is_refused, "new clients are refused")
         assert w.ok("SELECT 1").rows == [("1",)]
-    support.until(lambda: not s.processes(), "the server has left")
+    s.wait_gone()
 
 
 def sleeps(pid):
@@ -549,7 +549,7 @@ def test_an_immediate_stop_says_so(cluster):
         os.kill(s.pid, signal.SIGQUIT)
         r = w.read_end()
         assert [n["C"] for n in r.notices] == ["57P01"] and r.notices[0]["S"] == "WARNING", r
-    support.until(lambda: not s.processes(), "the server has left")
+    s.wait_gone()
 
 
 def test_a_crash_of_a_sibling_says_57P02(cluster):

@@ -172,7 +172,7 @@ def test_each_stop_leaves_a_cluster_that_starts_with_all_commits(cluster, mode):
     for i in range(20):
         server.sql(f"INSERT INTO t VALUES ({i})")
     server.stop(mode)
-    support.until(lambda: not server.processes(), "the server has left")
+    server.wait_gone()
     began = time.monotonic()
     server.start()
     assert server.sql("SELECT count(*), sum(a) FROM t") == [(20, 190)] or \

@@ -37,7 +37,7 @@ def kill_everything(server):
             os.kill(pid, signal.SIGKILL)
         except ProcessLookupError:
             pass
-    support.until(lambda: not server.processes(), "everything is gone")
+    server.wait_gone()
 
 
 class Maker:
@@ -288,9 +288,9 @@ def test_a_kill_during_recovery_is_recovered_from(cluster, what):
             except ProcessLookupError:
                 pass
         if what == "startup" and victims:
-            support.until(lambda: not server.processes(), "a failed startup process ends the server")
+            server.wait_gone()
         elif what == "everything":
-            support.until(lambda: not server.processes(), "everything is gone")
+            server.wait_gone()
         else:
             break
     if not server.processes():

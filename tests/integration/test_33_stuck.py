@@ -96,7 +96,7 @@ def test_without_restart_after_crash_the_server_ends(cluster):
     server = make(cluster, conf="restart_after_crash = off\n")
     with connect(server) as w:
         os.kill(w.key[0], signal.SIGKILL)
-    support.until(lambda: not server.processes(), "the server has left")
+    server.wait_gone()
     assert not (server.data / "postmaster.pid").exists()
     server.start()
     assert content(server) == [1]

@@ -147,7 +147,7 @@ def test_a_stop_over_the_socket_streams_and_ends_with_last_words(server):
                 r = watcher.reply()
                 states.append(r["parameters"].get("status", {}).get("state", r.get("error")))
         assert "stopping" in states and states[-1] == "org.pinion.Control.OperationFailed"
-    support.until(lambda: not server.processes(), "all processes are gone")
+    server.wait_gone()
     assert server.ctl("status", "-D", server.data, check=False).returncode == 3
 
 
