@@ -39,12 +39,12 @@ sources_of() {
         local no_wait; no_wait=$(echo $shm | tr ' ' '\n' | grep -v /wait.c)
         local no_clock; no_clock=$(echo $base | tr ' ' '\n' | grep -v /clock.c)
         local main; case $1 in sim_*) main="tests/sim/recovery*.c" ;; fault_*) main=tests/fault/$1.c ;; *) main=tests/unit/$1.c ;; esac
-        echo "-DPINION_FAULTS=1 -Wl,--wrap=fault_hit |" $main tests/sim/cluster.c tests/sim/coro.c \
+        echo "-DPINION_FAULTS=1 -Wl,--wrap=fault_hit,--wrap=spin_drop |" $main tests/sim/cluster.c tests/sim/coro.c \
             tests/sim/io_sim*.c src/store/*.c src/wal/*.c $cache $no_wait $no_clock "| -lcmocka -lsystemd -llz4" ;;
     sim_sql)
         local no_wait; no_wait=$(echo $shm | tr ' ' '\n' | grep -v /wait.c)
         local no_clock; no_clock=$(echo $base | tr ' ' '\n' | grep -v /clock.c)
-        echo "-DPINION_FAULTS=1 -Wl,--wrap=fault_hit |" tests/sim/sql*.c tests/sim/cluster.c tests/sim/coro.c \
+        echo "-DPINION_FAULTS=1 -Wl,--wrap=fault_hit,--wrap=spin_drop |" tests/sim/sql*.c tests/sim/cluster.c tests/sim/coro.c \
             tests/sim/io_sim*.c src/sql/*.c src/vfs/*.c src/conf/*.c src/store/*.c src/wal/*.c $cache $no_wait $no_clock \
             "| -lsqlite3 -lsystemd -llz4 -lm" ;;
     test_vfs)

@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/rng.h"
+#include "shm/lock.h"
 #include "shm/wait.h"
 
 #define STACK_BYTES (UINT64_C(512) * 1024)
@@ -87,6 +88,18 @@ __wrap_fault_hit(enum fault_point p)
 {
     coro_maybe(3);
     return __real_fault_hit(p);
+}
+
+/* And --wrap=spin_drop: so is the end of each short critical section, for example between the place
+ * of a record in the log and its bytes. */
+void __real_spin_drop(struct self *self, struct spin *s, enum lock_rank rank);
+void __wrap_spin_drop(struct self *self, struct spin *s, enum lock_rank rank);
+
+void
+__wrap_spin_drop(struct self *self, struct spin *s, enum lock_rank rank)
+{
+    __real_spin_drop(self, s, rank);
+    coro_maybe(16);
 }
 
 void

@@ -157,8 +157,7 @@ recover_all(struct sim *s)
             arm(s, one_in(s, 2) ? 20 : 100, true);
         s->is_recovering = true;
         coro_spawn(recover, s);
-        /* Not in one that may fail: that ends in_redo with the log still closed. */
-        if (!may_fail && s->seed % 4 == 3)
+        if (s->seed % 4 == 3)
             coro_spawn(write_during_recovery, s);
         end = coro_run();
         if (end == CORO_STUCK)
