@@ -23,7 +23,7 @@
 #include "support/test.h"
 #include "support/tmpdir.h"
 
-#define DEADLINE_USEC (20 * USEC_PER_SEC)
+#define DEADLINE_USEC (60 * USEC_PER_SEC)
 
 /* How the children behave; set before the postmaster is forked. */
 static struct {
@@ -284,7 +284,7 @@ expect(struct world *w, const char *text)
     while ((at = strstr(w->seen, text)) == NULL) {
         struct pollfd p = { .fd = w->states, .events = POLLIN };
 
-        if (clock_mono_usec() > deadline || poll(&p, 1, 20000) <= 0)
+        if (clock_mono_usec() > deadline || poll(&p, 1, 60000) <= 0)
             fail_msg("waited for %s, saw %s", text, w->seen);
         if (!see_more(w))
             fail_msg("waited for %s, the postmaster is gone after %s", text, w->seen);
@@ -633,7 +633,7 @@ a_killed_postmaster_takes_its_children_along_and_the_next_one_starts(void **stat
         if (tries < 100) {
             struct pollfd p = { .fd = w->states, .events = POLLIN };
 
-            (void) poll(&p, 1, 20000);
+            (void) poll(&p, 1, 60000);
             (void) see_more(w); /* expect() goes on from here */
             if (strncmp(w->seen, "REFUSED", 7) == 0) {
                 (void) wait_exit(w);

@@ -213,14 +213,24 @@ def test_the_last_places_are_for_superusers(cluster):
         c.close()
 
 
+ENDLESS = "WITH RECURSIVE c(x) AS (VALUES (1) UNION ALL SELECT x + 1 FROM c) SELECT count(*) FROM c"
+
+
+def cancel_when_it_runs(server, conn):
+    """A cancel request that comes before the statement would be forgotten."""
+    pid = conn.info.backend_pid
+    support.until(lambda: server.sql(f"SELECT state FROM pg_stat_activity WHERE pid = {pid}") == [("active",)], "the statement runs")
+    conn.cancel()
+
+
 def test_cancel_ends_the_statement_not_the_session(server):
     conn = server.connect()
     cur = conn.cursor()
-    timer = threading.Timer(0.3, conn.cancel)
-    timer.start()
+    canceller = threading.Thread(target=cancel_when_it_runs, args=(server, conn))
+    canceller.start()
     with pytest.raises(psycopg2.errors.QueryCanceled):
-        cur.execute("WITH RECURSIVE c(x) AS (VALUES (1) UNION ALL SELECT x + 1 FROM c) SELECT count(*) FROM c")
-    timer.join()
+        cur.execute(ENDLESS)
+    canceller.join()
     cur.execute("SELECT 1")
     assert cur.fetchone() == (1,)
     conn.cancel()   # nothing runs: forgotten
@@ -248,11 +258,15 @@ def test_cancel_is_served_while_a_smart_stop_waits(server):
             support.until(is_refused, "new clients are refused")
         except AssertionError as e:
             failed.append(e)
-        conn.cancel()
-    t = threading.Timer(0.1, stop_and_cancel)
+        while not ended.is_set():   # the first may come before the statement begins
+            conn.cancel()
+            ended.wait(0.05)
+    ended = threading.Event()
+    t = threading.Thread(target=stop_and_cancel)
     t.start()
     with pytest.raises(psycopg2.errors.QueryCanceled):
-        conn.cursor().execute("WITH RECURSIVE c(x) AS (VALUES (1) UNION ALL SELECT x + 1 FROM c) SELECT count(*) FROM c")
+        conn.cursor().execute(ENDLESS)
+    ended.set()
     t.join()
     assert not failed, failed
     conn.close()
@@ -264,7 +278,7 @@ def test_statement_timeout(server):
     cur = conn.cursor()
     cur.execute("SET statement_timeout = '200ms'")
     with pytest.raises(psycopg2.errors.QueryCanceled, match="statement timeout"):
-        cur.execute("WITH RECURSIVE c(x) AS (VALUES (1) UNION ALL SELECT x + 1 FROM c) SELECT count(*) FROM c")
+        cur.execute(ENDLESS)
     cur.execute("SHOW statement_timeout")
     assert cur.fetchone() == ("200ms",)
     conn.close()

@@ -19,7 +19,7 @@ PARAMETERS = {"application_name", "client_encoding", "DateStyle", "default_trans
 @pytest.fixture(scope="module")
 def shared():
     """One server for the tests that leave it as it was."""
-    s = support.Server(conf="authentication_timeout = 5s\n", tcp=True)
+    s = support.Server(tcp=True)
     s.start()
     yield s
     s.done()
@@ -536,8 +536,7 @@ def test_a_smart_stop_refuses_new_clients_and_serves_old_ones(cluster):
 
 def sleeps(pid):
     """Does the process wait? Then its last answer is out, and no message is cut by what it says next."""
-    with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as f:
-        return f.read().rpartition(")")[2].split()[0] == "S"
+    return support.state_of(pid) == "S"
 
 
 def test_an_immediate_stop_says_so(cluster):

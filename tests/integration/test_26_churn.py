@@ -67,9 +67,9 @@ def churn(server, seed, until, wrong):
         what = rng.choice((hang_up_in_the_middle, cancel_something, be_terminated, say_nonsense, work))
         try:
             what(server, rng)
-        except (psycopg2.Error, OSError, EOFError) as e:
-            code = getattr(e, "pgcode", None)
-            if code not in (None, "57014", "57P01"):
+        except (psycopg2.Error, wire.Closed, OSError, EOFError) as e:
+            code = e.reply.code if isinstance(e, wire.Closed) else getattr(e, "pgcode", None)
+            if code not in (None, "57014", "57P01", "53300"):   # who has hung up may still be served: no place left
                 wrong.append(f"{what.__name__}: {code} {e}")
 
 

@@ -7,16 +7,6 @@ import server as support
 from wire import Closed, connect, cstr, message
 
 
-def stopped(pid):
-    with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as f:
-        return f.read().rpartition(")")[2].split()[0] == "T"
-
-
-def freeze(pid):
-    os.kill(pid, signal.SIGSTOP)
-    support.until(lambda: stopped(pid), "the process is stopped")
-
-
 def content(server):
     return [int(r[0]) for r in server.sql("SELECT a FROM t ORDER BY a")]
 
@@ -33,9 +23,9 @@ def test_a_hanging_backend_does_not_hold_up_an_immediate_stop(cluster):
     server = make(cluster)
     with connect(server) as w:
         w.ok("BEGIN; INSERT INTO t VALUES (2)")
-        freeze(w.key[0])
+        assert support.freeze(w.key[0])
         server.stop("immediate", check=False)
-        support.until(lambda: not server.processes(), "SIGKILL has ended what SIGQUIT could not", 30)
+        server.wait_gone()   # SIGKILL has ended what SIGQUIT could not
     server.start()
     assert content(server) == [1]
 
@@ -44,7 +34,7 @@ def test_a_hanging_backend_does_not_hold_up_the_crash_of_another(cluster):
     server = make(cluster)
     with connect(server) as w, connect(server) as victim:
         w.ok("BEGIN; INSERT INTO t VALUES (2)")
-        freeze(w.key[0])
+        assert support.freeze(w.key[0])
         os.kill(victim.key[0], signal.SIGKILL)
         recovered(server, 1)
         assert content(server) == [1]
@@ -53,8 +43,8 @@ def test_a_hanging_backend_does_not_hold_up_the_crash_of_another(cluster):
 
 def recovered(server, n):
     """n crashes were seen, and it serves again."""
-    support.until(lambda: server.log().count("reinitializing") >= n, f"crash {n} is seen", 30)
-    support.until(lambda: serves(server), "service again", 30)
+    support.until(lambda: server.log().count("reinitializing") >= n, f"crash {n} is seen")
+    support.until(lambda: serves(server), "service again")
 
 
 def serves(server):
@@ -69,7 +59,7 @@ def test_a_hanging_writer_costs_others_their_lock_timeout_and_no_more(cluster):
     server = make(cluster)
     with connect(server) as w, connect(server) as other:
         w.ok("BEGIN; INSERT INTO t VALUES (2)")
-        freeze(w.key[0])
+        assert support.freeze(w.key[0])
         other.ok("SET lock_timeout = 100")
         assert other.query("INSERT INTO t VALUES (3)").code == "55P03"
         assert other.ok("SELECT count(*) FROM t").rows == [("1",)]
@@ -83,8 +73,8 @@ def test_a_hanging_writer_costs_others_their_lock_timeout_and_no_more(cluster):
 def test_commits_go_on_while_a_helper_hangs(cluster, role):
     """The log is synced by who commits; the others may be slow."""
     server = make(cluster)
-    pid = next(p for p, r in server.children().items() if r == role)
-    freeze(pid)
+    pid = server.child(role)
+    assert support.freeze(pid)
     for i in range(2, 20):
         server.sql(f"INSERT INTO t VALUES ({i})")
     assert len(content(server)) == 19
@@ -118,7 +108,7 @@ def test_crash_after_crash_is_recovered_from_each_time(cluster):
 def test_every_role_dies_once_and_comes_back(cluster):
     server = make(cluster)
     for n, role in enumerate(("checkpointer", "bgwriter", "walwriter", "checkpointer"), 1):
-        before = next(p for p, r in server.children().items() if r == role)
+        before = server.child(role)
         os.kill(before, signal.SIGKILL)
         recovered(server, n)
         support.until(lambda r=role, b=before: any(x == r and p != b for p, x in server.children().items()), f"another {role}")
@@ -128,7 +118,7 @@ def test_every_role_dies_once_and_comes_back(cluster):
 @pytest.mark.parametrize("role", ["bgwriter", "walwriter", "checkpointer"])
 def test_a_helper_that_leaves_by_SIGTERM_or_not_never_ends_service(cluster, role):
     server = make(cluster)
-    before = next(p for p, r in server.children().items() if r == role)
+    before = server.child(role)
     os.kill(before, signal.SIGTERM)
     server.sql("INSERT INTO t VALUES (2)")
     support.until(lambda: serves(server), "service")

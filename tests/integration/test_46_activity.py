@@ -52,4 +52,4 @@ def test_a_session_that_waits_for_its_client_leaves_when_told(server):
     idle = server.connect()
     pid = idle.info.backend_pid
     assert rows(server, f"SELECT pg_terminate_backend({pid})") == [(True,)]
-    support.until(lambda: not rows(server, f"SELECT 1 FROM pg_stat_activity WHERE pid = {pid}"), "it has left", 10)
+    support.until(lambda: not rows(server, f"SELECT 1 FROM pg_stat_activity WHERE pid = {pid}"), "it has left")

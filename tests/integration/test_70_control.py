@@ -97,38 +97,43 @@ def test_a_checkpoint_over_the_socket_is_one_in_the_log(server):
     assert "checkpoint complete" in server.log()
 
 
+def startup_stands(server):
+    """The pid of the startup process, held in the middle of its work; None if it was through before."""
+    def look():
+        try:
+            if status(server)["state"] == "ready":
+                return -1
+            with Wire(server) as w:
+                found = w.call("ListProcesses", role="startup")["parameters"]["processes"]
+            return found[0]["pid"] if found else None
+        except (OSError, EOFError):
+            return None
+    pid = support.until(look, "a startup process, or the end of its work")
+    return pid if pid > 0 and support.freeze(pid) else None
+
+
 def test_it_answers_during_recovery_and_says_how_far_it_is(cluster):
     s = cluster(conf="checkpoint_timeout = 1h\nmax_wal_size = 2GB\n")
     s.start()
     s.sql("CREATE TABLE t (a)")
-    for _ in range(8):
-        s.sql("INSERT INTO t WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000) SELECT hex(randomblob(50)) FROM n")
-    rows = s.sql("SELECT count(*) FROM t")
-    s.kill9()
-    seen, braked = [], False
-    s.start(wait=False)
-    end = time.monotonic() + support.DEADLINE
-    while time.monotonic() < end:
-        try:
-            now = status(s)
-            if now["pmState"] in ("PM_STARTUP", "PM_RECOVERY") and not braked:
-                with Wire(s) as w:
-                    for p in w.call("ListProcesses", role="startup")["parameters"]["processes"]:
-                        os.kill(p["pid"], signal.SIGSTOP)  # recovery stands still: whatever is asked now is asked in recovery
-                        braked = p["pid"]
-                if braked:
-                    now = status(s)
-                    seen.append(now)
-                    assert s.ctl("status", "-D", s.data, check=False).returncode == 5
-                    assert "not accepting connections" in s.ctl("status", "-D", s.data, check=False).stdout
-                    p = s.ctl("checkpoint", "-D", s.data, check=False)
-                    assert p.returncode == 1 and "cannot execute Checkpoint in state" in p.stderr
-                    os.kill(braked, signal.SIGCONT)
-            if now["state"] == "ready":
-                break
-        except (FileNotFoundError, ConnectionRefusedError):
-            pass
-    assert seen and seen[0]["state"] in ("starting", "recovering")
+    for times in (8, 24, 72):   # more to recover, until it is caught at it
+        for _ in range(times):
+            s.sql("INSERT INTO t WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000) SELECT hex(randomblob(50)) FROM n")
+        rows = s.sql("SELECT count(*) FROM t")
+        s.kill9()
+        s.start(wait=False)
+        pid = startup_stands(s)
+        if pid:
+            break
+    assert pid
+    now = status(s)   # recovery stands still: whatever is asked now is asked in recovery
+    assert now["state"] in ("starting", "recovering") and now["pmState"] in ("PM_STARTUP", "PM_RECOVERY")
+    p = s.ctl("status", "-D", s.data, check=False)
+    assert p.returncode == 5 and "not accepting connections" in p.stdout
+    p = s.ctl("checkpoint", "-D", s.data, check=False)
+    assert p.returncode == 1 and "cannot execute Checkpoint in state" in p.stderr
+    os.kill(pid, signal.SIGCONT)
+    support.until(lambda: status(s)["state"] == "ready", "it is up")
     assert s.sql("SELECT count(*) FROM t") == rows
 
 
@@ -154,7 +159,7 @@ def test_a_stop_over_the_socket_streams_and_ends_with_last_words(server):
 def test_a_smart_stop_drains_and_a_fast_one_overtakes_it(server):
     c = server.connect()
     c.cursor().execute("SELECT 1")
-    p = server.ctl("stop", "-D", server.data, "-m", "smart", "--timeout=0.5", check=False)
+    p = server.ctl("stop", "-D", server.data, "-m", "smart", "--timeout=2", check=False)
     assert p.returncode == 75 and "goes on" in p.stderr
     s = status(server)
     assert (s["state"], s["pmState"]) == ("draining", "PM_RUN")
@@ -179,9 +184,12 @@ def test_rubbish_and_slow_clients_do_not_hold_up_anybody(server):
     rng = [bytes([i]) * 1000 for i in range(1, 60, 7)]
     for rubbish in rng + [b"{}\0", b'{"method":1}\0', b"[" * 5000 + b"\0", b"GET / HTTP/1.0\r\n\r\n\0"]:
         with Wire(server) as w:
-            w.s.sendall(rubbish)
-            w.s.shutdown(socket.SHUT_WR)
-            assert w.s.recv(10) == b""
+            try:
+                w.s.sendall(rubbish)
+                w.s.shutdown(socket.SHUT_WR)
+                assert w.s.recv(10) == b""
+            except (ConnectionResetError, BrokenPipeError):
+                pass   # it has not read all
     idle = [Wire(server) for _ in range(12)]
     for w in idle:
         w.s.sendall(b'{"method":"org.pin')  # never finished
@@ -255,8 +263,31 @@ def test_standard_tools_get_along_with_it(server):
     assert json.loads(got.rstrip(b"\0"))["parameters"]["status"]["pmState"] == "PM_RUN"
 
 
+class Echo:
+    """A process that sends back what it gets: what a round trip costs on this machine at this moment."""
+
+    def __init__(self):
+        self.sock, theirs = socket.socketpair()
+        self.pid = os.fork()
+        if self.pid == 0:
+            self.sock.close()
+            while data := theirs.recv(100):
+                theirs.send(data)
+            os._exit(0)
+        theirs.close()
+
+    def call(self):
+        self.sock.send(b"x")
+        self.sock.recv(1)
+
+    def done(self):
+        self.sock.close()
+        os.waitpid(self.pid, 0)
+
+
 def test_status_is_fast_under_load(server):
     """Budget of design 10, with room for a busy test machine: the loop must not wait for the database."""
+    echo = Echo()   # before there are threads
     server.sql("CREATE TABLE t (a)")
     stop = threading.Event()
 
@@ -268,18 +299,21 @@ def test_status_is_fast_under_load(server):
     threads = [threading.Thread(target=work) for _ in range(4)]
     for t in threads:
         t.start()
+
+    def seconds(call):
+        begun = time.monotonic()
+        call()
+        return time.monotonic() - begun
     try:
-        took = []
         with Wire(server) as w:
-            for _ in range(300):
-                begun = time.monotonic()
-                w.call("GetStatus")
-                took.append(time.monotonic() - begun)
+            took = [(seconds(lambda: w.call("GetStatus")), seconds(echo.call)) for _ in range(300)]
     finally:
         stop.set()
         for t in threads:
             t.join()
-    assert sorted(took)[150] < 0.02
+        echo.done()
+    ours, echoed = (sorted(x)[150] for x in zip(*took))
+    assert ours < 0.02 + 2 * echoed, f"median {ours * 1000:.2f} ms, of an echo {echoed * 1000:.2f} ms"
 
 
 def test_two_servers_on_one_directory_are_refused(server):

@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import pwd
+import random
 import select
 import shutil
 import signal
@@ -52,9 +53,33 @@ def until(condition, what, deadline=DEADLINE):
 
 
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """A free port below those that the kernel gives to whoever connects: nobody takes it by accident before the server does."""
+    while True:
+        port = random.randrange(10000, 32000)
+        with socket.socket() as s:
+            try:
+                s.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                pass
+
+
+def state_of(pid):
+    """The letter of a process in /proc (S sleeps, T is stopped, Z is dead); "" if there is none."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as f:
+            return f.read().rpartition(")")[2].split()[0]
+    except OSError:
+        return ""
+
+
+def freeze(pid):
+    """SIGSTOP; returns when the process stands. False: it was gone before."""
+    try:
+        os.kill(pid, signal.SIGSTOP)
+    except ProcessLookupError:
+        return False
+    return until(lambda: state_of(pid) in ("T", "Z", "X", ""), f"process {pid} stands") and state_of(pid) == "T"
 
 
 class Server:
@@ -101,6 +126,10 @@ class Server:
         """{pid: role} of the server's processes, from the control socket."""
         p = json.loads(self.ctl("ps", "-D", self.data, "--json").stdout)
         return {x["pid"]: x["role"] if "role" in x else x.get("kind") for x in p["processes"]}
+
+    def child(self, role):
+        """The pid of a process by its role; waits until there is one."""
+        return until(lambda: next((p for p, r in self.children().items() if r == role), None), f"a {role}")
 
     def kill9(self):
         """SIGKILL to the postmaster; returns when nothing of it is left."""

@@ -93,24 +93,21 @@ def role_pid(instance, role):
     return next((x["pid"] for x in json.loads(p.stdout).get("processes", []) if x["role"] == role), None)
 
 
+# Shell: stops the next startup process as soon as there is one; its pid is in $pid. Running before the start it misses none.
+HOLD_STARTUP = "for i in $(seq 20000); do pid=$(pgrep -u pinion -x startup) && kill -STOP $pid 2>/dev/null && break; sleep 0.003; done"
+
+
 class Brake(threading.Thread):
     """Lets the startup process run only now and then, so that recovery is slow but moves."""
 
     def __init__(self, instance, stopped_sec, seconds):
         super().__init__()
-        self.i, self.stopped_sec, self.seconds, self.braked = instance, stopped_sec, seconds, 0.0
-        self.over = False
+        self.i, self.stopped_sec, self.seconds = instance, stopped_sec, seconds
 
     def run(self):
-        end = time.monotonic() + 60
-        pid = None
-        while pid is None and time.monotonic() < end and not self.over:
-            pid = role_pid(self.i, "startup")
-        begun = time.monotonic()
         # One shell inside does the stepping: entering the container costs more than a step.
-        self.i.m.sh(f"for i in $(seq {int(self.seconds / (self.stopped_sec + 0.01))}); do kill -STOP {pid} 2>/dev/null || exit 0; sleep {self.stopped_sec};"
-                    f" kill -CONT {pid} 2>/dev/null; sleep 0.002; done", check=False)
-        self.braked = time.monotonic() - begun
+        self.i.m.sh(f"{HOLD_STARTUP}; for i in $(seq {int(self.seconds / (self.stopped_sec + 0.01))}); do sleep {self.stopped_sec};"
+                    " kill -CONT $pid; sleep 0.002; kill -STOP $pid || exit 0; done; kill -CONT $pid", check=False)
 
 
 def fill(instance, times):
@@ -141,7 +138,6 @@ def test_a_slow_recovery_that_moves_is_not_killed(instance):
     begun = time.monotonic()
     p = instance.systemctl("start", check=False)
     took = time.monotonic() - begun
-    brake.over = True
     brake.join()
     assert p.returncode == 0, instance.journal()[-3000:]
     assert took > 25, f"the recovery took only {took:.1f} s: nothing was shown"
@@ -160,8 +156,10 @@ def test_a_recovery_that_stands_still_is_ended_by_the_watchdog(instance):
     instance.m.write(instance.conf, instance.conf_text + "\nstorage_stall_timeout = 3s\n")
     instance.drop_in("Restart=no\nTimeoutStartSec=infinity\nWatchdogSec=2\n")
     instance.systemctl("reset-failed")
+    holder = threading.Thread(target=instance.m.sh, args=(HOLD_STARTUP,), kwargs={"check": False})
+    holder.start()
     instance.m.run("systemctl", "start", "--no-block", instance.unit)
-    instance.m.run("kill", "-STOP", until(lambda: role_pid(instance, "startup"), "recovery has begun"))
+    holder.join()
     wait_watchdog(instance)
     instance.drop_in("")
     instance.systemctl("reset-failed")
