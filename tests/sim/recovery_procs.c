@@ -8,6 +8,7 @@
 #include "sim/recovery_run.h"
 #include "store/store_checkpoint.h"
 #include "store/store_xact.h"
+#include "wal/wal_record.h"
 
 enum { PROC_CHECKPOINTER, PROC_WALWRITER, PROC_WRITER, PROC_READER = 5, PROC_DDL = 7 };
 
@@ -527,6 +528,33 @@ checkpointer(void *arg)
     }
 }
 
+/* Fill the log up to the end of its page, so that the next record begins one, and flush that far
+ * while others insert (WAL-6). A record rarely ends there by itself. */
+static void
+fill_log_page(struct proc *p)
+{
+    static uint8_t bytes[WAL_PAGE_BYTES];
+    static const uint8_t body[WAL_PAGE_BYTES];
+    struct wal *w = p->st->wal;
+    uint32_t room = WAL_PAGE_BYTES - wal_page_offset(wal_insert_end(w));
+    struct wal_rec rec = { .rmid = RM_XLOG, .info = XLOG_NOOP, .main = body };
+    struct buf b = buf_init(bytes, sizeof bytes);
+    struct wal_inserted at;
+    struct err e = ERR_INIT;
+
+    if (room < WAL_RECORD_HEADER + 8 || room == WAL_PAGE_BYTES || wal_reserve(w, room) != 0)
+        return;
+    /* The head of the main data has 2 bytes up to 255 bytes, else 5. */
+    rec.main_bytes = room - WAL_RECORD_HEADER - (room <= WAL_RECORD_HEADER + 2 + 255 ? 2 : 5);
+    if (wal_record_put(&b, &rec, &e) < 0)
+        sim_fail(p->s, "filler: %s", e.message);
+    self_hold(p->st->self);
+    wal_insert(w, &(struct wal_bytes){ bytes, (uint32_t) b.n }, 1, 0, &at);
+    self_resume(p->st->self);
+    wal_unreserve(w);
+    wal_flush(w, at.end);
+}
+
 static void
 background(void *arg)
 {
@@ -537,6 +565,8 @@ background(void *arg)
 
         for (uint64_t i = rng_below(&p->rng, 20); i > 0; i--)
             coro_switch();
+        if (rng_below(&p->rng, 4) == 0)
+            fill_log_page(p);
         if (store_walwriter_round(p->st, &e) < 0)
             tolerate(p, e.code, &e, "walwriter");
         err_clear(&e);

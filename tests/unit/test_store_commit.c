@@ -7,6 +7,8 @@
 #include "support/test.h"
 #include "support/tmpdir.h"
 
+#include "base/rng.h"
+#include "store/store_checkpoint.h"
 #include "store/store_page.h"
 #include "wal/wal_format.h"
 
@@ -396,6 +398,58 @@ the_lock_byte_page_is_neither_logged_nor_written(void **state)
     assert_ok(store_txn_open(store(0), db, &txns[0], &e), &e);
 }
 
+/* ---- the checkpointer is asked by who fills the log ---- */
+
+/* Pages that no compression makes smaller: about 130 kB of log. */
+static void
+commit_noise(struct rng *rng)
+{
+    static uint8_t page[PAGE_BYTES];
+    struct err e = ERR_INIT;
+
+    assert_ok(store_writer_take(store(0), db, 0, &e), &e);
+    assert_ok(store_txn_begin(txns[0], &e), &e);
+    assert_ok(store_txn_begin_write(txns[0], &e), &e);
+    for (pgno_t pgno = 1; pgno <= 16; pgno++) {
+        for (uint32_t i = 0; i < PAGE_TAIL_AT; i += 8)
+            put_u64(page + i, rng_u64(rng));
+        put_be32(page + 28, pgno == 1 ? 16 : 0);
+        assert_ok(store_txn_stage(txns[0], pgno, page, &e), &e);
+    }
+    assert_ok(store_txn_prepare(txns[0], &e), &e);
+    store_txn_commit(txns[0]);
+    store_txn_end_write(txns[0]);
+    store_txn_end(txns[0]);
+    store_txn_barrier(txns[0], true);
+}
+
+static void
+a_commit_that_begins_a_segment_above_max_wal_size_asks_for_a_checkpoint(void **state)
+{
+    _Atomic uint32_t *request = &w.slots[2].request;
+    uint64_t segno = wal_insert_end(store(0)->wal) / WORLD_SEG;
+    struct rng rng;
+
+    (void) state;
+    rng_init(&rng, 1);
+    store_role_take(store(2), STORE_ROLE_CHECKPOINTER);
+    for (uint32_t n = 0; atomic_load(request) == 0; n++) {
+        assert_true(n < 200);
+        commit_noise(&rng);
+        if (wal_insert_end(store(0)->wal) / WORLD_SEG > segno && store_checkpoint_is_due(store(0)))
+            break;
+        assert_int_equal(atomic_load(request), 0); /* too early */
+        segno = wal_insert_end(store(0)->wal) / WORLD_SEG;
+    }
+    assert_true((atomic_load(request) & REQ_WORK) != 0);
+    /* Once a segment is enough. */
+    slot_request_clear(&w.slots[2], REQ_WORK);
+    segno = wal_insert_end(store(0)->wal) / WORLD_SEG;
+    commit_noise(&rng);
+    assert_int_equal(wal_insert_end(store(0)->wal) / WORLD_SEG, segno);
+    assert_int_equal(atomic_load(request), 0);
+}
+
 /* ---- stock pg_waldump ---- */
 
 #define WALDUMP "/usr/lib/postgresql/15/bin/pg_waldump"
@@ -484,6 +538,7 @@ main(void)
         T(more_pages_than_frames_is_53200_and_nothing_is_lost),
         T(many_commits_through_a_small_cache_stay_readable),
         T(the_lock_byte_page_is_neither_logged_nor_written),
+        T(a_commit_that_begins_a_segment_above_max_wal_size_asks_for_a_checkpoint),
         T(stock_pg_waldump_prints_the_listing_of_the_rules),
     };
     return cmocka_run_group_tests_name("store_commit", tests, NULL, NULL);
