@@ -1,4 +1,4 @@
-"""One server of a test's own: an unprivileged user, a directory below /tmp, no fixed port. Everything is gone after done().
+"""One server of a test's own: an unprivileged user, a directory below /tmp ($PINION_TEST_TMP), no fixed port. Everything is gone after done().
 
 The build under test is installed below $PINION_TEST_ROOT (packaging/dev.sh test does that)."""
 import fcntl
@@ -20,6 +20,7 @@ import psycopg2
 
 ROOT = Path(os.environ.get("PINION_TEST_ROOT", "/var/tmp/pinion-dev/test"))
 USER = os.environ.get("PINION_TEST_USER", "pinion-dev")
+TMP = os.environ.get("PINION_TEST_TMP", "/tmp")
 PINIOND = ROOT / "usr/sbin/piniond"
 PINIONCTL = ROOT / "usr/bin/pinionctl"
 PGBIN = Path("/usr/lib/postgresql/15/bin")
@@ -86,7 +87,7 @@ class Server:
     """pinionctl init / start / stop of one cluster."""
 
     def __init__(self, conf="", init_args=(), tcp=False):
-        self.dir = Path(tempfile.mkdtemp(prefix="pinion-t-", dir="/tmp"))
+        self.dir = Path(tempfile.mkdtemp(prefix="pinion-t-", dir=TMP))
         self.data = self.dir / "data"
         self.port = free_port()
         pw = pwd.getpwnam(USER)

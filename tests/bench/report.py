@@ -1,0 +1,104 @@
+"""What is said: a table on stdout, JSON, and RESULTS.md with the conditions."""
+import json
+import os
+import platform
+import subprocess
+import time
+from pathlib import Path
+
+import servers
+
+
+def number(v):
+    if v is None:
+        return "–"
+    return f"{v:,.0f}" if abs(v) >= 100 else f"{v:.1f}" if abs(v) >= 10 else f"{v:.2f}"
+
+
+def times(v):
+    return "–" if v is None else f"{v:.2f} ×"
+
+
+def goal(line):
+    if line["goal"] is None:
+        return ""
+    sign, bound = line["goal"]
+    text = line.get("goal_text") or f"{'≥' if sign == '>=' else '≤'} {bound} ×"
+    return f"{text} {'met' if line['met'] else 'NOT MET'}"
+
+
+HEAD = ("Row", "What", "Unit", "Pinion", "PostgreSQL", "Ratio", "Goal", "Ceiling", "Its ratio")
+
+
+def cells(line):
+    if "error" in line:
+        return (line["name"], line["what"], line["unit"], "failed", "", "", goal(line), "", "")
+    return (line["name"], line["what"], line["unit"], number(line.get("pinion")), number(line.get("postgres")),
+            times(line.get("ratio")), goal(line), number(line.get("ceiling")), times(line.get("ceiling_ratio")))
+
+
+def print_line(line):
+    name, what, unit, *rest = cells(line)
+    print(f"{name:18} {rest[0]:>9} {rest[1]:>10} {rest[2]:>8}  {rest[3]:16} {rest[4]:>9} {rest[5]:>8}  {what} [{unit}]", flush=True)
+    for key in ("note", "error"):
+        if line.get(key):
+            print(f"{'':18} {line[key]}", flush=True)
+
+
+def print_head():
+    print(f"{'row':18} {'Pinion':>9} {'PostgreSQL':>10} {'ratio':>8}  {'goal':16} {'ceiling':>9} {'ratio':>8}", flush=True)
+
+
+def first_line(path, key):
+    for text in Path(path).read_text(errors="replace").splitlines():
+        if text.startswith(key):
+            return text.split(":", 1)[1].strip()
+    return "?"
+
+
+def output(*argv, cwd=None):
+    p = subprocess.run(argv, capture_output=True, text=True, check=False, cwd=cwd)
+    return p.stdout.strip() or "?"
+
+
+def conditions(options, versions):
+    """Where, when and how: what a reader needs to judge the figures or to repeat them."""
+    here = Path(__file__).resolve().parents[2]
+    return {
+        "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+        "commit": output("git", "rev-parse", "--short=12", "HEAD", cwd=here) +
+        (" with local changes" if output("git", "status", "--porcelain", "-uno", cwd=here) != "?" else ""),
+        "machine": f"{os.cpu_count()} × {first_line('/proc/cpuinfo', 'model name')}, {first_line('/proc/meminfo', 'MemTotal')}",
+        "kernel": platform.release(),
+        "disk": output("findmnt", "-n", "-o", "SOURCE,FSTYPE,OPTIONS", "-T", str(options.tmp)),
+        "load": f"{os.getloadavg()[0]:.2f} at the start",
+        "versions": versions,
+        "settings": {"both": servers.SETTINGS, "postgres": servers.ONLY_POSTGRES},
+        "method": f"{options.pairs} alternated runs of {options.seconds} s, scale {options.scale}; ratio = median of the ratios",
+        "loaded_machine": options.loaded_machine,
+    }
+
+
+def to_json(path, doc):
+    Path(path).write_text(json.dumps(doc, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def to_markdown(path, doc):
+    c = doc["conditions"]
+    out = ["# Results", "", "Written by `tests/bench/run --results`; what the rows mean is in [README.md](README.md).", ""]
+    if c["loaded_machine"]:
+        out += ["**Taken on a machine that did other work at the same time: only the ratios mean something, and they are rough.**", ""]
+    out += ["## Conditions", ""]
+    out += [f"- {k}: {c[k]}" for k in ("date", "commit", "machine", "kernel", "disk", "load", "method")]
+    out += [f"- {v}" for v in c["versions"].values()]
+    out += [f"- settings, {who}: " + ", ".join(f"`{k} = {v}`" for k, v in s.items()) for who, s in c["settings"].items()]
+    if "syncs" in doc:
+        out += [f"- the disk does {doc['syncs']:,.0f} writes of 8 kB with `fdatasync` a second: what one client that waits can reach"]
+    out += ["", "## Table", "", "| " + " | ".join(HEAD) + " |", "|" + "---|" * len(HEAD)]
+    out += ["| " + " | ".join(cells(line)) + " |" for line in doc["rows"]]
+    notes = [f"- `{line['name']}`: {line.get('note') or line.get('error')}" for line in doc["rows"] if line.get("note") or line.get("error")]
+    if notes:
+        out += ["", *notes]
+    for p in doc.get("profiles", []):
+        out += ["", f"## Profile: {p['what']}", "", *p["markdown"]]
+    Path(path).write_text("\n".join(out) + "\n", encoding="utf-8")
