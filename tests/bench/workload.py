@@ -64,17 +64,27 @@ class Failed(Exception):
     """pgbench could not run this; its words."""
 
 
-def pgbench(target, scripts, script, *, clients=1, seconds=None, transactions=None, protocol="simple", connect=False, env=None):
-    """Transactions per second of one run. `scripts` is the directory they were written to."""
-    argv = [support.PGBIN / "pgbench", "-n", "-h", target.host, "-p", str(target.port), "-U", "postgres", "-f", scripts / f"{script}.sql",
-            "-c", str(clients), "-j", str(min(clients, 2)), "-M", protocol]
-    argv += ["-T", str(seconds)] if seconds is not None else ["-t", str(transactions)]
+def command(target, scripts, script, *, clients=1, seconds=None, transactions=None, protocol="simple", connect=False):
+    """pgbench's command line. `scripts` is the directory they were written to."""
+    argv = [support.PGBIN / "pgbench", "-n", "-h", target.host, "-p", target.port, "-U", "postgres", "-f", scripts / f"{script}.sql",
+            "-c", clients, "-j", min(clients, 2), "-M", protocol]
+    argv += ["-T", seconds] if seconds is not None else ["-t", transactions]
     argv += ["-C"] if connect else []
-    p = subprocess.run([str(a) for a in [*argv, "postgres"]], capture_output=True, text=True, check=False,
-                       timeout=(seconds or 3600) * 10 + 120, env={**os.environ, **(env or {})})
+    return [str(a) for a in [*argv, "postgres"]]
+
+
+def start(target, scripts, script, **kw):
+    """pgbench beside what the caller does; its Popen."""
+    return subprocess.Popen(command(target, scripts, script, **kw), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def pgbench(target, scripts, script, env=None, **kw):
+    """Transactions per second of one run (see command())."""
+    p = subprocess.run(command(target, scripts, script, **kw), capture_output=True, text=True, check=False,
+                       timeout=(kw.get("seconds") or 3600) * 10 + 120, env={**os.environ, **(env or {})})
     tps = re.search(r"^tps = ([0-9.]+)", p.stdout, re.M)
     if p.returncode != 0 or not tps or not re.search(r"failed transactions: 0 ", p.stdout):
-        raise Failed(f"{target.label}: {script} {protocol}: {(p.stderr or p.stdout).strip()[-400:]}")
+        raise Failed(f"{target.label}: {script} {kw.get('protocol', 'simple')}: {(p.stderr or p.stdout).strip()[-400:]}")
     return float(tps.group(1))
 
 
