@@ -1,4 +1,4 @@
-/* piniond: arguments, then the postmaster, or `piniond init`.
+/* piniond: arguments, then the postmaster, or `piniond init`, or `piniond verify`.
  *
  * Runs in: the first process. Owns: the settings. Source: design 11 (command lines, modes, exit
  * codes). */
@@ -19,6 +19,7 @@
 #include "pm/pm.h"
 #include "proc/access.h"
 #include "proc/init.h"
+#include "proc/verify.h"
 
 #define EXIT_USAGE   64
 #define ARGS_MAX     128
@@ -32,6 +33,7 @@ static const char usage_text[] =
     "  piniond --instance NAME [OPTION]...    serve /var/lib/pinion/NAME, settings in "
     "/etc/pinion/NAME\n"
     "  piniond init -D DIR [OPTION]...        make a new data directory\n"
+    "  piniond verify -D DIR [OPTION]...      check a data directory, in use or not\n"
     "\n"
     "Options:\n"
     "  -c NAME=VALUE      set a setting, over the files\n"
@@ -47,6 +49,13 @@ static const char usage_text[] =
     "      --auth-host=METHOD     trust or reject for TCP (default: reject)\n"
     "  -E, --encoding=UTF8        the only encoding\n"
     "      --locale=C             the only locale\n"
+    "\n"
+    "Options of verify (exit codes 0 no problem, 1 problems found, 4 no data directory, 5 no "
+    "problem\n"
+    "found but not everything could be checked, 77 permission denied):\n"
+    "  -U NAME                    superuser to ask a running server as (default: you)\n"
+    "      --json                 one JSON object\n"
+    "  -q, --quiet                print problems only\n"
     "\n"
     "Exit codes: 0 stopped as asked, 1 ended abnormally, 64 usage, 65 damaged data, 66 no data\n"
     "directory, 69 address in use, 71 out of memory, processes or files, 73 cannot create,\n"
@@ -112,7 +121,8 @@ enum {
     OPT_LOCALE,
     OPT_HELP,
     OPT_VERSION,
-    OPT_INSTANCE
+    OPT_INSTANCE,
+    OPT_JSON
 };
 
 static const struct option init_options[] = {
@@ -196,6 +206,60 @@ init(int argc, char **argv)
     (void) printf("Made data directory \"%s\".\nStart it: pinionctl start -D %s\n", p.data_dir,
                   p.data_dir);
     return 0;
+}
+
+/* ---- verify ---- */
+static const struct option verify_options[] = {
+    { "pgdata", required_argument, NULL, 'D' }, { "username", required_argument, NULL, 'U' },
+    { "json", no_argument, NULL, OPT_JSON },    { "quiet", no_argument, NULL, 'q' },
+    { "help", no_argument, NULL, OPT_HELP },    { NULL, 0, NULL, 0 },
+};
+
+/* < 0: go on; else an exit code. */
+static int
+take_verify_option(int c, struct verify_params *p)
+{
+    switch (c) {
+    case 'D':
+        p->data_dir = optarg;
+        break;
+    case 'U':
+        p->user = optarg;
+        break;
+    case OPT_JSON:
+        p->is_json = true;
+        break;
+    case 'q':
+        p->is_quiet = true;
+        break;
+    case OPT_HELP:
+        return help();
+    default: /* getopt's characters, not an enum of ours */
+        return usage("unknown option of verify");
+    }
+    return -1;
+}
+
+static int
+verify(int argc, char **argv)
+{
+    struct verify_params p = { .data_dir = NULL };
+    struct err e = ERR_INIT;
+    int r;
+    int c;
+
+    while ((c = getopt_long(argc, argv, "D:U:q", verify_options, NULL)) != -1) { /* NOLINT */
+        r = take_verify_option(c, &p);
+        if (r >= 0)
+            return r;
+    }
+    if (optind < argc || p.data_dir == NULL)
+        return usage(optind < argc ? "too many arguments" : "verify needs -D DIR");
+    r = verify_cluster(&p, &e);
+    if (r >= 0)
+        return r;
+    log_err(LOG_LEVEL_ERROR, "", &e);
+    return r == -ENOENT || r == -ENOTDIR ? 4 : r == -EACCES ? 77 : 1;
 }
 
 /* ---- serving ---- */
@@ -429,5 +493,7 @@ main(int argc, char **argv)
     log_init("postmaster", LOG_LEVEL_WARNING);
     if (argc > 1 && strcmp(argv[1], "init") == 0)
         return init(argc - 1, argv + 1);
+    if (argc > 1 && strcmp(argv[1], "verify") == 0)
+        return verify(argc - 1, argv + 1);
     return run(argc, argv);
 }

@@ -177,6 +177,62 @@ catalog_login(struct catalog *c, const char *role_name, const char *db_name,
     return r < 0 ? r : no_such_db(db_name, e);
 }
 
+/* Its file in a snapshot of its own; 0 in *ret: there is no such row. */
+static int
+find_rel(struct catalog *c, oid_t oid, oid_t *ret, struct err *e)
+{
+    CLEANUP(finalizep) sqlite3_stmt *stmt = NULL;
+    int r =
+        catalog_prepare(c, "SELECT relfilenode FROM pg_database WHERE oid = ?1", NULL, &stmt, e);
+
+    *ret = 0;
+    if (r < 0)
+        return r;
+    (void) sqlite3_bind_int64(stmt, 1, oid);
+    r = find_row(c, stmt, e);
+    if (r == 0)
+        *ret = (oid_t) sqlite3_column_int64(stmt, 0);
+    return r < 0 ? r : 0;
+}
+
+int
+catalog_attach(struct catalog *c, oid_t oid, uint32_t *ret_db_idx, struct err *e)
+{
+    oid_t rel;
+    oid_t again = 0;
+    int r = find_rel(c, oid, &rel, e);
+
+    if (r < 0 || rel == 0)
+        return r < 0 ? r : CATALOG_NONE;
+    r = store_db_attach(c->st, oid, rel, ret_db_idx, e);
+    if (r < 0)
+        return r;
+    r = find_rel(c, oid, &again, e); /* FILE-3: in a new snapshot */
+    if (r == 0 && again == rel)
+        return 0;
+    store_db_detach(c->st, *ret_db_idx);
+    return r < 0 ? r : CATALOG_NONE;
+}
+
+int
+catalog_list_text(struct catalog *c, char **ret, struct err *e)
+{
+    CLEANUP(finalizep) sqlite3_stmt *stmt = NULL;
+    const char *text = NULL;
+    int r = catalog_prepare(c,
+                            "SELECT group_concat(line, char(10)) FROM (SELECT oid || ' ' || "
+                            "relfilenode || ' ' || datname AS line FROM pg_database ORDER BY oid)",
+                            NULL, &stmt, e);
+
+    if (r == 0)
+        r = find_row(c, stmt, e);
+    if (r == 0)
+        text = (const char *) sqlite3_column_text(stmt, 0);
+    if (r == 0)
+        *ret = strdup(text != NULL ? text : "");
+    return r == 0 && *ret == NULL ? ERR(e, OUT_OF_MEMORY, "out of memory") : r;
+}
+
 static int
 read_files(struct catalog *c, struct store_listed **ret, uint32_t *ret_n, struct err *e)
 {

@@ -46,6 +46,14 @@ int catalog_login(struct catalog *c, const char *role_name, const char *db_name,
                   struct catalog_role *ret_role, struct catalog_db *ret_db, uint32_t *ret_db_idx,
                   struct err *e);
 
+/* Take a reference to the database with this oid, as catalog_login() does: CATALOG_NONE if there is
+ * none. */
+int catalog_attach(struct catalog *c, oid_t oid, uint32_t *ret_db_idx, struct err *e);
+
+/* One text of all databases, a line "<oid> <relfilenode> <name>" for each, by oid. *ret is the
+ * caller's to free(). */
+int catalog_list_text(struct catalog *c, char **ret, struct err *e);
+
 /* Every file the catalogue names, itself included: for store_recover_finish(), store_lock_files().
  * Opens and closes the catalogue. *ret is the caller's to free(). */
 int catalog_list_files(struct store *st, struct store_listed **ret, uint32_t *ret_n, struct err *e);

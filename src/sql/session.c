@@ -29,6 +29,8 @@ session_open(const struct session_cfg *cfg, struct session **ret, struct err *e)
         r = session_add_functions(s, e);
     if (r == 0)
         r = session_add_activity(s, e);
+    if (r == 0)
+        r = session_add_verify(s, e);
     if (r < 0) {
         session_close(s);
         return r;

@@ -169,6 +169,10 @@ int session_add_functions(struct session *s, struct err *e);
 /* pg_stat_activity, pg_cancel_backend(), pg_terminate_backend(). */
 int session_add_activity(struct session *s, struct err *e);
 
+/* ---- session_verify.c ---- */
+/* pinion_database_files(), pinion_check_database(). */
+int session_add_verify(struct session *s, struct err *e);
+
 /* ---- session_ext.c ---- */
 void session_close_portals(struct session *s); /* with the transaction */
 /* NULL: all. Was there one? */

@@ -1,0 +1,470 @@
+/* The order of a verification. Runs in: `piniond verify`. Owns: everything in struct verify.
+ * Source: design 6 (pass "verify"), FILE-7; PostgreSQL's pg_checksums and pg_amcheck for what
+ * operators expect. */
+#include "proc/verify_int.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "store/store_file.h"
+#include "vfs/vfs.h"
+#include "vfs/vfs_plain.h"
+
+#define STRUCTURE_TRIES 3 /* of one that ended with "snapshot too old" */
+#define LINES_MAX       100u
+
+/* ---- the server ---- */
+
+/* An OFD lock on postmaster.pid is held as long as a process of the server lives. */
+static bool
+is_locked(const struct verify *v)
+{
+    struct flock fl = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+    CLEANUP(closep) int fd = openat(v->dir_fd, "postmaster.pid", O_RDONLY | O_CLOEXEC);
+
+    return fd >= 0 && fcntl(fd, F_OFD_GETLK, &fl) == 0 && fl.l_type != F_UNLCK;
+}
+
+bool
+verify_is_running(const struct verify *v)
+{
+    return v->server == SERVER_RUNNING;
+}
+
+static int
+parse_lsn(void *arg, uint32_t n, const char *const *values)
+{
+    unsigned hi;
+    unsigned lo;
+
+    if (n != 1 || values[0] == NULL || sscanf(values[0], "%X/%X", &hi, &lo) != 2)
+        return -ERR_PROTOCOL_VIOLATION;
+    *(lsn_t *) arg = (lsn_t) hi << 32 | lo;
+    return 0;
+}
+
+int
+verify_ask_end(struct verify *v, lsn_t *ret, struct err *e)
+{
+    return verify_client_query(v->client, "SELECT pg_current_wal_flush_lsn()", parse_lsn, ret, e);
+}
+
+/* Lines 4 and 5 of postmaster.pid. */
+static int
+find_socket(const struct verify *v, char *ret, size_t cap, struct err *e)
+{
+    char text[16384];
+    char *rest = text;
+    char *port = NULL;
+    char *dir = NULL;
+    ssize_t n =
+        io_read_file((struct io *) (uintptr_t) &v->io, "postmaster.pid", text, sizeof text - 1);
+
+    if (n >= 0) {
+        text[n] = '\0';
+        for (int i = 1; i <= 5 && rest != NULL; i++) {
+            char *line = strsep(&rest, "\n");
+
+            port = i == 4 ? line : port;
+            dir = i == 5 ? line : dir;
+        }
+    }
+    if (port == NULL || dir == NULL || dir[0] == '\0')
+        return ERR(e, CONNECTION_FAILURE, "the server has no Unix socket");
+    (void) snprintf(ret, cap, "%s/.s.PGSQL.%s", dir, port);
+    return 0;
+}
+
+static void
+connect_server(struct verify *v)
+{
+    char path[PATH_MAX];
+    struct err e = ERR_INIT;
+    int r = find_socket(v, path, sizeof path, &e);
+
+    if (r == 0)
+        r = verify_client_open(path, v->params->user, &v->client, &e);
+    if (r < 0)
+        (void) snprintf(v->no_client, sizeof v->no_client, "%.300s%s%.250s", e.message,
+                        e.hint[0] != '\0' ? "; " : "", e.hint);
+    /* Its pages may be torn still. */
+    if (r == -ERR_CANNOT_CONNECT_NOW)
+        v->server = SERVER_CRASHED;
+}
+
+/* ---- which databases ---- */
+
+static int
+add_db(struct verify *v, oid_t oid, oid_t rel, const char *name)
+{
+    if (v->n_dbs % 64 == 0) {
+        struct verify_db *grown = realloc(v->dbs, (v->n_dbs + 64) * sizeof *grown);
+
+        if (grown == NULL)
+            return -ENOMEM;
+        v->dbs = grown;
+    }
+    v->dbs[v->n_dbs] = (struct verify_db){ .oid = oid, .rel = rel };
+    (void) snprintf(v->dbs[v->n_dbs++].name, sizeof v->dbs->name, "%s", name);
+    return 0;
+}
+
+static int
+add_line(void *arg, uint32_t n, const char *const *values)
+{
+    const char *line = n == 1 ? values[0] : NULL;
+
+    while (line != NULL && *line != '\0') {
+        oid_t oid;
+        oid_t rel;
+        char name[64];
+
+        if (sscanf(line, "%u %u %63[^\n]", &oid, &rel, name) == 3 &&
+            add_db(arg, oid, rel, name) < 0)
+            return -ENOMEM;
+        line = strchr(line, '\n');
+        line += line != NULL;
+    }
+    return 0;
+}
+
+static int
+add_row(void *arg, int n, const char *const *values)
+{
+    if (n != 3 || values[0] == NULL || values[1] == NULL || values[2] == NULL)
+        return 0;
+    return add_db(arg, (oid_t) strtoul(values[0], NULL, 10), (oid_t) strtoul(values[1], NULL, 10),
+                  values[2]);
+}
+
+struct scan {
+    struct verify *v;
+    oid_t oid;
+};
+
+static bool
+is_number(const char *name)
+{
+    return name[0] != '\0' && strspn(name, "0123456789") == strlen(name);
+}
+
+static int
+on_file(void *arg, const char *name, bool is_dir)
+{
+    const struct scan *s = arg;
+    char label[64];
+
+    if (is_dir || !is_number(name))
+        return 0;
+    (void) snprintf(label, sizeof label, "oid %u", s->oid);
+    return add_db(s->v, s->oid, (oid_t) strtoul(name, NULL, 10), label);
+}
+
+static int
+on_dir(void *arg, const char *name, bool is_dir)
+{
+    struct scan s = { .v = arg };
+    char path[STORE_PATH_BYTES];
+
+    if (!is_dir || !is_number(name))
+        return 0;
+    s.oid = (oid_t) strtoul(name, NULL, 10);
+    store_path_dir(path, sizeof path, s.oid);
+    return io_list(&s.v->io, path, on_file, &s);
+}
+
+/* By the catalogue's own file, which nobody writes. */
+static int
+list_stopped(struct verify *v, struct err *e)
+{
+    char path[STORE_PATH_BYTES];
+    struct vfs_plain file = { .io = &v->io, .row = add_row, .arg = v };
+    int r;
+
+    store_path_file(path, sizeof path, CATALOG_DB_OID, CATALOG_DB_OID);
+    file.fd = io_open(&v->io, path, O_RDONLY, 0);
+    if (file.fd < 0)
+        return err_set_errno(e, -file.fd, "could not open file \"%s\"", path);
+    r = vfs_plain_query(&file, "SELECT oid, relfilenode, datname FROM pg_database ORDER BY oid", e);
+    (void) io_close(&v->io, file.fd);
+    return r;
+}
+
+/* The catalogue if it can be asked, else what lies in base/. */
+static int
+list_databases(struct verify *v)
+{
+    struct err e = ERR_INIT;
+    int r = -1;
+
+    if (v->client != NULL)
+        r = verify_client_query(v->client, "SELECT pinion_database_files()", add_line, v, &e);
+    else if (v->server == SERVER_STOPPED)
+        r = list_stopped(v, &e);
+    if (r >= 0)
+        return 0;
+    if (e.code != 0)
+        report_unchecked(&v->report, "whether a database is missing: %s", e.message);
+    v->n_dbs = 0;
+    return io_list(&v->io, "base", on_dir, v);
+}
+
+/* ---- structure ---- */
+
+struct findings {
+    struct verify *v;
+    const struct verify_db *db;
+    uint64_t n;
+};
+
+static void
+finding(struct findings *f, const char *text, const char *detail)
+{
+    struct verify_problem p = { .part = "database" };
+
+    (void) snprintf(p.database, sizeof p.database, "%s", f->db->name);
+    store_path_file(p.file, sizeof p.file, f->db->oid, f->db->rel);
+    (void) snprintf(p.message, sizeof p.message, "structure: %.490s", text);
+    (void) snprintf(p.detail, sizeof p.detail, "%s", detail);
+    f->n++;
+    report_problem(&f->v->report, &p);
+}
+
+static int
+on_plain_line(void *arg, int n, const char *const *values)
+{
+    struct findings *f = arg;
+
+    if (n == 1 && values[0] != NULL && strcmp(values[0], "ok") != 0 && f->n < LINES_MAX)
+        finding(f, values[0], "");
+    return 0;
+}
+
+static bool
+on_plain_progress(void *arg)
+{
+    const struct findings *f = arg;
+
+    report_progress(&f->v->report, f->db->name, 0, 0);
+    return false;
+}
+
+static int
+on_lines(void *arg, uint32_t n, const char *const *values)
+{
+    struct findings *f = arg;
+    char *text = n == 1 && values[0] != NULL ? strdup(values[0]) : NULL;
+    char *rest = text;
+    const char *line;
+
+    while ((line = strsep(&rest, "\n")) != NULL) {
+        if (strcmp(line, "ok") != 0 && f->n < LINES_MAX)
+            finding(f, line, "");
+    }
+    free(text);
+    return 0;
+}
+
+static int
+ask_structure(struct findings *f, struct err *e)
+{
+    char sql[80];
+    int r = -ERR_SNAPSHOT_TOO_OLD;
+
+    (void) snprintf(sql, sizeof sql, "SELECT pinion_check_database(%u)", f->db->oid);
+    for (int i = 0; i < STRUCTURE_TRIES && r == -ERR_SNAPSHOT_TOO_OLD; i++) {
+        err_clear(e);
+        r = verify_client_query(f->v->client, sql, on_lines, f, e);
+    }
+    return r;
+}
+
+static int
+read_structure(struct findings *f, struct err *e)
+{
+    struct vfs_plain file = {
+        .io = &f->v->io, .row = on_plain_line, .stop = on_plain_progress, .arg = f
+    };
+    char path[STORE_PATH_BYTES];
+    int r;
+
+    store_path_file(path, sizeof path, f->db->oid, f->db->rel);
+    file.fd = io_open(&f->v->io, path, O_RDONLY, 0);
+    if (file.fd < 0)
+        return err_set_errno(e, -file.fd, "could not open file \"%s\"", path);
+    r = vfs_plain_query(&file, "PRAGMA integrity_check", e);
+    (void) io_close(&f->v->io, file.fd);
+    return r;
+}
+
+static bool
+is_damage(int r)
+{
+    return r == -ERR_DATA_CORRUPTED || r == -ERR_INDEX_CORRUPTED;
+}
+
+/* "ok", "damaged", "unchecked", or NULL: the database is gone. */
+static const char *
+check_structure(struct verify *v, const struct verify_db *db)
+{
+    struct findings f = { .v = v, .db = db };
+    struct err e = ERR_INIT;
+    int r = 0;
+
+    if (v->client != NULL)
+        r = ask_structure(&f, &e);
+    else if (v->server == SERVER_STOPPED)
+        r = read_structure(&f, &e);
+    else
+        return "unchecked"; /* said once, for all */
+    if (r == -ERR_INVALID_CATALOG_NAME)
+        return NULL;
+    if (r < 0 && is_damage(r))
+        finding(&f, e.message, e.detail);
+    else if (r < 0)
+        report_unchecked(&v->report, "structure of database \"%s\": %s", db->name, e.message);
+    return f.n > 0 ? "damaged" : r < 0 ? "unchecked" : "ok";
+}
+
+/* ---- a database ---- */
+
+/* Returns how many of them recovery cannot repair. */
+static int64_t
+settle_suspects(struct verify *v)
+{
+    int64_t n = 0;
+
+    if (v->n_suspects == 0)
+        return 0;
+    verify_wal_images(v);
+    for (uint32_t i = 0; i < v->n_suspects; i++) {
+        if (v->suspects[i].has_image)
+            continue;
+        report_problem(&v->report, &v->suspects[i].problem);
+        n++;
+    }
+    v->n_suspects = 0;
+    return n;
+}
+
+static void
+check_database(struct verify *v, const struct verify_db *db)
+{
+    uint32_t n_pages = 0;
+    int64_t n_bad = verify_pages(v, db, &n_pages);
+    const char *structure = n_bad < 0 ? NULL : check_structure(v, db);
+    char name[400];
+    char text[200];
+    char json[700];
+
+    if (n_bad < 0 || structure == NULL)
+        return; /* dropped meanwhile */
+    n_bad += settle_suspects(v);
+    report_escape(name, sizeof name, db->name);
+    (void) snprintf(text, sizeof text, "base/%u/%u: %u pages, %lld damaged, structure %s", db->oid,
+                    db->rel, n_pages, (long long) n_bad, structure);
+    (void) snprintf(
+        json, sizeof json,
+        "\"oid\":%u,\"name\":\"%s\",\"file\":\"base/%u/%u\",\"pages\":%u,\"damaged\":%lld,"
+        "\"structure\":\"%s\"",
+        db->oid, name, db->oid, db->rel, n_pages, (long long) n_bad, structure);
+    report_database(&v->report, db->name, text, json);
+}
+
+/* ---- all of it ---- */
+
+static void
+tell_limits(struct verify *v)
+{
+    if (v->server == SERVER_RUNNING && v->client == NULL)
+        report_unchecked(&v->report,
+                         "structure of the databases and the end of the log: the running server "
+                         "cannot be asked: %s",
+                         v->no_client);
+    if (v->server == SERVER_CRASHED)
+        report_unchecked(&v->report,
+                         "structure of the databases: the cluster was not shut down and needs "
+                         "recovery; start the server, then verify again");
+}
+
+/* Nothing but the control file can be judged while recovery repairs the rest. */
+static bool
+is_recovering(struct verify *v)
+{
+    if (v->client != NULL || v->server != SERVER_CRASHED || !is_locked(v))
+        return false;
+    report_unchecked(&v->report, "log and databases: the server is not ready: %s", v->no_client);
+    return true;
+}
+
+static int
+check_all(struct verify *v, struct err *e)
+{
+    static const char *const server_names[] = { "stopped", "crashed", "running" };
+    struct wal_control at_start;
+    int r;
+
+    v->server = is_locked(v) ? SERVER_RUNNING : SERVER_STOPPED;
+    if (v->server == SERVER_RUNNING)
+        connect_server(v);
+    else if (wal_control_read(&v->io, &at_start, NULL) >= 0 &&
+             at_start.state != WAL_STATE_SHUT_DOWN)
+        v->server = SERVER_CRASHED;
+    report_begin(&v->report, v->params->data_dir, server_names[v->server]);
+    r = verify_control(v);
+    if (r < 0)
+        report_unchecked(&v->report, "log and databases: there is no usable control file");
+    if (r < 0 || is_recovering(v))
+        return 0;
+    at_start = v->control;
+    verify_wal(v);
+    tell_limits(v);
+    r = list_databases(v);
+    if (r < 0)
+        return err_set_errno(e, -r, "could not list the databases");
+    for (uint32_t i = 0; i < v->n_dbs; i++)
+        check_database(v, &v->dbs[i]);
+    if (v->server != SERVER_RUNNING &&
+        (is_locked(v) || wal_control_read(&v->io, &v->control, NULL) < 0 ||
+         v->control.checkpoint_lsn != at_start.checkpoint_lsn))
+        report_unchecked(&v->report, "anything for certain: the server was started meanwhile; "
+                                     "verify again");
+    return 0;
+}
+
+static void
+verify_done(struct verify *v)
+{
+    verify_client_close(v->client);
+    report_done(&v->report);
+    free(v->dbs);
+    free(v->suspects);
+    closep(&v->dir_fd);
+}
+
+int
+verify_cluster(const struct verify_params *params, struct err *e)
+{
+    CLEANUP(verify_done) struct verify v = { .params = params, .dir_fd = -1 };
+    int r;
+
+    v.report.is_json = params->is_json;
+    v.report.is_quiet = params->is_quiet;
+    v.dir_fd = open(params->data_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (v.dir_fd < 0)
+        return ERR_ERRNO(e, "could not open data directory \"%s\"", params->data_dir);
+    if (faccessat(v.dir_fd, WAL_CONTROL_PATH, R_OK, AT_EACCESS) < 0)
+        return ERR_ERRNO(e, "\"%s\" is not the data directory of a cluster", params->data_dir);
+    io_real_init(&v.io, v.dir_fd);
+    v.suspects = calloc(SUSPECTS_MAX, sizeof *v.suspects);
+    if (v.suspects == NULL)
+        return ERR(e, OUT_OF_MEMORY, "out of memory");
+    r = vfs_register("/tmp", e);
+    if (r == 0)
+        r = check_all(&v, e);
+    return r < 0 ? r : (int) report_end(&v.report);
+}

@@ -1,0 +1,121 @@
+/* The inside of `piniond verify`, shared by verify*.c. */
+#pragma once
+
+#include "base/io.h"
+#include "proc/verify.h"
+#include "wal/wal_control.h"
+#include "wal/wal_record.h"
+
+/* ---- verify_report.c: what was found, as text or JSON ---- */
+
+struct verify_problem {
+    char part[12];     /* "control", "wal", "database" */
+    char database[64]; /* "" = none */
+    char file[64];
+    uint32_t page; /* 0 = none */
+    char message[512];
+    char detail[512]; /* expected and found */
+};
+
+struct report {
+    bool is_json;
+    bool is_quiet;
+    bool on_terminal;
+    struct verify_problem *problems; /* owned; the first ones */
+    uint32_t n_kept;
+    uint32_t n_shown; /* of those kept */
+    uint64_t n_problems;
+    uint64_t n_of_part; /* when the part began */
+    char **unchecked;   /* owned: sentences without a full stop */
+    uint32_t n_unchecked;
+    uint32_t n_rows; /* JSON: databases printed */
+    usec_t progress_at;
+    bool has_progress; /* a line stands on the terminal */
+};
+
+void report_begin(struct report *r, const char *data_dir, const char *server);
+/* One part ends: `name` and numbers in words for people, `json` as the body of an object. */
+void report_part(struct report *r, const char *name, const char *text, const char *json);
+/* The same for a row of "databases". */
+void report_database(struct report *r, const char *name, const char *text, const char *json);
+void report_problem(struct report *r, const struct verify_problem *p);
+/* Something could not be looked at; a clause such as "structure of …: why". */
+void report_unchecked(struct report *r, const char *fmt, ...) PRINTF(2, 3);
+/* Redraw the line on the terminal, at most four times per second. */
+void report_progress(struct report *r, const char *what, uint64_t done, uint64_t all);
+enum verify_result report_end(struct report *r);
+void report_done(struct report *r);
+/* `text` as the inside of a JSON string. */
+void report_escape(char *to, size_t cap, const char *text);
+
+/* ---- verify_client.c: a connection to a running server ---- */
+
+struct verify_client;
+/* One row: `n` columns as text, NULL for NULL. */
+typedef int (*verify_row_fn)(void *arg, uint32_t n, const char *const *values);
+/* Connect to database postgres. < 0: e has the server's code and words. SIGINT and SIGTERM then
+ * cancel what the server does for us and end the process. */
+int verify_client_open(const char *socket_path, const char *user, struct verify_client **ret,
+                       struct err *e);
+void verify_client_close(struct verify_client *c); /* accepts NULL */
+int verify_client_query(struct verify_client *c, const char *sql, verify_row_fn fn, void *arg,
+                        struct err *e);
+
+/* ---- verify.c ---- */
+
+enum verify_server { SERVER_STOPPED, SERVER_CRASHED, SERVER_RUNNING };
+
+struct verify_db {
+    oid_t oid;
+    oid_t rel;
+    char name[64];
+};
+
+/* A page with a wrong checksum in a cluster that was not shut down: recovery replaces it if the log
+ * has an image of it. */
+struct suspect {
+    oid_t oid, rel;
+    blk_t block;
+    bool has_image;
+    struct verify_problem problem;
+};
+#define SUSPECTS_MAX 1000u
+
+struct verify {
+    const struct verify_params *params;
+    int dir_fd;
+    struct io io;
+    struct report report;
+    enum verify_server server;
+    struct wal_control control;
+    lsn_t wal_end;   /* no page may be newer; 0 = not known */
+    lsn_t max_lsn;   /* newest page seen in the file at hand … */
+    blk_t max_block; /* … and which it is */
+    struct verify_client *client;
+    char no_client[600];   /* why there is none */
+    struct verify_db *dbs; /* owned */
+    uint32_t n_dbs;
+    struct suspect *suspects; /* owned */
+    uint32_t n_suspects;
+};
+
+bool verify_is_running(const struct verify *v);
+/* The server's durable end of log. */
+int verify_ask_end(struct verify *v, lsn_t *ret, struct err *e);
+
+/* ---- verify_control.c ---- */
+/* Both copies. Sets v->control if one of them can be used: else < 0, and it was reported. */
+int verify_control(struct verify *v);
+
+/* ---- verify_wal.c ---- */
+/* From the segment of the redo point to the end. Sets v->wal_end; may turn SERVER_STOPPED into
+ * SERVER_CRASHED. */
+void verify_wal(struct verify *v);
+/* Mark the suspects of which the log behind redo has an image. */
+void verify_wal_images(struct verify *v);
+
+/* ---- verify_pages.c ---- */
+/* All pages of one file; reports. Returns how many are wrong, or < 0: the file is gone, or cannot
+ * be read (reported). */
+#define VERIFY_GONE (-1)
+int64_t verify_pages(struct verify *v, const struct verify_db *db, uint32_t *ret_pages);
