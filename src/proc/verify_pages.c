@@ -107,7 +107,8 @@ is_unlinked(int fd)
     return fstat(fd, &st) == 0 && st.st_nlink == 0; /* dropped while we looked at it */
 }
 
-/* Is the file as long as page 1 says? It is grown before page 1 is written, and cut after. */
+/* Is the file as long as page 1 says? Between checkpoints page 1 may be written before the pages
+ * behind the old end: then it is newer than the redo point. */
 static void
 check_size(struct pages *p)
 {
@@ -123,14 +124,12 @@ check_size(struct pages *p)
             want = (uint64_t) page1_size(page) * PAGE_BYTES;
         if (io_size(&p->v->io, p->fd, &p->bytes) < 0)
             return;
-        if (p->bytes >= want && p->bytes >= PAGE_BYTES)
-            break;
-        if (!verify_is_running(p->v))
+        if ((p->bytes >= want && p->bytes >= PAGE_BYTES) || !verify_is_running(p->v) ||
+            lsn >= p->v->control.checkpoint.redo)
             break;
         (void) usleep(PAUSE_USEC);
     }
-    /* Before recovery a file may be shorter than a page 1 that is newer than the redo point. */
-    if (p->v->server == SERVER_CRASHED && lsn >= p->v->control.checkpoint.redo)
+    if (p->v->server != SERVER_STOPPED && lsn >= p->v->control.checkpoint.redo)
         want = 0;
     want = MAX(want, PAGE_BYTES);
     if (p->bytes >= want)
