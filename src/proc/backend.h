@@ -27,8 +27,9 @@ struct backend {
     int fd;            /* the client's socket, owned */
     struct pgwire_conn conn;
     enum pgwire_state state;
-    bool signalled; /* signals wait at child_signal_fd() */
-    bool ready_due; /* ReadyForQuery is owed */
+    bool signalled;  /* signals wait at child_signal_fd() */
+    bool is_trimmed; /* in this wait free memory has gone back to the system */
+    bool ready_due;  /* ReadyForQuery is owed */
 
     usec_t deadline; /* monotonic, of the read we wait in; 0 = none */
     enum backend_patience patience;

@@ -5,6 +5,7 @@
  * postmaster.md 1.4, 3.4; style 3.10. */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <malloc.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -20,6 +21,7 @@
 /* While a snapshot may be held, requests that come without a signal are looked for this often
  * (INT-1). */
 #define LOOK_USEC (100 * USEC_PER_MSEC)
+#define TRIM_USEC USEC_PER_SEC
 /* How long a client may take to accept our last message. */
 #define GOODBYE_USEC (200 * USEC_PER_MSEC)
 
@@ -183,6 +185,17 @@ wait_deadline(const struct backend *b, bool for_write, enum backend_patience *re
     return clock_mono_usec() + limit;
 }
 
+/* A client that has said nothing for a while may stay silent for long: what malloc keeps free for
+ * the next statement goes back to the system, once (design 10: an idle connection's memory). */
+static void
+give_back_memory(struct backend *b, usec_t since)
+{
+    if (!b->is_trimmed && clock_mono_usec() - since >= TRIM_USEC) {
+        b->is_trimmed = true;
+        (void) malloc_trim(0);
+    }
+}
+
 /* poll() for at most until `deadline` (0 = none). Returns > 0 if the socket is ready, 0, or -errno.
  */
 static int
@@ -190,7 +203,9 @@ sleep_once(struct backend *b, bool for_write, usec_t deadline)
 {
     struct pollfd fds[2] = { { .fd = b->fd, .events = for_write ? POLLOUT : POLLIN },
                              { .fd = child_signal_fd(), .events = POLLIN } };
-    usec_t usec = may_hold_snapshot(b) ? LOOK_USEC : INT32_MAX * USEC_PER_MSEC;
+    usec_t usec = may_hold_snapshot(b) ? LOOK_USEC
+                  : b->is_trimmed      ? INT32_MAX * USEC_PER_MSEC
+                                       : TRIM_USEC;
     int n;
 
     if (deadline != 0) {
@@ -218,6 +233,7 @@ io_wait(void *arg, bool for_write, struct err *e)
     struct backend *b = arg;
     enum backend_patience patience;
     usec_t deadline = wait_deadline(b, for_write, &patience);
+    usec_t since = clock_mono_usec();
     int r;
 
     set_wait_event(b, for_write ? WAIT_CLIENT_WRITE : WAIT_CLIENT_READ);
@@ -236,7 +252,9 @@ io_wait(void *arg, bool for_write, struct err *e)
             r = take_requests(b, e);
         if (ready != 0 || r < 0)
             break;
+        give_back_memory(b, since);
     }
+    b->is_trimmed = false;
     set_wait_event(b, WAIT_NONE);
     return r;
 }

@@ -35,15 +35,16 @@ read_list(struct files *f, struct attached *a, struct err *e)
 static int
 lock_all(struct files *f, struct attached *a, struct err *e)
 {
-    f->all_locked = true;
+    f->all_locked = f->is_complete = true;
     for (uint32_t i = 0; i < f->n; i++) {
         struct err why = ERR_INIT;
         int r = store_lock_files(&a->store, &f->list[i], 1, &why);
 
         if (r == -EAGAIN || r == -ENOENT || r == -ERR_UNDEFINED_FILE) {
-            f->all_locked = false; /* its maker has it still, or it goes right now */
+            f->all_locked = f->is_complete = false; /* somebody else has it, or it goes right now */
             continue;
         }
+        f->is_complete &= r == 0;
         if (r < 0) {
             f->all_locked = false;
             if (e != NULL)
@@ -66,9 +67,9 @@ files_follow(struct files *f, struct attached *a, struct err *e)
         if (r < 0)
             return r;
         f->seen = version;
-        f->all_locked = false;
+        f->all_locked = f->is_complete = false;
     }
-    return f->all_locked ? 0 : lock_all(f, a, e);
+    return f->is_complete ? 0 : lock_all(f, a, e);
 }
 
 /* ---- notes ---- */

@@ -11,8 +11,9 @@ struct files {
     lsn_t seen;                /* version of the catalogue the list is from; 0 = none yet */
     struct store_listed *list; /* owned */
     uint32_t n;
-    bool all_locked;
-    bool has_warned; /* that somebody else has one open */
+    bool all_locked;  /* nobody else can open one */
+    bool is_complete; /* and nobody of ours has half a lock */
+    bool has_warned;  /* that somebody else has one open */
 };
 
 /* Has the catalogue changed, or is a file not locked yet? Then read it again and lock what is new.

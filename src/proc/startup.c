@@ -20,6 +20,9 @@
 /* How long clients wait for the checkpointer to lock the files. */
 #define FILES_PATIENCE_USEC (5 * USEC_PER_SEC)
 
+/* And how long recovery waits for whoever has a file open. */
+#define LOCK_PATIENCE_USEC (5 * USEC_PER_SEC)
+
 static struct attached me;
 
 struct recovery {
@@ -159,6 +162,8 @@ recover(struct attached *a, struct err *e)
     if (r == 0)
         r = log_last_end(a, e);
     if (r == 0)
+        r = store_lock_present(&a->store, LOCK_PATIENCE_USEC, e);
+    if (r == 0)
         r = files_check_stopped(&a->io, on_changed_file, NULL, e);
     if (r == 0)
         r = store_recover(&a->store, on_progress, &rec, &info, e);
@@ -189,7 +194,8 @@ wait_for_locked_files(struct attached *a)
 }
 
 /* What the server exits with when it cannot start for this reason (systemd-ops.md 3.9): data that
- * no restart will mend, or a device that may come back. */
+ * no restart will mend, a device that may
+ * come back, or a program that has a file open. */
 static uint32_t
 verdict_of(int r)
 {
@@ -203,6 +209,8 @@ verdict_of(int r)
     case ERR_IO_ERROR:
     case EIO:
         return 74;
+    case ERR_OBJECT_IN_USE:
+        return 75;
     default: /* codes, not an enum of ours */
         return 0;
     }

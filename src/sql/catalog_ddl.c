@@ -137,6 +137,8 @@ catalog_create_db(struct catalog *c, const char *name, oid_t owner, usec_t deadl
     store_txn_barrier(c->txn, wait);
     if (r < 0)
         store_build_abort(&out);
+    else
+        store_build_hand_over(&out, c->st);
     return r;
 }
 
@@ -243,7 +245,10 @@ make_first(struct io *io, oid_t oid, lsn_t lsn, struct first_catalog *f, struct 
     uint32_t n;
     int r = store_build_begin(&out, io, oid, oid, lsn, e);
 
-    return r < 0 ? r : make_file(&out, f != NULL ? next_statement : NULL, f, NULL, &n, e);
+    if (r == 0)
+        r = make_file(&out, f != NULL ? next_statement : NULL, f, NULL, &n, e);
+    store_build_close(&out);
+    return r;
 }
 
 int

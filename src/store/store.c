@@ -152,6 +152,12 @@ store_role_take(struct store *st, enum store_role role)
     atomic_store_explicit(&st->sh->role[role], st->self->procno + 1, memory_order_release);
 }
 
+bool
+store_role_is_taken(const struct store *st, enum store_role role)
+{
+    return atomic_load_explicit(&st->sh->role[role], memory_order_acquire) != 0;
+}
+
 void
 store_role_wake(struct store *st, enum store_role role)
 {

@@ -171,10 +171,10 @@ purge_one(struct store *st, uint32_t db, struct err *e)
     if (r < 0)
         return err_set_errno(e, -r, "could not remove database %u", oid);
     cache_purge(st->cache, db, 0);
-    store_fd_forget(st->fds, oid, 0);
     r = store_dir_remove(st->io, oid, e);
     if (r < 0)
         return r;
+    store_fd_forget(st->fds, oid, 0); /* FILE-8: locked until it is gone */
     atomic_store_explicit(&d->drop_lsn, 0, memory_order_release);
     store_db_forget(st, db);
     return 1;

@@ -3,14 +3,21 @@
 #include "store/store_fd.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 
+#include "base/clock.h"
+#include "shm/wait.h"
 #include "store/store_file.h"
 
 #define BUCKETS 256u
 
-/* SQLite's lock bytes: PENDING, RESERVED and the 510 of SHARED. */
-#define LOCK_BYTES_AT UINT64_C(0x40000000)
-#define LOCK_BYTES    512u
+/* SQLite's lock bytes: PENDING, RESERVED and the 510 of SHARED. Whoever wants to read takes PENDING
+ * for a moment and then SHARED: a write lock on either keeps everybody out. So there are two halves
+ * to hand over: maker and startup process keep PENDING until the checkpointer has the others. */
+#define PENDING_AT UINT64_C(0x40000000)
+#define OTHERS_AT  (PENDING_AT + 1)
+#define OTHERS     511u
+#define RETRY_USEC (10 * USEC_PER_MSEC)
 
 struct entry {
     struct entry *next; /* in its bucket */
@@ -25,6 +32,8 @@ struct store_fds {
     uint32_t max;
     uint32_t n_loose; /* entries that are not kept */
     uint64_t clock;
+    struct self *locker;    /* lock what is opened, as this process; NULL: do not */
+    usec_t locker_patience; /* with who has a file already */
     struct entry *bucket[BUCKETS];
 };
 
@@ -93,6 +102,14 @@ close_oldest(struct store_fds *f)
         close_at(f, oldest);
 }
 
+static void
+keep(struct store_fds *f, struct entry *x)
+{
+    if (!x->is_kept)
+        f->n_loose--;
+    x->is_kept = true;
+}
+
 /* Takes fd. NULL: no memory. */
 static struct entry *
 add(struct store_fds *f, oid_t oid, oid_t rel, int fd, struct err *e)
@@ -111,6 +128,46 @@ add(struct store_fds *f, oid_t oid, oid_t rel, int fd, struct err *e)
     return x;
 }
 
+void
+store_fds_lock_opened(struct store_fds *f, struct self *self, usec_t patience)
+{
+    f->locker = self;
+    f->locker_patience = patience;
+}
+
+int
+store_fd_lock_pending(struct io *io, int fd)
+{
+    return io_lock(io, fd, PENDING_AT, 1, true);
+}
+
+/* Nobody else has it open in a transaction, and nobody can any more. */
+static int
+lock_opened(struct store_fds *f, int fd, const char *path, struct err *e)
+{
+    usec_t deadline = clock_mono_usec() + f->locker_patience;
+    _Atomic uint32_t nobody_wakes = 0;
+    int r;
+
+    for (;;) {
+        r = io_lock(f->io, fd, PENDING_AT, 1 + OTHERS, true);
+        if (r != -EAGAIN || clock_mono_usec() >= deadline)
+            break;
+        r = wait_sleep(f->locker, &nobody_wakes, 0, clock_mono_usec() + RETRY_USEC, WAIT_DB_STATE,
+                       e);
+        if (r < 0)
+            return r;
+    }
+    if (r == -EAGAIN) {
+        (void) ERR(e, OBJECT_IN_USE, "database file \"%s\" is locked by another program", path);
+        err_hint(e, "End what has it open, for example sqlite3, and start again.");
+        return -ERR_OBJECT_IN_USE;
+    }
+    if (r == 0)
+        r = io_unlock(f->io, fd, OTHERS_AT, OTHERS);
+    return r < 0 ? err_set_errno(e, -r, "could not lock database file \"%s\"", path) : 0;
+}
+
 static int
 open_file(struct store_fds *f, oid_t oid, oid_t rel, struct entry **ret, struct err *e)
 {
@@ -127,8 +184,20 @@ open_file(struct store_fds *f, oid_t oid, oid_t rel, struct entry **ret, struct 
     }
     if (fd < 0)
         return err_set_errno(e, -fd, "could not open file \"%s\"", path);
+    if (f->locker != NULL) {
+        int r = lock_opened(f, fd, path, e);
+
+        if (r < 0) {
+            (void) io_close(f->io, fd);
+            return r;
+        }
+    }
     *ret = add(f, oid, rel, fd, e);
-    return *ret != NULL ? 0 : -ERR_OUT_OF_MEMORY;
+    if (*ret == NULL)
+        return -ERR_OUT_OF_MEMORY;
+    if (f->locker != NULL)
+        keep(f, *ret); /* closing it would unlock it */
+    return 0;
 }
 
 /* NULL: *ret_r says why. */
@@ -157,14 +226,6 @@ store_fd_get(struct store_fds *f, oid_t oid, oid_t rel, int *ret_fd, struct err 
     return 0;
 }
 
-static void
-keep(struct store_fds *f, struct entry *x)
-{
-    if (!x->is_kept)
-        f->n_loose--;
-    x->is_kept = true;
-}
-
 int
 store_fd_keep(struct store_fds *f, oid_t oid, oid_t rel, bool lock, struct err *e)
 {
@@ -174,12 +235,24 @@ store_fd_keep(struct store_fds *f, oid_t oid, oid_t rel, bool lock, struct err *
     if (x == NULL)
         return r;
     if (lock) {
-        r = io_lock(f->io, x->fd, LOCK_BYTES_AT, LOCK_BYTES, true);
+        r = io_lock(f->io, x->fd, OTHERS_AT, OTHERS, true);
+        if (r == 0 && (r = store_fd_lock_pending(f->io, x->fd)) == -EAGAIN)
+            r = STORE_FD_HALF;
         if (r < 0)
             return err_set_errno(e, -r, "could not lock database file \"base/%u/%u\"", oid, rel);
     }
     keep(f, x);
-    return 0;
+    return r;
+}
+
+bool
+store_fd_is_taken_over(struct io *io, int fd)
+{
+    int r = io_lock(io, fd, OTHERS_AT, OTHERS, true);
+
+    if (r == 0)
+        (void) io_unlock(io, fd, OTHERS_AT, OTHERS);
+    return r == -EAGAIN;
 }
 
 int

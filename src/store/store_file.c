@@ -7,13 +7,17 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/fault.h"
+#include "shm/wait.h"
 #include "store/store_fd.h"
 #include "store/store_page.h"
 #include "store/store_shared.h"
 
 #define BASE_DIR        "base"
 #define PG_VERSION_TEXT "15\n"
+#define LOCKED_MAX      4096 /* FILE-8: as many as the limit of descriptors is asked for */
+#define HAND_OVER_USEC  USEC_PER_SEC
 
 void
 store_path_dir(char *p, size_t n, oid_t oid)
@@ -111,11 +115,22 @@ store_file_remove(struct io *io, oid_t oid, oid_t rel, struct err *e)
 
 /* ---- build handles (FILE-2) ---- */
 
+static bool
+exists(struct io *io, const char *path)
+{
+    int fd = io_open(io, path, O_RDONLY, 0);
+
+    if (fd >= 0)
+        (void) io_close(io, fd);
+    return fd != -ENOENT;
+}
+
 int
 store_build_begin(struct store_build *b, struct io *io, oid_t oid, oid_t rel, lsn_t lsn,
                   struct err *e)
 {
     char path[STORE_PATH_BYTES];
+    char tmp[STORE_PATH_BYTES + 8];
     int r;
 
     ASSERT(lsn != 0); /* FILE-2: never 0 */
@@ -127,15 +142,23 @@ store_build_begin(struct store_build *b, struct io *io, oid_t oid, oid_t rel, ls
             (void) store_dir_remove(io, oid, NULL);
         return r;
     }
-    b->fd = io_open(io, path, O_RDWR | O_CREAT | O_EXCL, 0600);
-    if (b->fd < 0) {
-        r = b->fd;
-        b->fd = -1;
-        if (b->made_dir)
-            (void) store_dir_remove(io, oid, NULL);
-        return err_set_errno(e, -r, "could not create file \"%s\"", path);
-    }
-    return 0;
+    /* FILE-8: locked before anybody can see it under its name. */
+    (void) snprintf(tmp, sizeof tmp, "%s.tmp", path);
+    r = exists(io, path) ? -EEXIST : 0;
+    if (r == 0)
+        r = b->fd = io_open(io, tmp, O_RDWR | O_CREAT | O_EXCL, 0600);
+    if (r >= 0)
+        r = store_fd_lock_pending(io, b->fd);
+    if (r >= 0)
+        r = io_rename(io, tmp, path);
+    if (r >= 0)
+        return 0;
+    if (b->fd >= 0)
+        (void) io_unlink(io, tmp);
+    store_build_close(b);
+    if (b->made_dir)
+        (void) store_dir_remove(io, oid, NULL);
+    return err_set_errno(e, -r, "could not create file \"%s\"", path);
 }
 
 int
@@ -193,17 +216,41 @@ store_build_finish(struct store_build *b, struct err *e)
         (void) err_set_errno(e, -r, "could not sync file \"base/%u/%u\"", b->oid, b->rel);
         return r;
     }
-    (void) io_close(b->io, b->fd);
-    b->fd = -1;
     return 0;
+}
+
+void
+store_build_close(struct store_build *b)
+{
+    if (b->fd >= 0)
+        (void) io_close(b->io, b->fd);
+    b->fd = -1;
+}
+
+void
+store_build_hand_over(struct store_build *b, struct store *st)
+{
+    _Atomic uint32_t nobody_wakes = 0;
+    usec_t deadline = clock_mono_usec() + HAND_OVER_USEC;
+
+    while (store_role_is_taken(st, STORE_ROLE_CHECKPOINTER) &&
+           !store_fd_is_taken_over(b->io, b->fd)) {
+        store_role_wake(st, STORE_ROLE_CHECKPOINTER);
+        if (clock_mono_usec() >= deadline ||
+            wait_sleep(st->self, &nobody_wakes, 0, clock_mono_usec() + USEC_PER_MSEC, WAIT_DB_STATE,
+                       NULL) < 0) {
+            (void) store_fd_adopt(st->fds, b->oid, b->rel, b->fd, NULL);
+            b->fd = -1;
+            return;
+        }
+    }
+    store_build_close(b);
 }
 
 void
 store_build_abort(struct store_build *b)
 {
-    if (b->fd >= 0)
-        (void) io_close(b->io, b->fd);
-    b->fd = -1;
+    store_build_close(b);
     if (b->made_dir)
         (void) store_dir_remove(b->io, b->oid, NULL);
     else
@@ -295,11 +342,53 @@ store_sweep(struct store *st, const struct store_listed *list, uint32_t n, struc
 int
 store_lock_files(struct store *st, const struct store_listed *list, uint32_t n, struct err *e)
 {
+    int result = 0;
+
     for (uint32_t i = 0; i < n; i++) {
         int r = store_fd_keep(st->fds, list[i].oid, list[i].rel, true, e);
 
         if (r < 0)
             return r;
+        result = MAX(result, r);
     }
-    return 0;
+    return result;
+}
+
+static int
+open_one(void *arg, const char *name, bool is_dir)
+{
+    struct sweep *s = arg;
+    oid_t rel = is_dir ? 0 : oid_of_name(name);
+    int fd;
+    int r;
+
+    if (rel == 0 || s->n == 0)
+        return 0;
+    s->n--;
+    r = store_fd_get(s->st->fds, s->oid, rel, &fd, s->e);
+    return r == -ENOENT || r == -EMFILE ? 0 : r;
+}
+
+static int
+open_dir(void *arg, const char *name, bool is_dir)
+{
+    struct sweep *s = arg;
+    char dir[STORE_PATH_BYTES];
+
+    s->oid = is_dir ? oid_of_name(name) : 0;
+    store_path_dir(dir, sizeof dir, s->oid);
+    return s->oid == 0 ? 0 : io_list(s->st->io, dir, open_one, s);
+}
+
+int
+store_lock_present(struct store *st, usec_t patience, struct err *e)
+{
+    struct sweep s = { .st = st, .n = LOCKED_MAX, .e = e };
+    int r;
+
+    store_fds_lock_opened(st->fds, st->self, patience);
+    r = io_list(st->io, BASE_DIR, open_dir, &s);
+    if (r < 0 && e->code == 0)
+        return err_set_errno(e, -r, "could not lock the files of directory \"base\"");
+    return r;
 }

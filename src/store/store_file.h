@@ -44,13 +44,13 @@ void store_oid_start(struct store *st, oid_t next);
 
 /* A new file written by a build handle (src/vfs/vfs_build.c): whole pages straight to the file,
  * stamped with L = `lsn` = d read before (FILE-2; INIT-1 in init). begin: mkdir, PG_VERSION,
- * O_EXCL; finish: fsync file and directories, close; abort: remove what was made. One process, no
- * Db. */
+ * O_EXCL, locked before it has its name (FILE-8); finish: fsync file and directories; close;
+ * abort: remove what was made. One process, no Db. */
 struct store_build {
     struct io *io; /* borrowed */
     oid_t oid, rel;
     lsn_t lsn;
-    int fd; /* owned; -1 after finish or abort */
+    int fd; /* owned; -1 when closed */
     pgno_t n_pages;
     bool made_dir;
 };
@@ -61,6 +61,10 @@ int store_build_read(struct store_build *b, pgno_t pgno, void *p, struct err *e)
 /* The lock-byte page is passed over (COMMIT-3). */
 int store_build_write(struct store_build *b, pgno_t pgno, const void *p, struct err *e);
 int store_build_finish(struct store_build *b, struct err *e);
+void store_build_close(struct store_build *b);
+/* After the COMMIT: closes when the checkpointer has its half of the lock; after a second without
+ * that the descriptor stays with this process. */
+void store_build_hand_over(struct store_build *b, struct store *st);
 void store_build_abort(struct store_build *b);
 
 /* COMMIT-5 of a RIDE_DROP_DB: drop_lsn := C; from then on the checkpointer may purge it. */
@@ -84,5 +88,9 @@ struct store_listed {
  * redo. */
 int store_sweep(struct store *st, const struct store_listed *list, uint32_t n, struct err *e);
 /* FILE-8: open and write-lock (OFD on SQLite's lock bytes) every listed file; keeps the
- * descriptors. Checkpointer. -EAGAIN: somebody else has one. */
+ * descriptors. Checkpointer. -EAGAIN: somebody else has one. > 0: locked, but somebody of ours has
+ * still half a lock: call again. */
 int store_lock_files(struct store *st, const struct store_listed *list, uint32_t n, struct err *e);
+/* FILE-8, startup: lock every file that is there before anything is read or replayed, and from then
+ * on what is opened. -ERR_OBJECT_IN_USE: another program has one, for longer than `patience`. */
+int store_lock_present(struct store *st, usec_t patience, struct err *e);

@@ -128,4 +128,5 @@ int store_log_small(struct store *st, const struct wal_rec *rec, struct err *e);
 /* The process registers itself as the one of its role, so that others can wake it
  * (REQ_WORK). */
 void store_role_take(struct store *st, enum store_role role);
+bool store_role_is_taken(const struct store *st, enum store_role role);
 void store_role_wake(struct store *st, enum store_role role);

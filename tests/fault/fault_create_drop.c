@@ -77,6 +77,7 @@ build(struct store_build *b, oid_t oid, uint8_t pages[][PAGE_BYTES], struct err 
         r = store_build_finish(b, e);
         if (r < 0)
             store_build_abort(b);
+        store_build_close(b);
     }
     return r;
 }

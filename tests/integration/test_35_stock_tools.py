@@ -1,7 +1,11 @@
 """Somebody else's programs check the promises: pg_waldump and pg_controldata while running and after a kill, sqlite3 after a clean stop."""
+import os
 import random
 import re
+import signal
+import sqlite3
 import subprocess
+import threading
 from pathlib import Path
 
 import server as support
@@ -68,6 +72,96 @@ def test_stock_tools_read_everything(cluster):
     for f in files:
         p = subprocess.run(["sqlite3", f, "PRAGMA integrity_check"], capture_output=True, text=True, check=True)
         assert p.stdout.strip() == "ok", f"{f}: {p.stdout}"
+
+
+def sqlite_says(path):
+    """What stock SQLite says to a reader: "" if it lets it in; None if there is no such file (any more)."""
+    try:
+        c = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=0)
+        try:
+            c.execute("SELECT count(*) FROM sqlite_master").fetchall()
+            return "" if os.path.exists(path) else None
+        finally:
+            c.close()
+    except sqlite3.OperationalError as e:
+        return None if "unable to open" in str(e) else str(e)
+
+
+def test_a_new_database_is_locked_from_the_first_moment(server):
+    """FILE-8: never under its name without a lock, whoever holds it: maker or checkpointer."""
+    stop, said = threading.Event(), {}
+
+    def poke():
+        while not stop.is_set():
+            for d in os.listdir(server.data / "base"):
+                if int(d) >= 16384:
+                    says = sqlite_says(server.data / "base" / d / d)
+                    said[says] = said.get(says, 0) + 1
+
+    pokers = [threading.Thread(target=poke) for _ in range(2)]
+    for p in pokers:
+        p.start()
+    try:
+        for i in range(40):
+            server.sql(f"CREATE DATABASE d{i}")
+            if i % 4 == 0:
+                server.sql(f"DROP DATABASE d{i}")
+    finally:
+        stop.set()
+        for p in pokers:
+            p.join()
+    said.pop(None, None)
+    assert set(said) == {"database is locked"}, said
+    print(said)
+
+
+def test_recovery_locks_the_files_before_it_touches_them(cluster):
+    server = cluster(conf="checkpoint_timeout = 1h\nmax_wal_size = 2GB\n")
+    server.start()
+    server.sql("CREATE DATABASE idle")
+    server.sql("CREATE TABLE t (a)")
+    for times in (5, 20, 80):   # more to recover, until it is caught at it
+        for _ in range(times):
+            server.sql("INSERT INTO t WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000) SELECT hex(randomblob(50)) FROM n")
+        server.kill9()
+        server.start(wait=False)
+
+        def look():
+            now = server.status()
+            if now.get("state") == "ready":
+                return -1
+            pids = [p for p in server.processes() if Path(f"/proc/{p}/comm").read_text() == "startup\n"] if now.get("pmState") == "PM_RECOVERY" else []
+            return pids[0] if pids else None
+        pid = support.until(look, "redo, or its end")
+        if pid > 0 and support.freeze(pid):
+            break
+    assert pid > 0
+    for d in os.listdir(server.data / "base"):
+        p = subprocess.run(["sqlite3", server.data / "base" / d / d, "SELECT count(*) FROM sqlite_master"], capture_output=True, text=True, check=False)
+        assert "locked" in p.stderr, f"{d}: {p}"
+    os.kill(pid, signal.SIGCONT)
+    support.until(lambda: server.status().get("state") == "ready", "it is up")
+    for d in os.listdir(server.data / "base"):
+        assert sqlite_says(server.data / "base" / d / d) == "database is locked"
+
+
+def test_a_start_waits_for_a_stock_sqlite3_and_is_refused_while_it_writes(cluster):
+    server = cluster()
+    server.start()
+    server.sql("CREATE TABLE t (a integer)")
+    server.stop()
+    c = sqlite3.connect(server.data / "base/5/5", isolation_level=None)
+    c.execute("BEGIN; ")
+    c.execute("SELECT * FROM t").fetchall()
+    p = server.start(check=False)
+    assert p.returncode != 0 and 'database file "base/5/5" is locked by another program' in server.log()
+    server.wait_gone()
+    server.start(check=False, wait=False)
+    support.until(lambda: server.log().count("database system was shut down at") >= 2, "it waits")
+    c.execute("ROLLBACK")
+    support.until(lambda: server.status().get("state") == "ready", "it is up")
+    assert server.sql("SELECT count(*) FROM t") == [(0,)]
+    c.close()
 
 
 def test_stock_sqlite3_is_kept_out_while_the_server_runs(server):

@@ -118,7 +118,10 @@ build_file(struct cluster *c, oid_t oid, struct err *e)
     }
     if (r == 0)
         r = store_build_write(&b, 2, p, e);
-    return r == 0 ? store_build_finish(&b, e) : r;
+    if (r == 0)
+        r = store_build_finish(&b, e);
+    store_build_close(&b);
+    return r;
 }
 
 int

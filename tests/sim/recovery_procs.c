@@ -382,6 +382,8 @@ build(struct proc *p, struct store_build *b, const struct model_db *d, uint8_t *
     }
     if (r == 0)
         r = store_build_finish(b, e);
+    if (r == 0)
+        store_build_close(b);
     if (r < 0)
         store_build_abort(b);
     return r;

@@ -59,6 +59,7 @@ make_database(struct io *io, oid_t oid)
         must(store_build_write(&b, pgno, page, &e), &e, "build");
     }
     must(store_build_finish(&b, &e), &e, "build");
+    store_build_close(&b);
 }
 
 void

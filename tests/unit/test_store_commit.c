@@ -357,6 +357,7 @@ make_big_database(void)
     world_fill(page, 1, 1, LOCK_BYTE_PGNO - 1);
     assert_ok(store_build_write(&b, 1, page, &e), &e);
     assert_ok(store_build_finish(&b, &e), &e);
+    store_build_close(&b);
     fd = io_open(&dir.io, "base/99/99", O_RDWR, 0);
     assert_int_equal(io_truncate(&dir.io, fd, (LOCK_BYTE_PGNO - 1) * (uint64_t) PAGE_BYTES), 0);
     (void) io_close(&dir.io, fd);

@@ -71,6 +71,7 @@ a_built_file_is_stamped_and_durable(void **state)
     assert_int_equal(page[PAGE_TAIL_AT], 0);
     assert_int_equal(b.n_pages, 3);
     assert_ok(store_build_finish(&b, &e), &e);
+    store_build_close(&b);
     cluster_forget(&c);
     io_sim_power_cut(c.disk);
     assert_true(exists("base/20000/PG_VERSION"));
