@@ -22,9 +22,8 @@ def times(v):
 def goal(line):
     if line["goal"] is None:
         return ""
-    sign, bound = line["goal"]
-    text = line.get("goal_text") or f"{'≥' if sign == '>=' else '≤'} {bound} ×"
-    return f"{text} {'met' if line['met'] else 'NOT MET'}"
+    sign, bound, *unit = line["goal"]
+    return f"{'≥' if sign == '>=' else '≤'} {bound} {unit[0] if unit else '×'} {'met' if line['met'] else 'NOT MET'}"
 
 
 HEAD = ("Row", "What", "Unit", "Pinion", "PostgreSQL", "Ratio", "Goal", "Ceiling", "Its ratio")
@@ -39,14 +38,14 @@ def cells(line):
 
 def print_line(line):
     name, what, unit, *rest = cells(line)
-    print(f"{name:18} {rest[0]:>9} {rest[1]:>10} {rest[2]:>8}  {rest[3]:16} {rest[4]:>9} {rest[5]:>8}  {what} [{unit}]", flush=True)
+    print(f"{name:25} {rest[0]:>9} {rest[1]:>10} {rest[2]:>8}  {rest[3]:16} {rest[4]:>9} {rest[5]:>8}  {what} [{unit}]", flush=True)
     for key in ("note", "error"):
         if line.get(key):
-            print(f"{'':18} {line[key]}", flush=True)
+            print(f"{'':25} {line[key]}", flush=True)
 
 
 def print_head():
-    print(f"{'row':18} {'Pinion':>9} {'PostgreSQL':>10} {'ratio':>8}  {'goal':16} {'ceiling':>9} {'ratio':>8}", flush=True)
+    print(f"{'row':25} {'Pinion':>9} {'PostgreSQL':>10} {'ratio':>8}  {'goal':16} {'ceiling':>9} {'ratio':>8}", flush=True)
 
 
 def first_line(path, key):

@@ -56,7 +56,7 @@ class Bench:
         self.work.chmod(0o755)
         self.scripts = self.work
         workload.write_scripts(self.scripts, options.scale)
-        self.shared = None
+        self.shared, self.memo = None, {}
 
     def rig(self):
         if self.shared is None:

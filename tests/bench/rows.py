@@ -9,7 +9,7 @@ from rig import result
 
 
 class Row:
-    """`goal` is a ratio to PostgreSQL: (">=", 1.8). None: shown, no goal of ours."""
+    """`goal` is a ratio to PostgreSQL: (">=", 1.8), or with a unit Pinion's own figure: ("<=", 20, "MB"). None: no goal of ours."""
 
     def __init__(self, name, what, unit, goal, fn, **args):
         self.name, self.what, self.unit, self.goal, self.fn, self.args = name, what, unit, goal, fn, args
@@ -24,11 +24,11 @@ class Row:
 def is_met(line):
     if line["goal"] is None:
         return None
-    ratio = line.get("measured", line.get("ratio"))
-    if ratio is None:
+    value = line.get("measured", line.get("pinion")) if len(line["goal"]) == 3 else line.get("ratio")
+    if value is None:
         return False
-    sign, bound = line["goal"]
-    return ratio >= bound if sign == ">=" else ratio <= bound
+    sign, bound = line["goal"][:2]
+    return value >= bound if sign == ">=" else value <= bound
 
 
 def throughput(bench, script, clients, protocol="simple", connect=False):

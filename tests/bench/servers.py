@@ -105,8 +105,8 @@ class Postgres(Target):
             subprocess.run(support.as_user(support.PGBIN / "pg_ctl", "-D", self.data, *argv), check=True, stdin=subprocess.DEVNULL,
                            stdout=out, stderr=out, timeout=600, cwd=self.dir)
 
-    def start(self):
-        self.ctl("start", "-w", "-t", "600", "-l", self.data / "server.log")
+    def start(self, wait=True):
+        self.ctl("start", "-w" if wait else "-W", "-t", "600", "-l", self.data / "server.log")
 
     def stop(self, mode="fast"):
         self.ctl("stop", "-w", "-t", "600", "-m", mode)
@@ -198,6 +198,6 @@ def wait_ready(target, deadline=600):
             target.sql("SELECT 1")
             return time.monotonic() - begin
         except psycopg2.Error:
-            if time.monotonic() - begin > deadline:
+            if time.monotonic() - begin > deadline or (time.monotonic() - begin > 10 and not target.processes()):
                 raise
-            time.sleep(0.002)
+            time.sleep(0.005)
