@@ -107,36 +107,33 @@ is_unlinked(int fd)
     return fstat(fd, &st) == 0 && st.st_nlink == 0; /* dropped while we looked at it */
 }
 
-/* Is the file as long as page 1 says? Between checkpoints page 1 may be written before the pages
- * behind the old end: then it is newer than the redo point. */
+/* Is the file as long as page 1 says? While a server runs the two may differ: page 1 on disk is an
+ * old one when the file is cut, and may be written before the pages behind the old end. What is
+ * missing then is found by the check of the structure. After a crash the log repairs it. */
 static void
 check_size(struct pages *p)
 {
     uint8_t page[PAGE_BYTES];
     uint64_t want = 0;
-    lsn_t lsn = 0;
-    char text[200];
+    lsn_t lsn;
+    struct err e = ERR_INIT;
+    ssize_t n = io_pread(&p->v->io, p->fd, page, sizeof page, 0);
 
-    for (int i = 0; i < TRIES; i++) {
-        ssize_t n = io_pread(&p->v->io, p->fd, page, sizeof page, 0);
-
-        if (n == (ssize_t) sizeof page && page_check(page, 0, &lsn, NULL) == 0)
-            want = (uint64_t) page1_size(page) * PAGE_BYTES;
-        if (io_size(&p->v->io, p->fd, &p->bytes) < 0)
-            return;
-        if ((p->bytes >= want && p->bytes >= PAGE_BYTES) || !verify_is_running(p->v) ||
-            lsn >= p->v->control.checkpoint.redo)
-            break;
-        (void) usleep(PAUSE_USEC);
-    }
-    if (p->v->server != SERVER_STOPPED && lsn >= p->v->control.checkpoint.redo)
-        want = 0;
+    if (io_size(&p->v->io, p->fd, &p->bytes) < 0)
+        return;
+    if (p->v->server != SERVER_RUNNING && n == (ssize_t) sizeof page &&
+        page_check(page, 0, &lsn, NULL) == 0)
+        want = (uint64_t) page1_size(page) * PAGE_BYTES;
     want = MAX(want, PAGE_BYTES);
     if (p->bytes >= want)
         return;
-    (void) snprintf(text, sizeof text, "Expected %llu bytes, found %llu.",
-                    (unsigned long long) want, (unsigned long long) p->bytes);
-    problem(p, 0, false, "the file is too short", text);
+    (void) ERR(&e, DATA_CORRUPTED, "the file is too short");
+    err_detail(&e, "Expected %llu bytes, found %llu.", (unsigned long long) want,
+               (unsigned long long) p->bytes);
+    if (p->v->server == SERVER_CRASHED && p->v->n_suspects < SUSPECTS_MAX)
+        suspect(p, 0, &e);
+    else
+        problem(p, 0, false, e.message, e.detail);
 }
 
 static int

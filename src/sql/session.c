@@ -166,6 +166,8 @@ session_command(struct session *s, struct sql_stmt *stmt, const struct session_s
     case SQL_SHOW:
     case SQL_RESET:
         return session_setting_command(s, stmt, sink, e);
+    case SQL_VACUUM:
+        return session_vacuum(s, stmt, sink, e);
     case SQL_DISCARD:
     case SQL_CHECKPOINT:
     case SQL_CREATE_DB:

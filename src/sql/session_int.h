@@ -156,6 +156,13 @@ int session_utility(struct session *s, struct sql_stmt *stmt, const struct sessi
 void session_notice(const struct session_sink *sink, const char *severity, int code,
                     const char *message);
 
+/* 25001 unless nothing but an implicit transaction is open: for what cannot be undone. */
+int session_check_alone(const struct session *s, const char *what, struct err *e);
+
+/* ---- session_vacuum.c ---- */
+int session_vacuum(struct session *s, const struct sql_stmt *stmt, const struct session_sink *sink,
+                   struct err *e);
+
 /* ---- session_auth.c ---- */
 int session_authorize(void *arg, int action, const char *a1, const char *a2, const char *db,
                       const char *trigger);

@@ -19,9 +19,8 @@ session_notice(const struct session_sink *sink, const char *severity, int code, 
     (void) sink->notice(sink->arg, severity, &n);
 }
 
-/* Commands that cannot be undone run alone. */
-static int
-check_alone(const struct session *s, const char *what, struct err *e)
+int
+session_check_alone(const struct session *s, const char *what, struct err *e)
 {
     if (s->block == BLOCK_OPEN || s->in_sqlite)
         return ERR(e, ACTIVE_SQL_TRANSACTION, "%s cannot run inside a transaction block", what);
@@ -58,7 +57,7 @@ do_create_db(struct session *s, const struct sql_stmt *stmt, struct err *e)
 {
     CLEANUP(catalog_closep) struct catalog *c = NULL;
     struct catalog_role owner = s->cfg.role;
-    int r = check_alone(s, "CREATE DATABASE", e);
+    int r = session_check_alone(s, "CREATE DATABASE", e);
 
     if (r == 0 && !s->cfg.role.is_superuser)
         r = ERR(e, INSUFFICIENT_PRIVILEGE, "permission denied to create database");
@@ -79,7 +78,7 @@ do_drop_db(struct session *s, const struct sql_stmt *stmt, const struct session_
 {
     CLEANUP(catalog_closep) struct catalog *c = NULL;
     char text[160];
-    int r = check_alone(s, "DROP DATABASE", e);
+    int r = session_check_alone(s, "DROP DATABASE", e);
 
     if (r == 0 && stmt->force)
         r = ERR(e, FEATURE_NOT_SUPPORTED, "DROP DATABASE WITH (FORCE) is not supported");
@@ -133,7 +132,7 @@ drop_temporary(struct session *s, struct err *e)
 static int
 do_discard(struct session *s, struct err *e)
 {
-    int r = check_alone(s, "DISCARD ALL", e);
+    int r = session_check_alone(s, "DISCARD ALL", e);
 
     if (r < 0)
         return r;

@@ -409,6 +409,91 @@ parse_drop_db(struct sql_lex *lex, struct sql_stmt *s, struct err *e)
     return r < 0 ? r : expect_end(lex, e);
 }
 
+/* ---- VACUUM ---- */
+
+/* TRUE, ON, 1 and the like behind an option; nothing is TRUE. */
+static int
+parse_option_value(struct sql_lex *lex, bool *ret, struct err *e)
+{
+    static const char *const words[][2] = { { "TRUE", "FALSE" }, { "ON", "OFF" } };
+
+    *ret = true;
+    if (sql_lex_is_char(lex, ',') || sql_lex_is_char(lex, ')'))
+        return 0;
+    for (size_t i = 0; i < ELEMENTSOF(words); i++) {
+        if (sql_lex_accept(lex, words[i][0]))
+            return 0;
+        *ret = !sql_lex_accept(lex, words[i][1]);
+        if (!*ret)
+            return 0;
+    }
+    if (lex->tok.kind != SQL_TOKEN_NUMBER || lex->tok.n != 1 ||
+        strchr("01", lex->text[lex->tok.at]) == NULL)
+        return syntax_error(lex, e);
+    *ret = lex->text[lex->tok.at] == '1';
+    sql_lex_next(lex);
+    return 0;
+}
+
+/* FREEZE asks for what is always so: rows carry no transaction ids. */
+static bool *
+vacuum_option(struct sql_lex *lex, struct sql_stmt *s, bool *frozen)
+{
+    if (sql_lex_accept(lex, "FULL"))
+        return &s->vacuum_full;
+    if (sql_lex_accept(lex, "VERBOSE"))
+        return &s->vacuum_verbose;
+    if (sql_lex_accept(lex, "ANALYZE") || sql_lex_accept(lex, "ANALYSE"))
+        return &s->vacuum_analyze;
+    return sql_lex_accept(lex, "FREEZE") ? frozen : NULL;
+}
+
+static int
+parse_vacuum_list(struct sql_lex *lex, struct sql_stmt *s, struct err *e)
+{
+    bool frozen;
+    int r = 0;
+
+    do {
+        struct sql_token tok = lex->tok;
+        bool *option = vacuum_option(lex, s, &frozen);
+
+        if (option == NULL && tok.kind == SQL_TOKEN_WORD)
+            return ERR(e, FEATURE_NOT_SUPPORTED, "VACUUM option \"%.*s\" is not supported",
+                       (int) MIN(tok.n, 40), lex->text + tok.at);
+        r = option != NULL ? parse_option_value(lex, option, e) : syntax_error(lex, e);
+    } while (r == 0 && sql_lex_accept_char(lex, ','));
+    if (r == 0 && !sql_lex_accept_char(lex, ')'))
+        r = syntax_error(lex, e);
+    return r;
+}
+
+static int
+parse_vacuum(struct sql_lex *lex, struct sql_stmt *s, struct err *e)
+{
+    bool frozen;
+    bool *option;
+    int r = 0;
+
+    sql_lex_next(lex);
+    if (sql_lex_accept_char(lex, '('))
+        r = parse_vacuum_list(lex, s, e);
+    else
+        while ((option = vacuum_option(lex, s, &frozen)) != NULL)
+            *option = true;
+    if (r == 0 && lex->tok.kind != SQL_TOKEN_END && !sql_lex_is(lex, "INTO"))
+        r = expect_name(lex, s->name, e);
+    if (r == 0 && sql_lex_is(lex, "INTO")) {
+        s->kind = SQL_REFUSED;
+        (void) snprintf(s->tag, sizeof s->tag, "VACUUM INTO");
+        return 0;
+    }
+    if (r == 0 && (sql_lex_is_char(lex, ',') || sql_lex_is_char(lex, '(')))
+        return ERR(e, FEATURE_NOT_SUPPORTED,
+                   "VACUUM of several tables, or of columns, is not supported");
+    return r < 0 ? r : expect_end(lex, e);
+}
+
 int
 sql_command_parse(struct sql_lex *lex, struct sql_stmt *s, struct err *e)
 {
@@ -440,6 +525,8 @@ sql_command_parse(struct sql_lex *lex, struct sql_stmt *s, struct err *e)
     case SQL_CHECKPOINT:
         sql_lex_next(lex);
         return expect_end(lex, e);
+    case SQL_VACUUM:
+        return parse_vacuum(lex, s, e);
     case SQL_EMPTY:
     case SQL_QUERY:
     case SQL_NOTHING:

@@ -50,7 +50,7 @@ static const struct lead_row lead_rows[] = {
     { "UNLISTEN", SQL_NOTHING, "UNLISTEN", false },
     { "ATTACH", SQL_REFUSED, "ATTACH", false },
     { "DETACH", SQL_REFUSED, "DETACH", false },
-    { "VACUUM", SQL_REFUSED, "VACUUM", false },
+    { "VACUUM", SQL_VACUUM, "VACUUM", false },
     { "COPY", SQL_REFUSED, "COPY", false },
     { "LISTEN", SQL_REFUSED, "LISTEN", false },
     { "NOTIFY", SQL_REFUSED, "NOTIFY", false },

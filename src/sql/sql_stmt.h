@@ -23,6 +23,7 @@ enum sql_kind {
     SQL_RESET,
     SQL_DISCARD,
     SQL_CHECKPOINT,
+    SQL_VACUUM, /* name: the table, "" = unsaid */
     SQL_CREATE_DB,
     SQL_DROP_DB,
     SQL_DEALLOCATE, /* name "" = ALL */
@@ -59,6 +60,9 @@ struct sql_stmt {
     bool is_local;
     bool if_exists;
     bool force;
+    bool vacuum_full;
+    bool vacuum_verbose;
+    bool vacuum_analyze;
     char owner[SQL_NAME_BYTES]; /* CREATE DATABASE … OWNER; "" = unsaid */
 };
 

@@ -49,6 +49,11 @@ static const struct error_row error_rows[] = {
     { "SELECT a.id FROM t a, t b WHERE id = 1", "42702", 33 },
     { "ATTACH '/tmp/x' AS x", "0A000", 0 },
     { "VACUUM INTO '/tmp/x'", "0A000", 0 },
+    { "VACUUM FULL", "0A000", 0 },
+    { "VACUUM (PARALLEL 2)", "0A000", 0 },
+    { "VACUUM t, t", "0A000", 0 },
+    { "VACUUM nope", "42P01", 0 },
+    { "VACUUM (VERBOSE maybe)", "42601", 17 },
     { "PRAGMA journal_mode = WAL", "42501", 0 },
     { "PRAGMA writable_schema = 1", "42501", 0 },
     { "SELECT fts3_tokenizer('x')", "42501", 0 },
@@ -474,7 +479,10 @@ one_transaction_changes_more_pages_than_there_are_frames_or_is_refused_cleanly(v
         (void) snprintf(sql, sizeof sql, "DELETE FROM t WHERE rowid %% 8 = %d", i);
         clients_expect(2, sql, "[DELETE 125]");
     }
-    clients_expect(2, "PRAGMA incremental_vacuum", "[PRAGMA]");
+    clients_expect(2, "PRAGMA incremental_vacuum(3)", "[PRAGMA]");
+    clients_expect(2, "VACUUM", "[VACUUM]");
+    assert_false(session_is_writing(clients.sessions[2]));
+    clients_expect(2, "PRAGMA freelist_count", "0;[PRAGMA]");
     clients_expect(1, "SELECT page_count < 10 FROM pragma_page_count", "1;[SELECT 1]");
 }
 

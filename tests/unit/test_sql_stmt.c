@@ -43,7 +43,11 @@ static const struct kind_row kind_rows[] = {
     { "DISCARD ALL", SQL_DISCARD, "DISCARD ALL" },
     { "DEALLOCATE PREPARE p", SQL_DEALLOCATE, "DEALLOCATE" },
     { "CLOSE ALL", SQL_NOTHING, "CLOSE CURSOR ALL" },
-    { "VACUUM INTO 'x'", SQL_REFUSED, "VACUUM" },
+    { "VACUUM INTO 'x'", SQL_REFUSED, "VACUUM INTO" },
+    { "VACUUM main INTO 'x'", SQL_REFUSED, "VACUUM INTO" },
+    { "vacuum", SQL_VACUUM, "VACUUM" },
+    { "VACUUM VERBOSE ANALYZE t", SQL_VACUUM, "VACUUM" },
+    { "VACUUM (FULL off, VERBOSE, FREEZE 1, ANALYZE true) \"a b\"", SQL_VACUUM, "VACUUM" },
     { "ATTACH 'x' AS y", SQL_REFUSED, "ATTACH" },
     { "frobnicate", SQL_QUERY, "" }, /* SQLite says what is wrong */
 };
