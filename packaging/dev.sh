@@ -40,14 +40,14 @@ make_user() {
 
 as_user() { setpriv --reuid=$user --regid=$user --clear-groups -- "$@"; }
 
-# build DIR [meson options]: configure once, build.
+# build DIR [meson options]: configure once, build ($targets: only those).
 build() {
     local dir=$1
     shift
     [ -f "$dir/build.ninja" ] || meson setup "$dir" -Dwerror=true "$@" >"$dir.setup.log" 2>&1 ||
         { cat "$dir.setup.log"; exit 1; }
     rm -f "$dir.setup.log"
-    ninja -k 0 --quiet -C "$dir" >"$dir.log" 2>&1 || { grep -vE "^(ninja: Entering|Compiler for|Program|Dependency|Configuring)" "$dir.log"; exit 1; }
+    ninja -k 0 --quiet -C "$dir" ${targets:-} >"$dir.log" 2>&1 || { grep -vE "^(ninja: Entering|Compiler for|Program|Dependency|Configuring)" "$dir.log"; exit 1; }
     rm -f "$dir.log"
 }
 
@@ -140,6 +140,10 @@ cmd_test() {
     say "gcc, address sanitizer: unit"
     build build-test-gcc-asan -Db_sanitize=address -Db_lundef=false
     meson_suite build-test-gcc-asan unit
+    say "clang, libFuzzer: each corpus and some seconds more"
+    CC=clang targets=fuzzers build build-fuzz -Dfuzz=true -Db_sanitize=address,undefined -Db_lundef=false
+    meson_suite build-fuzz fuzz
+    [ -n "$long" ] && meson_suite build-fuzz fuzz_long
     say "whole servers"
     install_build build-test-gcc test
     export PINION_TEST_ROOT=$state/test PINION_TEST_USER=$user PINION_LONG=$long

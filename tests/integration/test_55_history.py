@@ -7,7 +7,8 @@ server with one writer per database and snapshots that never lie behind an ackno
 - a statement of a Read Committed transaction before its first write,
 - the rest of a Read Committed transaction from its first write on
 
-is one atomic node; the graph of all nodes with write-write, write-read, read-write and real-time edges must have no cycle."""
+is one atomic node; the graph of all nodes with write-write, write-read, read-write and real-time edges must have no cycle. What is found has its
+usual name: G0, G1a, G1b, G1c, lost update, read skew, write skew. PINION_LONG=1 makes 200,000 transactions (PINION_TRANSACTIONS=N: N)."""
 import bisect
 import os
 import random
@@ -22,7 +23,8 @@ from wire import Closed, Wire
 
 SEED = int(os.environ.get("PINION_SEED", "0")) or random.randrange(1, 2**31)
 LONG = bool(os.environ.get("PINION_LONG"))
-SECONDS, ROUNDS = 6, 30 if LONG else 1   # a checker of long lists is slow: many short histories
+SECONDS = 6   # of one history: a checker of long lists is slow, so many short ones
+TRANSACTIONS = int(os.environ.get("PINION_TRANSACTIONS", "200000" if LONG else "0"))   # in all, of the long run
 SESSIONS, KEYS = 10, 5
 LEVELS = {"rc": "READ COMMITTED", "rr": "REPEATABLE READ", "ser": "SERIALIZABLE"}
 EXPECTED = {"40001", "57014", "57P01", "57P02", "57P03", "25P02", "55P03", "72000"}
@@ -43,6 +45,7 @@ class Node:
 class Recorder:
     def __init__(self):
         self.nodes, self.lock, self.next, self.wrong = [], threading.Lock(), 0, []
+        self.count = {}   # (level, how it ended) → transactions
 
     def node(self, label):
         n = Node(label, time.monotonic())
@@ -55,13 +58,17 @@ class Recorder:
             self.next += 1
             return self.next
 
+    def ended(self, level, how):
+        with self.lock:
+            self.count[level, how] = self.count.get((level, how), 0) + 1
+
 
 class Client:
     """One session's transactions."""
 
-    def __init__(self, server, recorder, idx, stop):
-        self.server, self.recorder, self.idx, self.stop = server, recorder, idx, stop
-        self.rng = random.Random(SEED * 1000 + idx)
+    def __init__(self, server, recorder, idx, stop, levels, seed):
+        self.server, self.recorder, self.idx, self.stop, self.levels = server, recorder, idx, stop, levels
+        self.rng = random.Random(seed * 1000 + idx)
         self.wire = None
 
     def run(self):
@@ -103,7 +110,7 @@ class Client:
             raise AssertionError(f"{text}: {reply.errors[0]}")
 
     def transaction(self):
-        rng, level = self.rng, self.rng.choice(tuple(LEVELS))
+        rng, level = self.rng, self.rng.choice(self.levels)
         if rng.random() < 0.25:
             self.single(level)
             return
@@ -159,7 +166,7 @@ class Client:
             reply = self.query(f"SELECT v FROM kv WHERE k = {key}")
             if reply is not None and not reply.errors:
                 node.reads.append((key, [int(x) for x in reply.rows[0][0].split()], []))
-                node.ended, node.fate = time.monotonic(), "committed"
+                self.end([node], "committed", level)
             return
         keys = self.rng.sample(range(KEYS), 2)
         numbers = [self.recorder.number() for _ in keys]
@@ -172,9 +179,9 @@ class Client:
         else:
             self.end([node], "committed", level)
 
-    @staticmethod
-    def end(pending, fate, level):
+    def end(self, pending, fate, level):
         now = time.monotonic()
+        self.recorder.ended(level, "unknown" if fate.startswith("unknown") else fate)
         for node in pending:
             if node.fate != "open":
                 continue
@@ -186,6 +193,19 @@ class Client:
             node.ended = now if node.fate in ("committed", "aborted") and fate != "unknown" else None
             if node.fate == "committed" and node.ended is None:
                 node.ended = now
+
+
+def name_of(whys):
+    """The usual name of a cycle with these edges."""
+    edges = [w.replace(":", "").split() for w in whys]
+    kinds, at = [e[0] for e in edges], " against real time" if "time" in [e[0] for e in edges] or "ended" in [e[0] for e in edges] else ""
+    if kinds.count("rw") > 1:
+        return "write skew (G2)" + at
+    if "rw" in kinds:
+        key = edges[kinds.index("rw")][1]
+        same = [e for e in edges if e[0] == "ww" and e[1] == key]
+        return ("lost update" if same and "wr" not in kinds else "read skew (G-single)" if "wr" in kinds or "ww" in kinds else "stale read") + at
+    return ("G1c" if "wr" in kinds else "G0") + at
 
 
 class Checker:
@@ -236,10 +256,10 @@ class Checker:
             if writer and writer.crashed and writer.fate == "aborted" and node.crashed and node.appends:
                 return   # rows of an open write transaction may go out before they are durable (SNAP-5)
             if writer is None or writer.fate == "aborted":
-                self.say(f"read {n} of {key}, which was never committed", node, *([writer] if writer else []))
+                self.say(f"G1a: read {n} of {key}, which was never committed", node, *([writer] if writer else []))
                 return
         if foreign and self.writer[foreign[-1]] is not node and self.writer[foreign[-1]].appends[key][-1] != foreign[-1]:
-            self.say(f"read the middle of another transaction: {foreign[-1]} of {key}", node, self.writer[foreign[-1]])
+            self.say(f"G1b: read the middle of another transaction: {foreign[-1]} of {key}", node, self.writer[foreign[-1]])
         if node.fate == "committed" and foreign != self.final[key][:len(foreign)]:
             self.say(f"read {foreign} of {key}, which is no beginning of {self.final[key]}", node)
 
@@ -289,7 +309,8 @@ class Checker:
                     stack.pop()
                 elif state.get(step[0]) == "open":
                     cycle = path[path.index(step[0]):]
-                    self.say("a cycle: " + " → ".join(graph[a][b] for a, b in zip(cycle, cycle[1:] + cycle[:1])),
+                    whys = [graph[a][b] for a, b in zip(cycle, cycle[1:] + cycle[:1])]
+                    self.say(f"{name_of(whys)}: a cycle: " + " → ".join(whys),
                              *[n for n in cycle if isinstance(n, Node)])
                     return
                 elif step[0] not in state:
@@ -337,14 +358,38 @@ def test_histories_show_no_anomaly(cluster, kills):
     server = cluster(conf="shared_buffers = 1MB\nmax_wal_size = 8MB\nidle_in_write_transaction_timeout = 5s\n", init_args=("--wal-segsize=1",))
     server.start()
     server.sql("CREATE TABLE kv (k integer PRIMARY KEY, v text)")
-    for round_ in range(ROUNDS):
-        one_history(server, kills, random.Random(SEED + round_))
+    one_history(server, kills, tuple(LEVELS), SEED)
 
 
-def one_history(server, kills, rng):
+def long_history(cluster):
+    """All levels mixed, then each alone, with kills in every second history, until there are enough transactions."""
+    print(f"PINION_SEED={SEED}")
+    server = cluster(conf="shared_buffers = 1MB\nmax_wal_size = 8MB\nidle_in_write_transaction_timeout = 5s\n", init_args=("--wal-segsize=1",))
+    server.start()
+    server.sql("CREATE TABLE kv (k integer PRIMARY KEY, v text)")
+    total, rounds = {}, 0
+    while sum(total.values()) < TRANSACTIONS:
+        levels = (tuple(LEVELS), ("rc",), ("rr",), ("ser",))[rounds // 2 % 4]
+        for what, n in one_history(server, rounds % 2 == 1, levels, SEED + rounds).items():
+            total[what] = total.get(what, 0) + n
+        rounds += 1
+        if rounds % 10 == 0:
+            print(f"{rounds} histories, {sum(total.values())} transactions", flush=True)
+    for level in LEVELS:
+        print(f"{LEVELS[level]}: " + ", ".join(f"{n} {how}" for (which, how), n in sorted(total.items()) if which == level))
+    print(f"{rounds} histories, {sum(total.values())} transactions: no anomaly")
+
+
+if TRANSACTIONS:
+    test_a_long_history_shows_no_anomaly = long_history
+
+
+def one_history(server, kills, levels, seed):
+    """Transactions by level and end."""
+    rng = random.Random(seed)
     surely(server, "INSERT OR REPLACE INTO kv VALUES " + ", ".join(f"({k}, '')" for k in range(KEYS)))
     recorder, stop = Recorder(), threading.Event()
-    threads = [threading.Thread(target=Client(server, recorder, i, stop).run) for i in range(SESSIONS)]
+    threads = [threading.Thread(target=Client(server, recorder, i, stop, levels, seed).run) for i in range(SESSIONS)]
     for t in threads:
         t.start()
     try:
@@ -364,7 +409,8 @@ def one_history(server, kills, rng):
     fates = {f: sum(n.fate == f for n in recorder.nodes) for f in ("committed", "aborted", "unknown", "open")}
     found = Checker([n for n in recorder.nodes if n.fate != "open"], final).check()
     assert not found, "\n".join(found[:3])
-    print(f"{len(recorder.nodes)} nodes: {fates}")
+    print(f"{len(recorder.nodes)} nodes: {fates}; {sum(recorder.count.values())} transactions")
+    return recorder.count
 
 
 def made(label, began, ended, reads=(), appends=None, fate="committed"):
@@ -377,20 +423,22 @@ def made(label, began, ended, reads=(), appends=None, fate="committed"):
     ("lost", [made("a", 0, 1, appends={0: [1]})], {0: []}),
     ("aborted transaction is there", [made("a", 0, 1, appends={0: [1]}, fate="aborted")], {0: [1]}),
     ("half there", [made("a", 0, None, appends={0: [1], 1: [2]}, fate="unknown")], {0: [1], 1: []}),
-    ("never committed", [made("a", 0, 1, appends={0: [1]}, fate="aborted"), made("b", 0, 1, [(0, [1], [])])], {0: []}),
-    ("the middle", [made("a", 0, 1, appends={0: [1, 2]}), made("b", 0, 1, [(0, [1], [])])], {0: [1, 2]}),
+    ("G1a: read 1 of 0, which was never committed", [made("a", 0, 1, appends={0: [1]}, fate="aborted"), made("b", 0, 1, [(0, [1], [])])], {0: []}),
+    ("G1b: read the middle", [made("a", 0, 1, appends={0: [1, 2]}), made("b", 0, 1, [(0, [1], [])])], {0: [1, 2]}),
     ("own appends", [made("a", 0, 1, [(0, [], [1])], {0: [1]})], {0: [1]}),
     ("no beginning", [made("a", 0, 1, appends={0: [1]}), made("c", 0, 1, appends={0: [2]}), made("b", 0, 1, [(0, [2], [])])], {0: [1, 2]}),
     # a commit that was acknowledged before the reader began
-    ("cycle", [made("a", 0, 1, appends={0: [1]}), made("b", 2, 3, [(0, [], [])])], {0: [1]}),
-    # lost update: both read nothing, both append
-    ("cycle", [made("a", 0, 5, [(0, [], [])], {0: [1]}), made("b", 0, 5, [(0, [], [])], {0: [2]})], {0: [1, 2]}),
-    # read skew
-    ("cycle", [made("a", 0, 5, appends={0: [1], 1: [2]}), made("b", 0, 5, [(0, [1], []), (1, [], [])])], {0: [1], 1: [2]}),
-    # write skew
-    ("cycle", [made("a", 0, 5, [(0, [], [])], {1: [1]}), made("b", 0, 5, [(1, [], [])], {0: [2]})], {0: [2], 1: [1]}),
+    ("stale read", [made("a", 0, 1, appends={0: [1]}), made("b", 2, 3, [(0, [], [])])], {0: [1]}),
+    # both read nothing, both append
+    ("lost update", [made("a", 0, 5, [(0, [], [])], {0: [1]}), made("b", 0, 5, [(0, [], [])], {0: [2]})], {0: [1, 2]}),
+    ("read skew", [made("a", 0, 5, appends={0: [1], 1: [2]}), made("b", 0, 5, [(0, [1], []), (1, [], [])])], {0: [1], 1: [2]}),
+    ("write skew", [made("a", 0, 5, [(0, [], [])], {1: [1]}), made("b", 0, 5, [(1, [], [])], {0: [2]})], {0: [2], 1: [1]}),
+    # two writers, each first in one key
+    ("G0", [made("a", 0, 5, appends={0: [1], 1: [2]}), made("b", 0, 5, appends={0: [3], 1: [4]})], {0: [1, 3], 1: [4, 2]}),
+    # each read what the other wrote
+    ("G1c", [made("a", 0, 5, [(1, [2], [])], {0: [1]}), made("b", 0, 5, [(0, [1], [])], {1: [2]})], {0: [1], 1: [2]}),
     # long fork: two readers disagree about the order of two writers
-    ("cycle", [made("a", 0, 5, appends={0: [1]}), made("b", 0, 5, appends={1: [2]}), made("c", 0, 5, [(0, [1], []), (1, [], [])]),
+    ("write skew", [made("a", 0, 5, appends={0: [1]}), made("b", 0, 5, appends={1: [2]}), made("c", 0, 5, [(0, [1], []), (1, [], [])]),
                made("d", 0, 5, [(0, [], []), (1, [2], [])])], {0: [1], 1: [2]}),
 ], ids=lambda x: x.replace(" ", "-") if isinstance(x, str) else "")
 def test_the_checker_finds(what, nodes, final):
