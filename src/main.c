@@ -44,6 +44,7 @@ static const char usage_text[] =
     "\n"
     "Options of init:\n"
     "  -U NAME                    name of the superuser (default: you)\n"
+    "  -X, --waldir=DIR           directory of the log (absolute); pg_wal is a link to it\n"
     "      --wal-segsize=MB       size of a log segment, 1 to 1024 (default: 16)\n"
     "      --auth-local=METHOD    peer, trust or reject for Unix sockets (default: peer)\n"
     "      --auth-host=METHOD     trust or reject for TCP (default: reject)\n"
@@ -128,6 +129,7 @@ enum {
 static const struct option init_options[] = {
     { "pgdata", required_argument, NULL, 'D' },
     { "username", required_argument, NULL, 'U' },
+    { "waldir", required_argument, NULL, 'X' },
     { "wal-segsize", required_argument, NULL, OPT_SEGSIZE },
     { "auth-local", required_argument, NULL, OPT_AUTH_LOCAL },
     { "auth-host", required_argument, NULL, OPT_AUTH_HOST },
@@ -155,6 +157,9 @@ take_init_option(int c, struct init_params *p)
         break;
     case 'U':
         p->superuser = optarg;
+        break;
+    case 'X':
+        p->wal_dir = optarg;
         break;
     case OPT_SEGSIZE:
         p->wal_segsize_mb = (unsigned) strtoul(optarg, NULL, 10);
@@ -189,7 +194,7 @@ init(int argc, char **argv)
     int r;
     int c;
 
-    while ((c = getopt_long(argc, argv, "D:U:E:", init_options, NULL)) !=
+    while ((c = getopt_long(argc, argv, "D:U:E:X:", init_options, NULL)) !=
            -1) { /* NOLINT: one thread */
         r = take_init_option(c, &p);
         if (r >= 0)

@@ -23,6 +23,7 @@
 #include "vfs/vfs.h"
 #include "vfs/vfs_selftest.h"
 #include "wal/wal_boot.h"
+#include "wal/wal_format.h"
 
 #define NAME_MAX_BYTES 63u
 
@@ -73,6 +74,9 @@ check_params(const struct init_params *p, struct err *e)
     if (mb < 1 || mb > 1024 || (mb & (mb - 1)) != 0)
         return ERR(e, INVALID_PARAMETER_VALUE,
                    "WAL segment size must be a power of two from 1 to 1024 MB");
+    if (p->wal_dir != NULL && p->wal_dir[0] != '/')
+        return ERR(e, INVALID_PARAMETER_VALUE,
+                   "WAL directory location must be an absolute path");
     r = check_method("--auth-local", p->auth_local, true, e);
     return r < 0 ? r : check_method("--auth-host", p->auth_host, false, e);
 }
@@ -145,7 +149,7 @@ make_parents(const char *path, struct err *e)
 
 /* 0: made. 1: it was there, empty. */
 static int
-make_data_dir(const char *path, struct err *e)
+make_empty_dir(const char *path, struct err *e)
 {
     bool empty;
     int r = make_parents(path, e);
@@ -169,11 +173,21 @@ make_data_dir(const char *path, struct err *e)
     return 1;
 }
 
+/* pg_wal as PostgreSQL's initdb -X makes it: a symbolic link. */
 static int
-make_skeleton(struct io *io, struct err *e)
+link_wal_dir(const struct io *io, const char *wal_dir, struct err *e)
+{
+    if (symlinkat(wal_dir, io->dir_fd, WAL_DIR) < 0)
+        return ERR_ERRNO(e, "could not create symbolic link \"%s\"", WAL_DIR);
+    return 0;
+}
+
+static int
+make_skeleton(struct io *io, const char *wal_dir, struct err *e)
 {
     for (size_t i = 0; i < ELEMENTSOF(dirs); i++) {
-        int r = io_mkdir(io, dirs[i], 0700);
+        bool is_link = wal_dir != NULL && strcmp(dirs[i], WAL_DIR) == 0;
+        int r = is_link ? link_wal_dir(io, wal_dir, e) : io_mkdir(io, dirs[i], 0700);
 
         if (r < 0)
             return err_set_errno(e, -r, "could not create directory \"%s\"", dirs[i]);
@@ -315,7 +329,7 @@ static int
 fill(struct io *io, const struct init_params *p, const char *superuser, struct err *e)
 {
     struct wal_control control;
-    int r = make_skeleton(io, e);
+    int r = make_skeleton(io, p->wal_dir, e);
 
     if (r == 0)
         r = vfs_register(CHILD_TEMP_DIR, e);
@@ -360,6 +374,8 @@ fill_or_remove(const char *path, const struct init_params *p, const char *superu
     r = fill(&io, p, superuser, e);
     if (r < 0)
         (void) nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    if (r < 0 && p->wal_dir != NULL)
+        (void) nftw(p->wal_dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
     return r;
 }
 
@@ -369,20 +385,28 @@ init_cluster(const struct init_params *params, struct err *e)
     char superuser[NAME_MAX_BYTES + 1];
     char path[PATH_MAX];
     bool made;
+    bool made_wal = false;
     int r = check_params(params, e);
 
     (void) umask(0077);
     if (r == 0)
         r = find_superuser(params, superuser, sizeof superuser, e);
     if (r == 0)
-        r = make_data_dir(params->data_dir, e);
+        r = make_empty_dir(params->data_dir, e);
     if (r < 0)
         return r;
     made = r == 0;
     if (realpath(params->data_dir, path) == NULL)
         return ERR_ERRNO(e, "could not find directory \"%s\"", params->data_dir);
-    r = fill_or_remove(path, params, superuser, e);
+    if (params->wal_dir != NULL) {
+        r = make_empty_dir(params->wal_dir, e);
+        made_wal = r == 0;
+    }
+    if (r >= 0)
+        r = fill_or_remove(path, params, superuser, e);
     if (r < 0 && made)
         (void) rmdir(path);
+    if (r < 0 && made_wal)
+        (void) rmdir(params->wal_dir);
     return r;
 }

@@ -10,9 +10,10 @@ struct init_params {
     unsigned wal_segsize_mb; /* 1 … 1024, a power of two */
     const char *auth_local;  /* method of the "local" line: "peer", "trust", "reject" */
     const char *auth_host;   /* of the "host" lines: "trust", "reject" */
+    const char *wal_dir;     /* absolute; pg_wal is a symbolic link to it. NULL: a directory */
 };
 
 /* Everything is made and synced before the control file, which is last: a directory without it is
  * not a cluster (INIT-1). On failure what was made is removed again. Prints nothing. 22023 for a
- * bad parameter, 58P02 if the directory is not empty. */
+ * bad parameter, 58P02 if a directory is not empty. */
 int init_cluster(const struct init_params *params, struct err *e);

@@ -15,6 +15,23 @@ def pytest_runtest_makereport(item, call):
 
 
 @pytest.fixture
+def small_disk():
+    """A factory: small_disk(mb) → Disk, a file system of its own. Use it before `cluster`: it goes last."""
+    made = []
+
+    def make(mb):
+        try:
+            made.append(support.Disk(mb))
+        except AssertionError as e:
+            pytest.skip(f"this machine mounts nothing: {e}")
+        return made[-1]
+
+    yield make
+    for d in made:
+        d.done()
+
+
+@pytest.fixture
 def cluster(request):
     """A factory: cluster(conf="…", tcp=True) → Server, initialised but not started."""
     made = []
@@ -26,7 +43,7 @@ def cluster(request):
     yield make
     for s in made:
         if getattr(request.node, "failed", False):
-            print(f"---- {s.data}/server.log\n{s.log()[-6000:]}")
+            print(f"---- {s.log_path}\n{s.log()[-6000:]}")
         s.done()
 
 

@@ -1,6 +1,7 @@
 """One server of a test's own: an unprivileged user, a directory below /tmp ($PINION_TEST_TMP), no fixed port. Everything is gone after done().
 
 The build under test is installed below $PINION_TEST_ROOT (packaging/dev.sh test does that)."""
+import errno
 import fcntl
 import json
 import os
@@ -83,12 +84,49 @@ def freeze(pid):
     return until(lambda: state_of(pid) in ("T", "Z", "X", ""), f"process {pid} stands") and state_of(pid) == "T"
 
 
+class Disk:
+    """A small file system of its own (tmpfs), and a file of somebody else's on it that takes what is left."""
+
+    def __init__(self, mb):
+        self.path = Path(tempfile.mkdtemp(prefix="pinion-disk-", dir=TMP))
+        pw = pwd.getpwnam(USER)
+        run("mount", "-t", "tmpfs", "-o", f"size={mb}m,mode=0700,uid={pw.pw_uid},gid={pw.pw_gid}", "pinion-test", self.path, user=False)
+        self.filler = self.path / "of-somebody-else"
+
+    def free(self):
+        st = os.statvfs(self.path)
+        return st.f_bavail * st.f_frsize
+
+    def fill(self, leave=0):
+        """Take all but `leave` bytes; what is given back meanwhile as well."""
+        fd = os.open(self.filler, os.O_WRONLY | os.O_CREAT, 0o600)
+        try:
+            while self.free() > leave:
+                size = os.fstat(fd).st_size
+                try:
+                    os.posix_fallocate(fd, size, max(4096, (self.free() - leave) // 4096 * 4096))
+                except OSError as e:
+                    if e.errno != errno.ENOSPC:
+                        raise
+        finally:
+            os.close(fd)
+
+    def empty(self):
+        self.filler.unlink(missing_ok=True)
+
+    def done(self):
+        run("umount", "-l", self.path, user=False)
+        self.path.rmdir()
+
+
 class Server:
     """pinionctl init / start / stop of one cluster."""
 
-    def __init__(self, conf="", init_args=(), tcp=False):
+    def __init__(self, conf="", init_args=(), tcp=False, data=None):
+        """`data`: the data directory, if it shall be somewhere else (on a disk of its own); the server's log never is."""
         self.dir = Path(tempfile.mkdtemp(prefix="pinion-t-", dir=TMP))
-        self.data = self.dir / "data"
+        self.data = Path(data or self.dir / "data")
+        self.log_path = (self.dir if data else self.data) / "server.log"
         self.port = free_port()
         pw = pwd.getpwnam(USER)
         os.chown(self.dir, pw.pw_uid, pw.pw_gid)
@@ -109,7 +147,7 @@ class Server:
         return run(PINIONCTL, *argv, **kw)
 
     def start(self, check=True, env=None, wait=True):
-        args = ["start", "-D", self.data, "-l", self.data / "server.log"] + ([] if wait else ["--no-wait"])
+        args = ["start", "-D", self.data, "-l", self.log_path] + ([] if wait else ["--no-wait"])
         return self.ctl(*args, check=check, env=env)
 
     def stop(self, mode="fast", check=True):
@@ -183,8 +221,7 @@ class Server:
                    "-d", dbname, "-At", *args, stdin=text, check=check)
 
     def log(self):
-        path = self.data / "server.log"
-        return path.read_text(errors="replace") if path.exists() else ""
+        return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
 
     def done(self):
         for pid in self.processes():
