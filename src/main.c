@@ -60,7 +60,7 @@ static const char usage_text[] =
     "\n"
     "Exit codes: 0 stopped as asked, 1 ended abnormally, 64 usage, 65 damaged data, 66 no data\n"
     "directory, 69 address in use, 71 out of memory, processes or files, 73 cannot create,\n"
-    "74 I/O error, 75 directory in use, 77 owner or root, 78 settings.\n";
+    "74 I/O error or disk full, 75 directory in use, 77 owner or root, 78 settings.\n";
 
 struct options {
     const char *data_dir; /* as given */

@@ -14,10 +14,20 @@ neg_errno(int r)
     return r < 0 ? -errno : r;
 }
 
+/* A call that a signal cut short has done nothing yet; errors are never tried again. */
+#define AGAIN(call)                                     \
+    ({                                                  \
+        int again_;                                     \
+                                                        \
+        while ((again_ = (call)) < 0 && errno == EINTR) \
+            ;                                           \
+        neg_errno(again_);                              \
+    })
+
 static int
 real_open(struct io *io, const char *path, int flags, mode_t mode)
 {
-    return neg_errno(openat(io->dir_fd, path, flags | O_CLOEXEC, mode));
+    return AGAIN(openat(io->dir_fd, path, flags | O_CLOEXEC, mode));
 }
 
 static int
@@ -71,14 +81,14 @@ static int
 real_fsync(struct io *io, int fd)
 {
     (void) io;
-    return neg_errno(fsync(fd));
+    return AGAIN(fsync(fd));
 }
 
 static int
 real_fdatasync(struct io *io, int fd)
 {
     (void) io;
-    return neg_errno(fdatasync(fd));
+    return AGAIN(fdatasync(fd));
 }
 
 static int
@@ -89,21 +99,21 @@ real_fsync_dir(struct io *io, const char *path)
 
     if (fd < 0)
         return -errno;
-    return neg_errno(fsync(fd));
+    return AGAIN(fsync(fd));
 }
 
 static int
 real_truncate(struct io *io, int fd, uint64_t bytes)
 {
     (void) io;
-    return neg_errno(ftruncate(fd, (off_t) bytes));
+    return AGAIN(ftruncate(fd, (off_t) bytes));
 }
 
 static int
 real_allocate(struct io *io, int fd, uint64_t off, uint64_t n)
 {
     (void) io;
-    return neg_errno(fallocate(fd, FALLOC_FL_KEEP_SIZE, (off_t) off, (off_t) n));
+    return AGAIN(fallocate(fd, FALLOC_FL_KEEP_SIZE, (off_t) off, (off_t) n));
 }
 
 static int

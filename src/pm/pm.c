@@ -569,7 +569,8 @@ pm_exit_code(int r)
         { -EMFILE, 71 },
         { -EAGAIN, 71 },
         { -EROFS, 73 },
-        { -ENOSPC, 73 },
+        { -ENOSPC, 74 }, /* space may return: the service manager tries again */
+        { -EDQUOT, 74 },
         { -EIO, 74 },
         { -ERR_IO_ERROR, 74 },
     };

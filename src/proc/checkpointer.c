@@ -31,6 +31,7 @@ static struct {
     lsn_t last_redo;    /* redo point of the last one */
     usec_t looked_usec; /* last look after the files, monotonic */
     struct files files; /* what the catalogue names */
+    int files_code;     /* of the last look after them: told when it changes */
 } now_state;
 
 /* ---- log lines ---- */
@@ -103,9 +104,8 @@ look_after_files(struct attached *a)
         atomic_store_explicit(&segment_page(a->start->segment)->files_locked, 1,
                               memory_order_release);
     if (r >= 0)
-        r = store_purge_dropped(&a->store, &e);
-    if (r < 0)
-        log_err(LOG_LEVEL_WARNING, "", &e);
+        (void) store_purge_dropped(&a->store, &e);
+    attach_report(&e, "", &now_state.files_code);
 }
 
 /* ---- pacing (P09, P10) ---- */
@@ -199,10 +199,9 @@ count_end(struct attached *a, int r)
 
 /* Returns what store_checkpoint() returned; failures are logged here. */
 static int
-checkpoint(struct attached *a, uint32_t flags)
+checkpoint(struct attached *a, uint32_t flags, struct err *e)
 {
     struct checkpoint_stats stats;
-    struct err e = ERR_INIT;
     char text[120];
     usec_t now = clock_mono_usec();
     int r;
@@ -212,11 +211,11 @@ checkpoint(struct attached *a, uint32_t flags)
     if (a->start->conf->v.log_checkpoints && (flags & CKPT_CAUSE_TIME) == 0)
         log_msg(LOG_LEVEL_LOG, "checkpoint starting:%s", flags_text(flags, text, sizeof text));
     r = store_checkpoint(&a->store, flags, (flags & CKPT_SHUTDOWN) != 0 ? on_last_pace : on_pace, a,
-                         &stats, &e);
+                         &stats, e);
     if (r == 0)
         log_end(a, &stats);
     if (r < 0)
-        log_err(LOG_LEVEL_ERROR, "", &e);
+        log_err(LOG_LEVEL_ERROR, "", e);
     return r;
 }
 
@@ -228,11 +227,9 @@ answer(struct attached *a, uint32_t flags, uint64_t ticket)
     int r;
 
     count_begin(a);
-    r = checkpoint(a, flags);
-    if (r < 0) {
-        (void) ERR(&e, SYSTEM_ERROR, "checkpoint request failed");
+    r = checkpoint(a, flags, &e);
+    if (r < 0)
         now_state.not_before = clock_mono_usec() + AFTER_FAIL_USEC;
-    }
     if (ticket != 0)
         store_checkpoint_done(&a->store, ticket, r < 0 ? r : 0, &e);
     count_end(a, r);
@@ -292,8 +289,9 @@ finish(struct attached *a, bool has_recovered)
             log_err(LOG_LEVEL_WARNING, "", &e);
         err_clear(&e);
         count_begin(a);
-        if (checkpoint(a, CKPT_SHUTDOWN) < 0)
+        if (checkpoint(a, CKPT_SHUTDOWN, &e) < 0)
             child_exit(CHILD_FATAL); /* logged; the end of the server is abnormal */
+        err_clear(&e);
         if (files_note_clean_stop(&now_state.files, a, &e) < 0)
             log_err(LOG_LEVEL_WARNING, "", &e);
         count_end(a, 0);

@@ -75,8 +75,7 @@ check_params(const struct init_params *p, struct err *e)
         return ERR(e, INVALID_PARAMETER_VALUE,
                    "WAL segment size must be a power of two from 1 to 1024 MB");
     if (p->wal_dir != NULL && p->wal_dir[0] != '/')
-        return ERR(e, INVALID_PARAMETER_VALUE,
-                   "WAL directory location must be an absolute path");
+        return ERR(e, INVALID_PARAMETER_VALUE, "WAL directory location must be an absolute path");
     r = check_method("--auth-local", p->auth_local, true, e);
     return r < 0 ? r : check_method("--auth-host", p->auth_host, false, e);
 }

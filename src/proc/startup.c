@@ -194,8 +194,8 @@ wait_for_locked_files(struct attached *a)
 }
 
 /* What the server exits with when it cannot start for this reason (systemd-ops.md 3.9): data that
- * no restart will mend, a device that may
- * come back, or a program that has a file open. */
+ * no restart will mend, a device (or space on it) that may come back, or a program that has a file
+ * open. */
 static uint32_t
 verdict_of(int r)
 {
@@ -208,6 +208,9 @@ verdict_of(int r)
         return 65;
     case ERR_IO_ERROR:
     case EIO:
+    case ERR_DISK_FULL:
+    case ENOSPC:
+    case EDQUOT:
         return 74;
     case ERR_OBJECT_IN_USE:
         return 75;

@@ -8,8 +8,9 @@
 #include "store/store_checkpoint.h"
 #include "store/store_shared.h"
 
-#define IDLE_ROUNDS 50 /* without anything durable, before it sleeps longer; a waker ends that */
-#define IDLE_FACTOR 25
+#define IDLE_ROUNDS     50 /* without anything durable, before it sleeps longer */
+#define IDLE_FACTOR     25
+#define AFTER_FAIL_USEC USEC_PER_SEC /* no segment could be made: not at every round again */
 
 static struct attached me;
 
@@ -21,7 +22,8 @@ run(struct attached *a)
     int last_code = 0;
 
     for (;;) {
-        usec_t delay = (usec_t) v->wal_writer_delay * (n_idle > IDLE_ROUNDS ? IDLE_FACTOR : 1);
+        usec_t usual = (usec_t) v->wal_writer_delay * (n_idle > IDLE_ROUNDS ? IDLE_FACTOR : 1);
+        usec_t delay = last_code != 0 ? MAX(AFTER_FAIL_USEC, (usec_t) v->wal_writer_delay) : usual;
         uint32_t bits = attach_sleep(a, clock_mono_usec() + delay);
         lsn_t before = wal_durable(&a->wal);
         struct err e = ERR_INIT;

@@ -8,6 +8,7 @@
 
 #include "base/err.h"
 #include "shm/slot.h"
+#include "shm/space.h"
 
 #define SHM_REGIONS_MAX 8
 #define SHM_MAGIC       UINT64_C(0x314e4f494e4950) /* "PINION1" */
@@ -40,6 +41,7 @@ struct shm_status {
     _Atomic uint64_t checkpoints_requested;
     _Atomic uint64_t next_xid;          /* store */
     _Atomic uint64_t cache_frames_free; /* bgwriter */
+    struct shm_space space[SPACE_DISKS];
 };
 
 struct shm_region {

@@ -122,10 +122,9 @@ catalog_create_db(struct catalog *c, const char *name, oid_t owner, usec_t deadl
         return r;
     ride.rel = ride.oid;
     r = store_build_begin(&out, c->st->io, ride.oid, ride.rel, wal_durable(c->st->wal), e);
-    if (r < 0)
-        return r;
-    r = make_file(&out, NULL, NULL, &pages, &ride.n_pages, e);
-    if (r < 0)
+    if (r == 0)
+        r = make_file(&out, NULL, NULL, &pages, &ride.n_pages, e);
+    if (store_note_space(c->st, r, MAX(ride.n_pages, 2u) * PAGE_BYTES, e) < 0)
         return r;
     ride.pages = pages;
     r = store_writer_take(c->st, c->db_idx, deadline, e);

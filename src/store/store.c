@@ -2,6 +2,7 @@
  * Runs in every attached process. Owns: struct store. Source: engine-rules SHM-1, SNAP-4. */
 #include "store/store.h"
 
+#include <errno.h>
 #include <string.h>
 
 #include "store/store_commit.h"
@@ -129,8 +130,10 @@ store_log_small(struct store *st, const struct wal_rec *rec, struct err *e)
     uint8_t bytes[STORE_SMALL_BYTES];
     struct buf b = buf_init(bytes, sizeof bytes);
     struct wal_inserted ins;
-    int r = wal_record_put(&b, rec, e);
+    int r = wal_ensure_standing(st->wal, STORE_STANDING_LEAST, e);
 
+    if (r == 0)
+        r = wal_record_put(&b, rec, e);
     if (r < 0)
         return r;
     self_hold(st->self);
@@ -138,6 +141,19 @@ store_log_small(struct store *st, const struct wal_rec *rec, struct err *e)
     self_resume(st->self);
     wal_flush(st->wal, ins.end);
     return 0;
+}
+
+int
+store_note_space(const struct store *st, int r, uint64_t bytes, struct err *e)
+{
+    space_note(st->status != NULL ? &st->status->space[SPACE_DATA] : NULL, r, bytes);
+    if (r == -ENOSPC || r == -EDQUOT) {
+        err_detail(e, "The data directory was to grow by %" PRIu64 " bytes.", bytes);
+        err_hint(e,
+                 "Free space on its file system. Reading goes on, and so does writing as soon as "
+                 "there is space.");
+    }
+    return r;
 }
 
 void

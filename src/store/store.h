@@ -48,6 +48,10 @@ struct store {
     bool has_long_commit;
 };
 
+/* Making data files bigger by `bytes` went so: 0, or -errno with e set. A full disk is noted for
+ * the status (space_note()) and gets detail and hint. Returns r. */
+int store_note_space(const struct store *st, int r, uint64_t bytes, struct err *e);
+
 /* Size of the region; its first content, by the startup process before anybody attaches (SHM-1). */
 uint64_t store_shm_bytes(const struct store_cfg *cfg);
 void store_shm_init(void *mem, const struct store_cfg *cfg);

@@ -341,6 +341,17 @@ begin_shutdown(struct store *st, struct err *e)
     return set_control_state(st, WAL_STATE_SHUTTING_DOWN, e);
 }
 
+/* FILE-3. A directory that cannot be removed now is no reason to keep the log: the next round tries
+ * again. Only after the last one nobody would: then it is left to recovery's sweep (FILE-6). */
+static int
+purge_dropped(const struct run *c, struct err *e)
+{
+    bool is_shutdown = (c->flags & CKPT_SHUTDOWN) != 0;
+    int r = store_purge_dropped(c->st, is_shutdown ? e : NULL);
+
+    return is_shutdown ? MIN(r, 0) : 0;
+}
+
 static int
 make_durable(struct run *c, struct err *e)
 {
@@ -349,10 +360,8 @@ make_durable(struct run *c, struct err *e)
 
     if (r == 0)
         r = cut_files(c, e);
-    if (r == 0) {
-        r = store_purge_dropped(c->st, e);
-        r = MIN(r, 0);
-    }
+    if (r == 0)
+        r = purge_dropped(c, e);
     c->stats->write_usec = clock_mono_usec() - start;
     start = clock_mono_usec();
     if (r == 0)
@@ -381,6 +390,8 @@ run(struct run *c, struct err *e)
     r = make_durable(c, e);
     if (r == 0)
         r = FAULT(CHECKPOINT_BEFORE_RECORD);
+    if (r == 0)
+        r = wal_ensure_standing(st->wal, STORE_STANDING_LEAST, e);
     if (r < 0)
         return r;
     body = record_body(c);
@@ -393,7 +404,10 @@ run(struct run *c, struct err *e)
         log_panicf("fault point behind the control file");
     store_xid_limit_set(st, c->next_xid);
     atomic_store_explicit(&st->sh->ckpt.last_end, end, memory_order_relaxed);
-    return recycle(c, e);
+    if ((c->flags & CKPT_SHUTDOWN) == 0)
+        return recycle(c, e);
+    (void) recycle(c, NULL); /* it has been made; old segments may stay */
+    return 0;
 }
 
 static void

@@ -48,6 +48,8 @@ int store_checkpoint_wait(struct store *st, uint64_t ticket, struct err *e);
  * waiters. */
 uint32_t store_checkpoint_take_request(struct store *st, uint64_t *ret_ticket);
 void store_checkpoint_done(struct store *st, uint64_t ticket, int result, const struct err *e);
+/* No segment could be made: ask for a checkpoint if it would give some back. Any process. */
+void store_checkpoint_for_space(struct store *st);
 /* Does the log written since the last redo point ask for one (max_wal_size)? */
 bool store_checkpoint_is_due(const struct store *st);
 lsn_t store_redo_pointer(const struct store *st);

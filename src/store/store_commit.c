@@ -63,6 +63,21 @@ write_zeros(struct store *st, int fd, uint64_t from, uint64_t to)
     return 0;
 }
 
+/* From `have` up to *want, or at least up to what this commit needs. */
+static int
+allocate(struct store *st, int fd, uint64_t have, uint64_t *want, uint64_t least)
+{
+    int r = FAULT(STORE_FILE_GROW);
+
+    if (r == 0)
+        r = io_allocate(st->io, fd, have, *want - have);
+    if ((r == -ENOSPC || r == -EDQUOT) && least < *want) {
+        r = io_allocate(st->io, fd, have, least - have);
+        *want = r == 0 ? least : *want;
+    }
+    return r;
+}
+
 /* Blocks for the pages to come, so that write-back does not meet a full disk. */
 static int
 grow_file(struct store_txn *t, struct err *e)
@@ -81,9 +96,7 @@ grow_file(struct store_txn *t, struct err *e)
     r = store_fd_get(st->fds, t->oid, t->rel, &fd, e);
     if (r < 0)
         return r;
-    r = FAULT(STORE_FILE_GROW);
-    if (r == 0)
-        r = io_allocate(st->io, fd, have, want - have);
+    r = allocate(st, fd, have, &want, (uint64_t) t->plan.size * PAGE_BYTES);
     if (r == -EOPNOTSUPP) {
         /* Behind both: nothing was ever written there that counts. */
         atomic_store_explicit(&d->needs_sync, 1, memory_order_seq_cst);
@@ -93,7 +106,9 @@ grow_file(struct store_txn *t, struct err *e)
                             want);
     }
     if (r < 0)
-        return err_set_errno(e, -r, "could not extend file \"base/%u/%u\"", t->oid, t->rel);
+        (void) err_set_errno(e, -r, "could not extend file \"base/%u/%u\"", t->oid, t->rel);
+    if (store_note_space(st, r, want - have, e) < 0)
+        return r;
     atomic_store_explicit(&d->allocated, want, memory_order_relaxed);
     return 0;
 }
@@ -121,6 +136,15 @@ drop_long(struct store *st)
     self_resume(st->self);
 }
 
+static int
+reserve(const struct store_txn *t)
+{
+    bool frees_space = t->ride != NULL && t->ride->kind == RIDE_DROP_DB;
+
+    return frees_space ? wal_reserve_urgent(t->st->wal, t->plan.log_bytes)
+                       : wal_reserve(t->st->wal, t->plan.log_bytes);
+}
+
 /* Enter, choose, reserve; outside for making segments as often as need be. */
 static int
 enter_and_reserve(struct store_txn *t, struct err *e)
@@ -137,13 +161,15 @@ enter_and_reserve(struct store_txn *t, struct err *e)
         store_plan_choose(&t->plan, store_redo_pointer(st));
         r = FAULT(STORE_PREPARE_IN_GATE);
         if (r == 0)
-            r = wal_reserve(st->wal, t->plan.log_bytes);
+            r = reserve(t);
         if (r == 0)
             return 0;
         leave_gate(st);
         if (r < 0)
             return err_set_errno(e, -r, "could not reserve space in the log");
         r = wal_make_room(st->wal, t->plan.log_bytes, e);
+        if (r == -ENOSPC || r == -EDQUOT)
+            store_checkpoint_for_space(st);
         if (r < 0)
             return r;
     }
@@ -216,6 +242,8 @@ store_commit_prepare(struct store_txn *t, struct err *e)
         r = enter_gate(t, e);
     if (r < 0) {
         give_back_frames(t);
+        if (t->plan.size > t->base_size)
+            store_file_give_back(t->st, t->db);
         store_plan_reset(&t->plan);
     }
     return r;

@@ -184,17 +184,17 @@ int
 store_purge_dropped(struct store *st, struct err *e)
 {
     uint32_t n = atomic_load_explicit(&st->sh->n_dbs, memory_order_acquire);
+    int failed = 0;
     int gone = 0;
 
     for (uint32_t i = 0; i < n; i++)
         if (store_db_oid(st, i) != 0 && store_db_is_dropping(st, i)) {
-            int r = purge_one(st, i, e);
+            int r = purge_one(st, i, e); /* one that cannot go holds up no other */
 
-            if (r < 0)
-                return r;
-            gone += r;
+            failed = MIN(failed, r);
+            gone += MAX(r, 0);
         }
-    return gone;
+    return failed < 0 ? failed : gone;
 }
 
 int

@@ -1,6 +1,7 @@
 /* What is asked of the checkpointer, and the rounds of bgwriter and walwriter. Runs in every
  * attached process. Owns: store_ckpt_shared but for the redo pointer. Source: postmaster.md 5.6,
  * 5.11; engine-rules SNAP-7, WAL-3, XID-2. */
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -108,6 +109,16 @@ store_checkpoint_is_due(const struct store *st)
                              (double) st->cfg.max_wal_size / (1.0 + st->cfg.completion_target);
 }
 
+void
+store_checkpoint_for_space(struct store *st)
+{
+    uint32_t seg = st->wal->cfg.segsize;
+
+    /* Behind the next redo point a segment becomes free only if it lies below this one. */
+    if (store_redo_pointer(st) / seg < wal_insert_end(st->wal) / seg)
+        (void) store_checkpoint_ask(st, CKPT_CAUSE_XLOG | CKPT_IMMEDIATE);
+}
+
 /* ---- bgwriter ---- */
 
 static bool
@@ -166,5 +177,7 @@ store_walwriter_round(struct store *st, struct err *e)
     /* Also on a full disk, from the standing reserve: who waits at X waits for nobody else (XID-2).
      */
     x = store_xid_advance_limit(st, r < 0 ? NULL : e);
+    if (r == -ENOSPC || r == -EDQUOT)
+        store_checkpoint_for_space(st);
     return r < 0 ? r : MIN(x, 0);
 }

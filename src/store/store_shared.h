@@ -123,6 +123,8 @@ struct wal_rec;
 /* One small record outside any transaction, from the standing reserve; returns when it is durable.
  * < 0: it is longer than STORE_SMALL_BYTES. */
 #define STORE_SMALL_BYTES 128u
+/* Of the standing reserve that must be there for whoever takes from it: all of them at once. */
+#define STORE_STANDING_LEAST 4096u
 int store_log_small(struct store *st, const struct wal_rec *rec, struct err *e);
 
 /* The process registers itself as the one of its role, so that others can wake it

@@ -106,9 +106,11 @@ write_page(struct store *st, struct store_db *d, const struct cache_wb *wb, stru
     n = FAULT(STORE_PAGE_WRITE);
     if (n == 0)
         n = io_pwrite(st->io, fd, st->page_buf, PAGE_BYTES, (uint64_t) wb->key.block * PAGE_BYTES);
-    if (n < 0)
-        return err_set_errno(e, (int) -n, "could not write block %u of file \"base/%u/%u\"",
+    if (n < 0) {
+        (void) err_set_errno(e, (int) -n, "could not write block %u of file \"base/%u/%u\"",
                              wb->key.block, wb->key.oid, wb->key.rel);
+        return store_note_space(st, (int) n, PAGE_BYTES, e);
+    }
     /* Into the fsync set between the write and disk_lsn. Not before the write, as EVICT-4 has it: a
      * checkpoint that owes nothing of this page may take the set in between, and the next one finds
      * the page clean and the file not in the set (sim_recovery, mutant syncorder). */
@@ -219,39 +221,73 @@ store_write_back_all(struct store *st, uint32_t db, struct err *e)
 
 /* ---- cutting (EVICT-6) ---- */
 
-/* With the writer lock, or alone. */
+/* The file ends at `want`, and so do its blocks: those behind were allocated for commits that were
+ * not made, or not written (a truncation to the size it has gives them back). */
 static int
-cut(struct store *st, uint32_t db, lsn_t shrink, struct err *e)
+end_file_at(struct store *st, struct store_db *d, int fd, uint64_t bytes, uint64_t want)
+{
+    int r = FAULT(STORE_FILE_CUT);
+
+    if (r < 0)
+        return r;
+    atomic_store_explicit(&d->allocated, want, memory_order_relaxed);
+    if (bytes < want)
+        r = io_truncate(st->io, fd, want);
+    if (r == 0)
+        r = io_truncate(st->io, fd, want);
+    atomic_store_explicit(&d->needs_sync, 1, memory_order_seq_cst);
+    return r;
+}
+
+/* With filelock, exclusive, and the writer lock, or alone. */
+static int
+cut_locked(struct store *st, uint32_t db, struct err *e)
 {
     struct store_db *d = store_db_at(st, db);
     oid_t oid = store_db_oid(st, db);
     oid_t rel = store_db_rel(d);
+    uint64_t want = (uint64_t) atomic_load_explicit(&d->size, memory_order_acquire) * PAGE_BYTES;
     uint64_t bytes = 0;
     int fd = -1;
+    int r = store_file_size(st, oid, rel, &bytes, e);
+
+    if (r < 0 || MAX(bytes, atomic_load_explicit(&d->allocated, memory_order_relaxed)) <= want)
+        return r;
+    r = store_fd_get(st->fds, oid, rel, &fd, e);
+    if (r == 0)
+        r = end_file_at(st, d, fd, bytes, want);
+    if (r < 0)
+        (void) err_set(e, r, "could not cut file \"base/%u/%u\" to %" PRIu64 " bytes", oid, rel,
+                       want);
+    return r;
+}
+
+static int
+cut(struct store *st, uint32_t db, lsn_t shrink, struct err *e)
+{
+    struct store_db *d = store_db_at(st, db);
     int r;
 
     rwlock_take_exclusive(st->self, &d->filelock, LOCK_DB_FILE, WAIT_DB_FILE);
-    uint64_t want = (uint64_t) atomic_load_explicit(&d->size, memory_order_acquire) * PAGE_BYTES;
-
-    r = store_file_size(st, oid, rel, &bytes, e);
-    if (r == 0 && bytes > want) {
-        r = store_fd_get(st->fds, oid, rel, &fd, e);
-        if (r == 0)
-            r = FAULT(STORE_FILE_CUT);
-        if (r == 0) {
-            atomic_store_explicit(&d->allocated, want, memory_order_relaxed);
-            r = io_truncate(st->io, fd, want);
-            atomic_store_explicit(&d->needs_sync, 1, memory_order_seq_cst);
-        }
-        if (r < 0)
-            (void) err_set(e, r, "could not cut file \"base/%u/%u\" to %" PRIu64 " bytes", oid, rel,
-                           want);
-    }
+    r = cut_locked(st, db, e);
     if (r == 0)
         (void) atomic_compare_exchange_strong_explicit(&d->shrink_lsn, &shrink, 0,
                                                        memory_order_acq_rel, memory_order_relaxed);
     rwlock_drop_exclusive(st->self, &d->filelock, LOCK_DB_FILE);
     return r;
+}
+
+void
+store_file_give_back(struct store *st, uint32_t db)
+{
+    struct store_db *d = store_db_at(st, db);
+
+    /* EVICT-6 has its own time for a file that may be longer because somebody still reads it. */
+    if (atomic_load_explicit(&d->shrink_lsn, memory_order_acquire) != 0)
+        return;
+    rwlock_take_exclusive(st->self, &d->filelock, LOCK_DB_FILE, WAIT_DB_FILE);
+    (void) cut_locked(st, db, NULL); /* another time, then */
+    rwlock_drop_exclusive(st->self, &d->filelock, LOCK_DB_FILE);
 }
 
 int

@@ -28,6 +28,9 @@ int store_write_back(struct store *st, uint32_t page_idx, struct err *e);
  * may be given up). 1: a page of it is still dirty. */
 int store_write_back_all(struct store *st, uint32_t db, struct err *e);
 
+/* A commit that was to make the file longer failed: blocks allocated behind the database's end go
+ * back to the file system. Caller holds the writer lock and is outside the gate. */
+void store_file_give_back(struct store *st, uint32_t db);
 /* EVICT-6: cut the file if nobody can need what is behind its size. 0 done or nothing to do; 1 not
  * now (a snapshot, or the writer lock is taken; not asked for with `alone`: shutdown and
  * recovery). */

@@ -90,7 +90,8 @@ out_put(struct store *st, struct out *o, uint32_t slot, bool flush, struct err *
     if (r >= 0)
         return 0;
     atomic_store_explicit(&x->dirty[slot], 1, memory_order_release);
-    return err_set_errno(e, (int) -r, "could not write file \"%s\"", o->path);
+    (void) err_set_errno(e, (int) -r, "could not write file \"%s\"", o->path);
+    return store_note_space(st, (int) r, PAGE_BYTES, e);
 }
 
 static int

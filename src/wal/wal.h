@@ -60,11 +60,18 @@ uint64_t wal_need(uint64_t u, uint32_t segsize);
  * one place takes: a group of at most WAL_GROUP_BYTES, or one record; call once for each. 0 or
  * WAL_NO_ROOM (and nothing added). Never waits. */
 int wal_reserve(struct wal *w, uint64_t u);
+/* The same for what frees space when it is done (DROP DATABASE): half of the standing reserve may
+ * go into it. */
+int wal_reserve_urgent(struct wal *w, uint64_t u);
 /* Give back what is left of the reservation. */
 void wal_unreserve(struct wal *w);
 /* Make segments until a wal_reserve(u) can succeed. Interruptible; 53100 when the disk is full.
  * Caller is outside the gate. */
 int wal_make_room(struct wal *w, uint64_t u, struct err *e);
+
+/* Is there place for u bytes that take the standing reserve? If it was used up while no segment
+ * could be made, make one: 53100 instead of an insertion beyond the end. Checkpointer. */
+int wal_ensure_standing(struct wal *w, uint64_t u, struct err *e);
 
 /* ---- insertion (WAL-1, WAL-6) ---- */
 /* One encoded record (wal_record_put): prev and CRC still 0; both are filled in here, so the

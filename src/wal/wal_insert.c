@@ -145,18 +145,18 @@ wal_need(uint64_t u, uint32_t segsize)
            (WAL_LONG_HEADER - WAL_SHORT_HEADER) * (q * WAL_PAGE_BYTES / segsize + 2);
 }
 
-int
-wal_reserve(struct wal *w, uint64_t u)
+static int
+reserve_above(struct wal *w, uint64_t u, uint64_t standing)
 {
     struct wal_shared *sh = w->sh;
     uint64_t need = wal_need(u, w->cfg.segsize);
-    lsn_t made = atomic_load_explicit(&sh->made_upto, memory_order_acquire);
+    lsn_t made;
     bool fits;
 
     reserve_take(w);
-    fits = wal_usable_to_start(sh->insert_u, w->cfg.segsize) + sh->reserved + need +
-               WAL_STANDING_BYTES <=
-           made;
+    made = atomic_load_explicit(&sh->made_upto, memory_order_acquire); /* give_back() lowers it */
+    fits =
+        wal_usable_to_start(sh->insert_u, w->cfg.segsize) + sh->reserved + need + standing <= made;
     if (fits)
         sh->reserved += need;
     reserve_drop(w);
@@ -164,6 +164,18 @@ wal_reserve(struct wal *w, uint64_t u)
         return WAL_NO_ROOM;
     w->reserved += need;
     return 0;
+}
+
+int
+wal_reserve(struct wal *w, uint64_t u)
+{
+    return reserve_above(w, u, WAL_STANDING_BYTES);
+}
+
+int
+wal_reserve_urgent(struct wal *w, uint64_t u)
+{
+    return reserve_above(w, u, WAL_STANDING_BYTES / 2);
 }
 
 void

@@ -17,6 +17,24 @@
 
 /* ---- making one ---- */
 
+static struct shm_space *
+space_of(const struct wal *w)
+{
+    return w->status != NULL ? &w->status->space[SPACE_WAL] : NULL;
+}
+
+/* All of it at once or not at all: a full disk is not filled up to its last byte by every attempt.
+ */
+static int
+allocate(struct wal *w, int fd)
+{
+    int r = FAULT(WAL_SEGMENT_ALLOCATE);
+
+    if (r == 0)
+        r = io_allocate(w->io, fd, 0, w->cfg.segsize);
+    return r == -EOPNOTSUPP ? 0 : r;
+}
+
 /* Zeros, and the header of the first page: stock tools learn the segment size from whichever file
  * of the directory they meet first. To a reader an empty page with or without it is the end. */
 static int
@@ -26,7 +44,7 @@ fill_zeros(struct wal *w, int fd, uint64_t segno, struct err *e)
     uint8_t header[WAL_LONG_HEADER];
     struct wal_page page =
         wal_page_of(segno * w->cfg.segsize, wal_tli(w), 0, w->cfg.system_id, w->cfg.segsize);
-    int r = 0;
+    int r = allocate(w, fd);
 
     for (uint32_t at = 0; r >= 0 && at < w->cfg.segsize; at += FILL_BYTES) {
         r = FAULT(WAL_SEGMENT_WRITE);
@@ -60,6 +78,18 @@ install(struct wal *w, const char *from, const char *to)
 }
 
 static int
+refused(const struct wal *w, int r, const char *path, struct err *e)
+{
+    (void) err_set_errno(e, -r, "could not make write-ahead log file \"%s\"", path);
+    if (r == -ENOSPC || r == -EDQUOT) {
+        err_detail(e, "The log needs another segment of %u bytes.", w->cfg.segsize);
+        err_hint(e, "Free space on the file system of pg_wal. Reading goes on, and so does writing "
+                    "as soon as there is space.");
+    }
+    return r;
+}
+
+static int
 make_segment(struct wal *w, uint64_t segno, struct err *e)
 {
     char path[WAL_SEGMENT_PATH_BYTES];
@@ -70,21 +100,21 @@ make_segment(struct wal *w, uint64_t segno, struct err *e)
     wal_segment_path(path, wal_tli(w), segno, w->cfg.segsize);
     (void) snprintf(tmp, sizeof tmp, WAL_DIR "/xlogtemp.%u.tmp", w->self->procno);
     fd = io_open(w->io, tmp, O_RDWR | O_CREAT | O_TRUNC, 0600);
-    if (fd < 0)
-        return err_set_errno(e, -fd, "could not create write-ahead log file \"%s\"", tmp);
+    if (fd < 0) {
+        space_note(space_of(w), fd, w->cfg.segsize);
+        return refused(w, fd, path, e);
+    }
     r = fill_zeros(w, fd, segno, e);
     (void) io_close(w->io, fd);
     if (r >= 0)
         r = install(w, tmp, path);
+    space_note(space_of(w), MIN(r, 0), w->cfg.segsize);
     if (r >= 0)
         return 0;
     (void) io_unlink(w->io, tmp);
     if (r < -ERR_BASE)
         return r; /* interrupted: e says so */
-    (void) err_set_errno(e, -r, "could not make write-ahead log file \"%s\"", path);
-    if (r == -ENOSPC)
-        err_hint(e, "Free space on the file system of pg_wal; nothing was committed.");
-    return r;
+    return refused(w, r, path, e);
 }
 
 static lsn_t
@@ -108,13 +138,42 @@ make_until(struct wal *w, lsn_t upto, struct err *e)
     return r;
 }
 
-static int
-make_locked(struct wal *w, lsn_t upto, struct err *e)
+/* Not all that was wanted could be made: what was made for it goes again, unless somebody was
+ * promised it meanwhile. So one transaction that is too large does not keep the disk full. The
+ * highest goes first: no hole. Caller holds WAL_MAKE. */
+static void
+give_back(struct wal *w, lsn_t floor)
 {
+    struct wal_shared *sh = w->sh;
+    char path[WAL_SEGMENT_PATH_BYTES];
+    uint32_t seg = w->cfg.segsize;
+    lsn_t made = made_upto(w);
+    lsn_t keep;
+
+    spin_take(w->self, &sh->reserve, LOCK_WAL_RESERVE);
+    keep = wal_usable_to_start(sh->insert_u, seg) + sh->reserved + WAL_STANDING_BYTES;
+    keep = MAX(floor, (keep + seg - 1) / seg * seg);
+    if (keep < made)
+        atomic_store_explicit(&sh->made_upto, keep, memory_order_release);
+    spin_drop(w->self, &sh->reserve, LOCK_WAL_RESERVE);
+    for (; made > keep; made -= seg) {
+        wal_segment_path(path, wal_tli(w), made / seg - 1, seg);
+        if (io_unlink(w->io, path) < 0)
+            break; /* full of zeros and not counted: made again, over it */
+    }
+}
+
+static int
+make_locked(struct wal *w, lsn_t upto, bool all_or_none, struct err *e)
+{
+    lsn_t before;
     int r;
 
     rwlock_take_exclusive(w->self, &w->sh->make, LOCK_WAL_MAKE, WAIT_WAL_SEGMENT);
+    before = made_upto(w);
     r = make_until(w, upto, e);
+    if (r < 0 && all_or_none)
+        give_back(w, before);
     rwlock_drop_exclusive(w->self, &w->sh->make, LOCK_WAL_MAKE);
     return r;
 }
@@ -128,7 +187,15 @@ wal_make_room(struct wal *w, uint64_t u, struct err *e)
     spin_take(w->self, &sh->reserve, LOCK_WAL_RESERVE);
     want = wal_usable_to_start(sh->insert_u, w->cfg.segsize) + sh->reserved;
     spin_drop(w->self, &sh->reserve, LOCK_WAL_RESERVE);
-    return make_locked(w, want + wal_need(u, w->cfg.segsize) + WAL_STANDING_BYTES, e);
+    return make_locked(w, want + wal_need(u, w->cfg.segsize) + WAL_STANDING_BYTES, true, e);
+}
+
+int
+wal_ensure_standing(struct wal *w, uint64_t u, struct err *e)
+{
+    lsn_t upto = wal_insert_end(w) + wal_need(u, w->cfg.segsize);
+
+    return made_upto(w) >= upto ? 0 : make_locked(w, upto, false, e);
 }
 
 int
@@ -136,7 +203,7 @@ wal_keep_ahead(struct wal *w, uint32_t ahead, struct err *e)
 {
     uint64_t segno = wal_segno(wal_insert_end(w), w->cfg.segsize);
 
-    return make_locked(w, (segno + 1 + ahead) * w->cfg.segsize, e);
+    return make_locked(w, (segno + 1 + ahead) * w->cfg.segsize, false, e);
 }
 
 /* ---- recycling ---- */

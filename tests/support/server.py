@@ -54,6 +54,16 @@ def until(condition, what, deadline=DEADLINE):
         select.select([], [], [], 0.02)
 
 
+def open_dir(path):
+    """A directory of pytest's for the server's user: the way to it, and itself."""
+    pw = pwd.getpwnam(USER)
+    os.chown(path, pw.pw_uid, pw.pw_gid)
+    for p in (path, *path.parents):
+        if p.stat().st_uid == os.geteuid():
+            p.chmod(p.stat().st_mode | 0o111)
+    return path
+
+
 def free_port():
     """A free port below those that the kernel gives to whoever connects: nobody takes it by accident before the server does."""
     while True:
