@@ -161,6 +161,8 @@ uint32_t cache_n_pinned(const struct cache *c);
  * published or given back. May prune, write back, grow the overflow. Outside the gate. */
 int cache_frames_take(struct cache *c, uint32_t db, uint32_t n, uint32_t *ret_frames,
                       struct err *e);
+/* How many one transaction can have: NF + NO − reserve. */
+uint64_t cache_frames_most(const struct cache *c);
 void cache_frames_give_back(struct cache *c, const uint32_t *frames, uint32_t n);
 uint8_t *cache_frame(struct cache *c, uint32_t frame);
 /* Pages that publishing will need but that have no Page yet are reserved together with the frames,

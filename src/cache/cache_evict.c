@@ -382,11 +382,17 @@ too_many_frames(uint32_t n, uint64_t most, struct err *e)
     return r;
 }
 
+uint64_t
+cache_frames_most(const struct cache *c)
+{
+    return (uint64_t) c->sh->n_all - c->sh->reserve;
+}
+
 int
 cache_frames_take(struct cache *c, uint32_t db, uint32_t n, uint32_t *ret_frames, struct err *e)
 {
     struct cache_shared *sh = c->sh;
-    const uint64_t most = (uint64_t) sh->n_all - sh->reserve;
+    const uint64_t most = cache_frames_most(c);
     struct err cause = ERR_INIT;
     usec_t deadline;
     int r = 0;

@@ -9,7 +9,7 @@
 struct self;
 
 /* Where SQLite's temporary files are made (they have no names): for vfs_register(). */
-#define CHILD_TEMP_DIR "pg_stat_tmp"
+#define CHILD_TEMP_DIR "base/pgsql_tmp"
 
 /* Exit codes, the contract of tbl/child_kinds.def. */
 enum child_class {

@@ -5,11 +5,14 @@
 #include "sql/session.h"
 
 #include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/spill.h"
 #include "sql/session_int.h"
 #include "vfs/vfs_store.h"
+#include "vfs/vfs_temp.h"
 
 int
 session_open(const struct session_cfg *cfg, struct session **ret, struct err *e)
@@ -96,6 +99,26 @@ session_on_snapshot_cancelled(struct session *s)
 
 /* ---- statements ---- */
 
+/* Settings may have changed since the last statement. PRAGMA cache_size reads the schema, which the
+ * first statement does anyway. */
+static void
+session_set_memory(struct session *s)
+{
+    const struct conf_values *v = &s->cfg.conf->cur.v;
+    char sql[64];
+
+    (void) sqlite3_hard_heap_limit64(v->session_memory_limit);
+    spill_set_limit(v->temp_file_limit < 0 ? SPILL_NO_LIMIT : (uint64_t) v->temp_file_limit);
+    if (s->work_mem == v->work_mem)
+        return;
+    store_txn_set_memory(s->txn, (uint64_t) v->work_mem);
+    (void) snprintf(sql, sizeof sql, "PRAGMA main.cache_size = -%" PRId64, v->work_mem / 1024);
+    s->is_internal = true;
+    if (sqlite3_exec(s->db, sql, NULL, NULL, NULL) == SQLITE_OK)
+        s->work_mem = v->work_mem;
+    s->is_internal = false;
+}
+
 /* Time-outs, memory and clock of one statement. */
 void
 session_arm(struct session *s)
@@ -105,9 +128,10 @@ session_arm(struct session *s)
     s->stmt_start = clock_real_usec();
     s->self->statement_deadline =
         v->statement_timeout > 0 ? clock_mono_usec() + (usec_t) v->statement_timeout : 0;
-    (void) sqlite3_hard_heap_limit64(v->session_memory_limit);
+    session_set_memory(s);
     err_clear(&s->interrupt);
     vfs_error_reset(s->handle);
+    vfs_temp_error_reset();
 }
 
 void

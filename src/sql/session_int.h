@@ -58,6 +58,8 @@ struct session {
     struct err interrupt; /* set by the progress handler and functions: the real reason */
     bool snapshot_gone;   /* SNAP-6: answer 72000 at the next command */
 
+    int64_t work_mem; /* what SQLite was told; 0 = nothing yet */
+
     struct types_out out;              /* values of the row being sent */
     struct session_prepared *prepared; /* owned list */
     struct session_portal *portals;    /* owned list */

@@ -8,6 +8,7 @@
 #include "sql/session_error.h"
 #include "sql/session_int.h"
 #include "vfs/vfs_err.h"
+#include "vfs/vfs_temp.h"
 
 /* ---- errors ---- */
 
@@ -21,6 +22,14 @@ session_on_progress(void *arg)
     return self_check(s->self, &s->interrupt) < 0;
 }
 
+/* What a call on a file answers when it fails. */
+static bool
+is_io(int rc)
+{
+    return (rc & 0xff) == SQLITE_IOERR || (rc & 0xff) == SQLITE_FULL ||
+           (rc & 0xff) == SQLITE_CANTOPEN;
+}
+
 int
 session_failed(struct session *s, int rc, bool is_run, struct err *e)
 {
@@ -30,16 +39,17 @@ session_failed(struct session *s, int rc, bool is_run, struct err *e)
         r = vfs_err_copy(e, &s->interrupt);
     else if (vfs_error(s->handle)->code != 0 && (rc & 0xff) != SQLITE_CONSTRAINT)
         r = vfs_err_copy(e, vfs_error(s->handle));
+    else if (vfs_temp_error()->code != 0 && is_io(rc))
+        r = vfs_err_copy(e, vfs_temp_error());
     else if (s->seen.denied[0] != '\0' && (rc == SQLITE_AUTH || rc == SQLITE_ERROR))
         r = ERR(e, INSUFFICIENT_PRIVILEGE, "permission denied for %s", s->seen.denied);
     else
         r = session_error_translate(rc, sqlite3_errmsg(s->db), is_run, e);
     if (rc == SQLITE_NOMEM && r == -ERR_OUT_OF_MEMORY)
-        err_hint(e,
-                 "A statement may take session_memory_limit bytes; a large change can be made in "
-                 "several transactions.");
+        err_hint(e, "A session may take session_memory_limit bytes of memory.");
     err_clear(&s->interrupt);
     vfs_error_reset(s->handle);
+    vfs_temp_error_reset();
     return r;
 }
 

@@ -16,7 +16,7 @@ struct store_cfg {
     uint64_t max_wal_size; /* bytes */
     uint64_t min_wal_size;
     double completion_target;
-    uint64_t txn_bytes_max; /* of staged pages per transaction; 0: what the cache can hold */
+    uint64_t txn_bytes_max; /* of staged pages per transaction; 0: what could fit into the cache */
     uint32_t open_files;    /* descriptors of data files a process keeps open; 0: 64 */
 };
 

@@ -22,7 +22,6 @@ store_txn_open(struct store *st, uint32_t db, struct store_txn **ret, struct err
     t->st = st;
     t->db = db;
     t->oid = store_db_oid(st, db);
-    t->ws.bytes_max = st->cfg.txn_bytes_max;
     r = cache_entry_claim(st->cache, db, &t->entry, e);
     if (r < 0) {
         free(t);
@@ -49,6 +48,12 @@ store_txn_close(struct store_txn *t)
     store_ws_free(&t->ws);
     store_plan_free(&t->plan);
     free(t);
+}
+
+void
+store_txn_set_memory(struct store_txn *t, uint64_t bytes)
+{
+    t->ws.heap_max = bytes;
 }
 
 /* ---- snapshot ---- */
@@ -246,6 +251,10 @@ store_txn_begin_write(struct store_txn *t, struct err *e)
                    "cannot execute a write in a read-only transaction");
     if (t->ver != store_db_published(st, t->db)) /* VFS-3 */
         return STORE_STALE;
+    /* Pages of the base may yet be cut off; what is beyond that will not fit into the cache. */
+    t->ws.bytes_max = st->cfg.txn_bytes_max != 0
+                          ? st->cfg.txn_bytes_max
+                          : (cache_frames_most(st->cache) + t->base_size) * PAGE_BYTES;
     if (t->write == WRITE_NONE)
         t->write = WRITE_OPEN;
     return 0;

@@ -25,6 +25,9 @@ struct store_txn; /* opaque */
  * entry: 53400 at the fifth. */
 int store_txn_open(struct store *st, uint32_t db, struct store_txn **ret, struct err *e);
 void store_txn_close(struct store_txn *t);
+/* Bytes of staged pages that stay in the heap; what is more goes to a temporary file. 0: all stay.
+ */
+void store_txn_set_memory(struct store_txn *t, uint64_t bytes);
 
 /* Take the snapshot. < 0 (58030, XX001, 72000…): no snapshot is held then. */
 int store_txn_begin(struct store_txn *t, struct err *e);

@@ -1,17 +1,27 @@
-/* The write set of a transaction. Runs in backends. Owns: heap. Pure but for malloc. */
+/* The write set of a transaction. Runs in backends. Owns: heap, a temporary file and its mappings.
+ */
 #include "store/store_ws.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
-#define CHUNK_PAGES_MIN 8u   /* the first chunk, which is kept */
-#define CHUNK_PAGES_MAX 128u /* 1 MiB */
+#include "base/spill.h"
+
+#define CHUNK_PAGES_MIN 8u    /* the first chunk, which is kept */
+#define CHUNK_PAGES_MAX 128u  /* 1 MiB */
+#define MAP_PAGES_MAX   2048u /* of a mapped chunk: 16 MiB, so that there are few mappings */
 #define MAP_MIN         64u
 #define MAP_KEPT        4096u /* a bigger map is not kept for the next transaction */
 
 struct ws_chunk {
     struct ws_chunk *next; /* older */
     uint32_t n_pages;
-    alignas(64) uint8_t bytes[];
+    bool is_mapped;
+    uint8_t *bytes;
+    alignas(64) uint8_t here[]; /* where bytes points to, unless it is mapped */
 };
 
 static uint32_t
@@ -45,7 +55,15 @@ free_chunks(struct store_ws *ws, struct ws_chunk *keep)
         struct ws_chunk *c = ws->chunks;
 
         ws->chunks = c->next;
+        if (c->is_mapped)
+            (void) munmap(c->bytes, (size_t) c->n_pages * PAGE_BYTES);
         free(c);
+    }
+    if (ws->fd != 0 && (keep == NULL || !keep->is_mapped)) {
+        (void) close(ws->fd - 1);
+        spill_release(ws->file_bytes);
+        ws->fd = 0;
+        ws->file_bytes = 0;
     }
 }
 
@@ -55,7 +73,7 @@ store_ws_free(struct store_ws *ws)
     free_chunks(ws, NULL);
     free(ws->pages);
     free(ws->map);
-    *ws = (struct store_ws){ .bytes_max = ws->bytes_max };
+    *ws = (struct store_ws){ .bytes_max = ws->bytes_max, .heap_max = ws->heap_max };
 }
 
 void
@@ -117,23 +135,109 @@ make_room(struct store_ws *ws)
     return true;
 }
 
-static uint8_t *
-new_page(struct store_ws *ws)
+static int
+heap_chunk(struct store_ws *ws, struct ws_chunk **ret, struct err *e)
 {
-    if (ws->chunk_left == 0) {
-        uint32_t n =
-            ws->chunks == NULL ? CHUNK_PAGES_MIN : MIN(CHUNK_PAGES_MAX, ws->chunks->n_pages * 2);
-        struct ws_chunk *c = aligned_alloc(
-            64, (offsetof(struct ws_chunk, bytes) + 63 + (size_t) n * PAGE_BYTES) / 64 * 64);
+    uint32_t n =
+        ws->chunks == NULL ? CHUNK_PAGES_MIN : MIN(CHUNK_PAGES_MAX, ws->chunks->n_pages * 2);
+    struct ws_chunk *c = aligned_alloc(
+        64, (offsetof(struct ws_chunk, here) + 63 + (size_t) n * PAGE_BYTES) / 64 * 64);
 
-        if (c == NULL)
-            return NULL;
-        c->next = ws->chunks;
-        c->n_pages = n;
-        ws->chunks = c;
-        ws->chunk_left = n;
+    if (c == NULL)
+        return ERR(e, OUT_OF_MEMORY, "could not allocate memory for a changed page");
+    *c = (struct ws_chunk){ .n_pages = n, .bytes = c->here };
+    *ret = c;
+    return 0;
+}
+
+/* The next bytes of the temporary file: they have space on disk before they are mapped, so that
+ * writing does not meet a full disk (SIGBUS). */
+static int
+map_file(struct store_ws *ws, uint64_t bytes, uint8_t **ret, struct err *e)
+{
+    void *map = MAP_FAILED;
+    int r = ws->fd != 0 ? ws->fd - 1 : spill_open(e);
+
+    if (r < 0)
+        return r;
+    ws->fd = r + 1;
+    r = spill_charge(bytes, e);
+    if (r < 0)
+        return r;
+    r = posix_fallocate(ws->fd - 1, (off_t) ws->file_bytes, (off_t) bytes);
+    if (r == 0) {
+        map = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, ws->fd - 1,
+                   (off_t) ws->file_bytes);
+        r = map == MAP_FAILED ? errno : 0;
     }
-    return ws->chunks->bytes + (size_t) (ws->chunks->n_pages - ws->chunk_left--) * PAGE_BYTES;
+    if (r != 0) {
+        spill_release(bytes);
+        return err_set_errno(e, r, "could not extend the temporary file of a transaction");
+    }
+    ws->file_bytes += bytes;
+    *ret = map;
+    return 0;
+}
+
+static int
+mapped_chunk(struct store_ws *ws, struct ws_chunk **ret, struct err *e)
+{
+    uint32_t n = MAX(CHUNK_PAGES_MAX, MIN(MAP_PAGES_MAX, ws->n / 8));
+    CLEANUP(freep) struct ws_chunk *c = malloc(sizeof *c);
+    int r;
+
+    if (c == NULL)
+        return ERR(e, OUT_OF_MEMORY, "could not allocate memory for a changed page");
+    *c = (struct ws_chunk){ .n_pages = n, .is_mapped = true };
+    r = map_file(ws, (uint64_t) n * PAGE_BYTES, &c->bytes, e);
+    if (r == 0)
+        *ret = TAKE_PTR(c);
+    return r;
+}
+
+/* No page left: one more chunk. What is behind us is rarely read again before the commit: the
+ * kernel keeps it, we do not. */
+static int
+new_chunk(struct store_ws *ws, struct err *e)
+{
+    struct ws_chunk *c = NULL;
+    int r;
+
+    if (ws->chunks != NULL && ws->chunks->is_mapped)
+        (void) madvise(ws->chunks->bytes, (size_t) ws->chunks->n_pages * PAGE_BYTES, MADV_DONTNEED);
+    if (ws->heap_max != 0 && (uint64_t) ws->n * PAGE_BYTES >= ws->heap_max)
+        r = mapped_chunk(ws, &c, e);
+    else
+        r = heap_chunk(ws, &c, e);
+    if (r < 0)
+        return r;
+    ASSERT(c != NULL);
+    c->next = ws->chunks;
+    ws->chunks = c;
+    ws->chunk_left = c->n_pages;
+    return 0;
+}
+
+static int
+new_page(struct store_ws *ws, uint8_t **ret, struct err *e)
+{
+    int r = ws->chunk_left == 0 ? new_chunk(ws, e) : 0;
+
+    if (r == 0)
+        *ret = ws->chunks->bytes + (size_t) (ws->chunks->n_pages - ws->chunk_left--) * PAGE_BYTES;
+    return r;
+}
+
+static int
+too_large(const struct store_ws *ws, struct err *e)
+{
+    int r = ERR(e, OUT_OF_MEMORY, "the transaction has changed too many pages");
+
+    err_detail(e, "It has changed %" PRIu64 " kB, more than the cache could hold.",
+               ws->bytes_max / 1024);
+    err_hint(e, "Raise shared_buffers or cache_overflow_limit, or make the change in several "
+                "transactions.");
+    return r;
 }
 
 int
@@ -141,19 +245,20 @@ store_ws_put(struct store_ws *ws, pgno_t pgno, const void *p, struct err *e)
 {
     uint8_t *mine = NULL;
     uint32_t at = ws->n > 0 && pgno <= ws->max ? *slot_of(ws, pgno) : 0;
+    int r;
 
     ASSERT(pgno > 0);
     if (at != 0) {
         memcpy(ws->pages[at - 1].p, p, PAGE_BYTES);
         return 0;
     }
-    if (ws->bytes_max != 0 && (uint64_t) (ws->n + 1) * PAGE_BYTES > ws->bytes_max) {
-        (void) ERR(e, OUT_OF_MEMORY, "the transaction has changed too many pages");
-        err_detail(e, "It may hold %" PRIu64 " kB of changed pages.", ws->bytes_max / 1024);
-        return -ERR_OUT_OF_MEMORY;
-    }
-    if (!make_room(ws) || (mine = new_page(ws)) == NULL)
+    if (ws->bytes_max != 0 && (uint64_t) (ws->n + 1) * PAGE_BYTES > ws->bytes_max)
+        return too_large(ws, e);
+    if (!make_room(ws))
         return ERR(e, OUT_OF_MEMORY, "could not allocate memory for a changed page");
+    r = new_page(ws, &mine, e);
+    if (r < 0)
+        return r;
     memcpy(mine, p, PAGE_BYTES);
     ws->pages[ws->n++] = (struct ws_page){ pgno, mine };
     *slot_of(ws, pgno) = ws->n;

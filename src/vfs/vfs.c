@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/spill.h"
 #include "vfs/vfs_err.h"
 #include "vfs/vfs_file.h"
 #include "vfs/vfs_temp.h"
@@ -18,8 +19,6 @@
 #define FILE_BYTES MAX(sizeof(struct vfs_handle), sizeof(struct vfs_temp))
 /* Milliseconds between 1 January 4713 BC (SQLite's day 0) and 1970. */
 #define UNIX_EPOCH_MSEC INT64_C(210866760000000)
-
-static char temp_dir[512];
 
 /* What an xOpen of a main file is for: on the stack of vfs_connect() around sqlite3_open_v2(),
  * which calls xOpen before it returns. A process has one; the coroutines of a simulation several.
@@ -56,7 +55,7 @@ pending_remove(struct pending *p)
 }
 
 static int
-open_main(sqlite3_filename name, sqlite3_file *f, int *ret_flags)
+open_main(sqlite3_filename name, sqlite3_file *f)
 {
     struct vfs_handle *h = (struct vfs_handle *) (void *) f;
     struct pending *p = name != NULL ? pending_find(name) : NULL;
@@ -75,9 +74,22 @@ open_main(sqlite3_filename name, sqlite3_file *f, int *ret_flags)
     h->base.pMethods = &vfs_file_methods;
     h->last_words = &p->last_words;
     p->opened = h;
-    if (ret_flags != NULL)
-        *ret_flags |= SQLITE_OPEN_MEMORY; /* 5.1: rollback journal in memory */
     return SQLITE_OK;
+}
+
+/* 5.9: not SQLITE_OPEN_MEMORY, with which journals could only be in memory. */
+static int
+open_temp(sqlite3_filename name, sqlite3_file *f, int flags)
+{
+    struct vfs_temp *temp = (struct vfs_temp *) (void *) f;
+    struct vfs_handle *of = NULL;
+    bool is_journal =
+        (flags & (SQLITE_OPEN_MAIN_JOURNAL | SQLITE_OPEN_SUBJOURNAL | SQLITE_OPEN_TEMP_JOURNAL)) !=
+        0;
+
+    if ((flags & SQLITE_OPEN_MAIN_JOURNAL) != 0)
+        of = (struct vfs_handle *) (void *) sqlite3_database_file_object(name);
+    return vfs_temp_open(temp, is_journal, of);
 }
 
 static int
@@ -88,11 +100,10 @@ vfs_open(sqlite3_vfs *vfs, sqlite3_filename name, sqlite3_file *f, int flags, in
     if (ret_flags != NULL)
         *ret_flags = flags;
     if ((flags & SQLITE_OPEN_MAIN_DB) != 0)
-        return open_main(name, f, ret_flags);
-    if (name != NULL &&
-        (flags & (SQLITE_OPEN_MAIN_JOURNAL | SQLITE_OPEN_WAL | SQLITE_OPEN_SUPER_JOURNAL)) != 0)
+        return open_main(name, f);
+    if ((flags & (SQLITE_OPEN_WAL | SQLITE_OPEN_SUPER_JOURNAL)) != 0)
         return SQLITE_CANTOPEN;
-    return vfs_temp_open((struct vfs_temp *) (void *) f, temp_dir);
+    return open_temp(name, f, flags);
 }
 
 static int
@@ -220,7 +231,7 @@ vfs_register(const char *dir, struct err *e)
 {
     int rc;
 
-    (void) snprintf(temp_dir, sizeof temp_dir, "%s", dir);
+    spill_set_dir(dir);
     if (sqlite3_vfs_find(VFS_NAME) != NULL)
         return 0;
     rc = sqlite3_initialize();
@@ -265,10 +276,8 @@ configure(sqlite3 *db, const struct vfs_open_args *args)
      * ROLLBACK TO brought back (test_45:
      * a_savepoint_brings_back_an_index_whose_root_page_had_moved). */
     if (rc == SQLITE_OK)
-        rc = sqlite3_exec(db,
-                          "PRAGMA cache_spill = OFF; PRAGMA secure_delete = ON;"
-                          "PRAGMA temp_store = FILE",
-                          NULL, NULL, NULL);
+        rc = sqlite3_exec(db, "PRAGMA secure_delete = ON; PRAGMA temp_store = FILE", NULL, NULL,
+                          NULL);
     if (rc == SQLITE_OK)
         rc = sqlite3_exec(
             db, args->use_fetch ? "PRAGMA mmap_size = 2147418112" : "PRAGMA mmap_size = 0", NULL,

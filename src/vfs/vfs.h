@@ -39,7 +39,7 @@ struct vfs_ops {
 
 /* Every call of SQLite on a main file, for the self-test and tests. `what`: "open", "read",
  * "fetch", "lock", "unlock", "write", "truncate", "size", "hint", "sync", "fsync", "phasetwo",
- * "close"; a, b: offset and length, or level. */
+ * "playback", "close"; a, b: offset and length, or level. */
 typedef void (*vfs_trace_fn)(void *arg, const char *what, int64_t a, int64_t b);
 
 struct vfs_handle; /* one open main file: vfs_file.h */
@@ -54,7 +54,7 @@ struct vfs_open_args {
 };
 
 /* Once per process: initialise SQLite (it must not have been used), register the VFS. Temporary
- * files are made, without names, in `temp_dir` (copied). 58000. */
+ * files are made, without names, in `temp_dir` (base/spill.h). 58000. */
 int vfs_register(const char *temp_dir, struct err *e);
 
 /* Open a connection. Nothing is read but the header; the settings of sqlite-vfs 5.1 are made, the

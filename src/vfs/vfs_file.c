@@ -294,6 +294,14 @@ file_write(sqlite3_file *f, const void *p, int n, sqlite3_int64 off)
     return SQLITE_OK;
 }
 
+void
+vfs_file_rolls_back(struct vfs_handle *h)
+{
+    trace(h, "playback", 0, 0);
+    if (h->write == VFS_WRITE_OPEN)
+        h->write = VFS_WRITE_REFUSED;
+}
+
 static int
 file_truncate(sqlite3_file *f, sqlite3_int64 bytes)
 {

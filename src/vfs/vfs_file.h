@@ -8,7 +8,7 @@ enum vfs_write_state {
     VFS_WRITE_NONE,      /* not at RESERVED */
     VFS_WRITE_OPEN,      /* at RESERVED or above */
     VFS_WRITE_PREPARED,  /* SYNC accepted: inside the gate if anything was written */
-    VFS_WRITE_REFUSED,   /* SYNC refused: what follows is the pager's playback, swallowed */
+    VFS_WRITE_REFUSED,   /* SYNC refused, or a rollback: what follows is playback, swallowed */
     VFS_WRITE_COMMITTED, /* PHASETWO came */
 };
 
@@ -37,6 +37,10 @@ struct vfs_handle {
 };
 
 extern const sqlite3_io_methods vfs_file_methods;
+
+/* The pager begins to play the transaction back: nothing that it writes from now on counts, and a
+ * SYNC prepares nothing (5.5). */
+void vfs_file_rolls_back(struct vfs_handle *h);
 
 /* The real error behind a code SQLite returned: code 0 if there was none. */
 const struct err *vfs_error(const struct vfs_handle *h);

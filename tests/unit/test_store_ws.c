@@ -4,6 +4,7 @@
 #include "support/test.h"
 
 #include "base/rng.h"
+#include "base/spill.h"
 #include "store/store_ws.h"
 
 #define PAGES 700
@@ -92,10 +93,49 @@ the_limit_is_an_error_and_what_was_staged_stays(void **state)
     store_ws_free(&ws);
 }
 
+/* 2,000 pages with 16 in the heap; the file is charged, given back with the set, and has a limit.
+ */
+static void
+what_does_not_fit_into_the_heap_is_in_a_temporary_file(void **state)
+{
+    struct store_ws ws = { .heap_max = 16 * PAGE_BYTES };
+    struct err e = ERR_INIT;
+    uint8_t page[PAGE_BYTES], want[PAGE_BYTES];
+
+    (void) state;
+    spill_set_dir("/tmp");
+    for (int round = 0; round < 3; round++) {
+        for (pgno_t pgno = 2000; pgno > 0; pgno--) {
+            fill(page, pgno);
+            assert_int_equal(store_ws_put(&ws, pgno, page, &e), 0);
+        }
+        for (pgno_t pgno = 1; pgno <= 2000; pgno += 7) {
+            fill(page, pgno + 1);
+            assert_int_equal(store_ws_put(&ws, pgno, page, &e), 0);
+        }
+        store_ws_sort(&ws);
+        for (pgno_t pgno = 1; pgno <= 2000; pgno++) {
+            fill(want, pgno % 7 == 1 ? pgno + 1 : pgno);
+            assert_memory_equal(store_ws_find(&ws, pgno), want, PAGE_BYTES);
+        }
+        assert_true(spill_bytes() >= (2000 - 128) * (uint64_t) PAGE_BYTES);
+        store_ws_clear(&ws);
+        assert_int_equal(spill_bytes(), 0);
+    }
+    spill_set_limit(UINT64_C(2) << 20);
+    for (pgno_t pgno = 1; e.code == 0 && pgno <= 2000; pgno++)
+        (void) store_ws_put(&ws, pgno, page, &e);
+    assert_int_equal(e.code, -ERR_CONFIGURATION_LIMIT_EXCEEDED);
+    store_ws_free(&ws);
+    assert_int_equal(spill_bytes(), 0);
+    spill_set_limit(SPILL_NO_LIMIT);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_does_not_fit_into_the_heap_is_in_a_temporary_file),
         cmocka_unit_test(it_is_an_array_of_pages_whatever_is_written_cut_and_sorted),
         cmocka_unit_test(the_limit_is_an_error_and_what_was_staged_stays),
     };

@@ -6,9 +6,11 @@
 #include <string.h>
 
 #include "base/buf.h"
+#include "base/spill.h"
 #include "vfs/vfs_file.h"
 #include "vfs/vfs_mem.h"
 #include "vfs/vfs_selftest.h"
+#include "vfs/vfs_temp.h"
 
 struct conn {
     sqlite3 *db;
@@ -392,6 +394,48 @@ a_rollback_after_a_spill_is_swallowed_and_leaves_no_trace(void **state)
     expect(&b, "PRAGMA integrity_check", "ok");
 }
 
+/* 3 MB of originals, of which a journal keeps 256 kB in memory. */
+static void
+a_large_rollback_and_one_to_a_savepoint_bring_every_page_back(void **state)
+{
+    (void) state;
+    must(&a, "PRAGMA cache_size = 5; CREATE TABLE w(i INTEGER PRIMARY KEY, v); "
+             "INSERT INTO w WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n "
+             "WHERE i < 3000) SELECT i, printf('%01000d', i) FROM n");
+    must(&a, "BEGIN; UPDATE w SET v = v || 'a'");
+    expect(&a, "SELECT sum(length(v)) FROM w", "3003000");
+    assert_true(spill_bytes() > 2000000);
+    must(&a, "SAVEPOINT s; DELETE FROM w WHERE i % 2; UPDATE w SET v = 'b' || v");
+    expect(&a, "SELECT count(*), sum(length(v)) FROM w", "1500");
+    must(&a, "ROLLBACK TO s");
+    expect(&a, "SELECT sum(length(v)) FROM w WHERE v = printf('%01000d', i) || 'a'", "3003000");
+    must(&a, "ROLLBACK");
+    expect(&a, "SELECT sum(length(v)) FROM w WHERE v = printf('%01000d', i)", "3000000");
+    expect(&b, "PRAGMA integrity_check", "ok");
+    must(&a, "BEGIN; UPDATE w SET v = v || 'c'; SAVEPOINT s; DELETE FROM w; ROLLBACK TO s; COMMIT");
+    expect(&b, "SELECT sum(length(v)) FROM w WHERE v = printf('%01000d', i) || 'c'", "3003000");
+    expect(&b, "PRAGMA integrity_check", "ok");
+    assert_int_equal(spill_bytes(), 0);
+}
+
+static void
+the_limit_of_temporary_files_fails_the_statement_with_its_reason(void **state)
+{
+    (void) state;
+    must(&a, "PRAGMA cache_size = 5; CREATE TABLE w(i INTEGER PRIMARY KEY, v); "
+             "INSERT INTO w WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n "
+             "WHERE i < 3000) SELECT i, printf('%01000d', i) FROM n");
+    spill_set_limit(1000000);
+    vfs_temp_error_reset();
+    assert_int_equal(run(&a, "UPDATE w SET v = v || 'a'"), SQLITE_FULL);
+    assert_int_equal(vfs_temp_error()->code, -ERR_CONFIGURATION_LIMIT_EXCEEDED);
+    assert_int_equal(spill_bytes(), 0);
+    spill_set_limit(SPILL_NO_LIMIT);
+    expect(&a, "SELECT sum(length(v)) FROM w WHERE v = printf('%01000d', i)", "3000000");
+    must(&a, "UPDATE w SET v = v || 'a'");
+    expect(&b, "SELECT sum(length(v)) FROM w", "3003000");
+}
+
 /* ---- other corners of 5.4 … 5.14 ---- */
 
 static void
@@ -484,7 +528,7 @@ dangerous_pragmas_and_foreign_files_are_refused(void **state)
     (void) state;
     assert_int_equal(run(&a, "PRAGMA journal_mode = DELETE"), SQLITE_ERROR);
     assert_int_equal(run(&a, "PRAGMA locking_mode = EXCLUSIVE"), SQLITE_ERROR);
-    expect(&a, "PRAGMA journal_mode", "memory");
+    expect(&a, "PRAGMA journal_mode", "delete");
     assert_int_not_equal(run(&a, "ATTACH '/tmp/x.db' AS x"), SQLITE_OK);
     assert_int_not_equal(sqlite3_open_v2("file:/database-1?nolock=1", &db,
                                          SQLITE_OPEN_READWRITE | SQLITE_OPEN_URI, VFS_NAME),
@@ -537,6 +581,8 @@ main(void)
         T(plain_busy_at_sync_would_repeat_neither_check_nor_writes),
         T(a_refused_sync_is_a_clean_rollback_for_every_code),
         T(a_rollback_after_a_spill_is_swallowed_and_leaves_no_trace),
+        T(a_large_rollback_and_one_to_a_savepoint_bring_every_page_back),
+        T(the_limit_of_temporary_files_fails_the_statement_with_its_reason),
         T(a_commit_beside_an_open_select_moves_the_handle_to_it),
         T(reads_with_nobody_writing_keep_the_cache_warm),
         T(own_commits_keep_the_cache_warm),
