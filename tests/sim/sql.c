@@ -382,10 +382,10 @@ main(int argc, char **argv)
     for (uint64_t seed = from; seed < to && ok; seed += CHUNK)
         ok = run_forked(seed, MIN(seed + CHUNK, to), verbose);
     (void) printf("seeds %" PRIu64 "..%" PRIu64 ": %s; commits %" PRIu64 ", reads %" PRIu64
-                  ", databases made %" PRIu64 ", dropped %" PRIu64 ", crashes %" PRIu64
-                  ", in recovery %" PRIu64 ", databases checked %" PRIu64 "\n",
+                  ", vacuums %" PRIu64 ", databases made %" PRIu64 ", dropped %" PRIu64
+                  ", crashes %" PRIu64 ", in recovery %" PRIu64 ", databases checked %" PRIu64 "\n",
                   from, stats->seed + 1, ok ? "ok" : "FAILED", stats->commits, stats->reads,
-                  stats->creates, stats->drops, stats->crashes, stats->recovery_crashes,
-                  stats->checked);
+                  stats->vacuums, stats->creates, stats->drops, stats->crashes,
+                  stats->recovery_crashes, stats->checked);
     return ok ? 0 : 1;
 }

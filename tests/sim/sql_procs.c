@@ -82,13 +82,13 @@ leave(struct proc *p)
     p->session = NULL;
 }
 
-/* Connect to some database that is there. False: not now. */
+/* Connect to one of the first n_dbs databases that is there. False: not now. */
 static bool
-enter(struct proc *p)
+enter(struct proc *p, uint32_t n_dbs)
 {
     struct store *st = cluster_store(&sim.cluster, p->no);
     struct session_cfg cfg = { .store = st, .conf = &p->conf, .pid = (int32_t) p->no };
-    uint32_t db = (uint32_t) rng_below(&p->rng, sim.n_dbs);
+    uint32_t db = (uint32_t) rng_below(&p->rng, n_dbs);
     struct catalog *c;
     int r;
 
@@ -247,16 +247,36 @@ write_op(struct proc *p)
     (void) run(p, "ROLLBACK");
 }
 
+/* Only what has free pages counts. Not in an asynchronous session, in which it would stand for all
+ * that it built on (see write_op). */
+static void
+vacuum_op(struct proc *p)
+{
+    int64_t n_free = 0;
+    int r = run(p, "PRAGMA freelist_count");
+
+    if (r == 0)
+        (void) sscanf(p->out, "%" SCNd64 "|", &n_free);
+    if (r == 0)
+        r = run(p, "VACUUM");
+    if (r < 0)
+        tolerate(p, r, "vacuum");
+    else if (n_free > 0)
+        stats->vacuums++;
+}
+
 void
 client(void *arg)
 {
     struct proc *p = arg;
 
     while (p->n_ops-- > 0) {
-        if (p->session == NULL && !enter(p))
+        if (p->session == NULL && !enter(p, sim.n_dbs))
             continue;
         if (p->no < PROC_READER && rng_below(&p->rng, 4) != 0)
             write_op(p);
+        else if (!p->is_async && (sim.seed + p->n_ops) % 6 == 0)
+            vacuum_op(p);
         else
             read_op(p);
         if (rng_below(&p->rng, 5) == 0)
@@ -354,14 +374,8 @@ ddl(void *arg)
     struct proc *p = arg;
 
     while (p->n_ops-- > 0) {
-        uint32_t before = sim.n_dbs;
-
-        sim.n_dbs = 1; /* this one stays on postgres */
-        if (p->session == NULL && !enter(p)) {
-            sim.n_dbs = before;
+        if (p->session == NULL && !enter(p, 1)) /* this one stays on postgres */
             continue;
-        }
-        sim.n_dbs = before;
         furnish(p);
         if (sim.n_dbs < DBS && rng_below(&p->rng, 2) == 0)
             create_op(p);

@@ -54,7 +54,7 @@ struct sql_sim {
 
 struct sql_stats {
     uint64_t seed;
-    uint64_t commits, reads, creates, drops, crashes, recovery_crashes, checked;
+    uint64_t commits, reads, vacuums, creates, drops, crashes, recovery_crashes, checked;
 };
 
 extern struct sql_sim sim;
