@@ -170,6 +170,31 @@ print_log(const json_t *s)
     print_row("Log", row);
 }
 
+/* One row per file system; two that are one and the same still differ in what did not fit. */
+static void
+print_storage(const json_t *s)
+{
+    size_t i;
+    json_t *o;
+    uint64_t now = now_real_usec();
+
+    json_array_foreach(json_object_get(s, "storage"), i, o)
+    {
+        char row[256], left[32], all[32], ago[32];
+        uint64_t since = number_of(o, "fullSinceUSec");
+
+        format_bytes(left, sizeof left, number_of(o, "freeBytes"));
+        format_bytes(all, sizeof all, number_of(o, "totalBytes"));
+        format_duration(ago, sizeof ago, now > since ? now - since : 0);
+        (void) snprintf(row, sizeof row, "%s: %s of %s free%s%s", text_of(o, "name"), left, all,
+                        json_is_true(json_object_get(o, "full"))  ? "  FULL for "
+                        : json_is_true(json_object_get(o, "low")) ? "  LOW"
+                                                                  : "",
+                        since != 0 ? ago : "");
+        print_row("Storage", row);
+    }
+}
+
 static void
 print_config(const json_t *s)
 {
@@ -209,6 +234,7 @@ text_status(const struct target *t, const json_t *s)
     }
     print_data(s);
     print_log(s);
+    print_storage(s);
     print_config(s);
     if (crashes > 0) {
         (void) snprintf(row, sizeof row, "%" PRIu64 " internal restart%s", crashes,

@@ -108,6 +108,36 @@ add_config(struct json_object *o, const struct control_status *s)
     add_list(o, "pendingRestart", s->pending_restart);
 }
 
+static struct json_object *
+storage_object(const struct control_storage *s)
+{
+    struct json_object *o = json_object_new_object();
+
+    control_json_add_str(o, "name", s->name);
+    control_json_add_int(o, "freeBytes", (int64_t) s->free_bytes);
+    control_json_add_int(o, "totalBytes", (int64_t) s->total_bytes);
+    json_object_object_add(o, "low", json_object_new_boolean(s->is_low));
+    json_object_object_add(o, "full", json_object_new_boolean(s->full_since_usec != 0));
+    add_known(o, "fullSinceUSec", s->full_since_usec);
+    control_json_add_int(o, "refusals", (int64_t) s->refusals);
+    control_json_add_str(o, "lastError", s->error);
+    add_known(o, "lastErrorUSec", s->refused_usec);
+    return o;
+}
+
+static void
+add_storage(struct json_object *o, const struct control_status *s)
+{
+    struct json_object *list;
+
+    if (s->n_storages == 0)
+        return;
+    list = json_object_new_array();
+    for (int i = 0; i < s->n_storages; i++)
+        (void) json_object_array_add(list, storage_object(&s->storages[i]));
+    json_object_object_add(o, "storage", list);
+}
+
 struct json_object *
 control_status_object(const struct control_status *s, enum control_who who)
 {
@@ -137,6 +167,7 @@ control_status_object(const struct control_status *s, enum control_who who)
         json_object_object_add(o, "lastCheckpoint", checkpoint_object(&s->checkpoint));
     if (s->progress.phase[0] != '\0')
         json_object_object_add(o, "progress", control_progress_object(&s->progress));
+    add_storage(o, s);
     return o;
 }
 
@@ -185,6 +216,16 @@ static const char idl_control_types[] =
     "\tbuffersWritten: int, segmentsAdded: ?int, segmentsRemoved: ?int, segmentsRecycled: ?int,\n"
     "\tredoLsn: ?string, lsn: string\n"
     ")\n"
+    "# A file system that the server writes to, measured every few seconds.\n"
+    "type Storage (\n"
+    "\t# wal: that of pg_wal; data: that of the databases\n"
+    "\tname: string, freeBytes: int, totalBytes: int,\n"
+    "\t# less is free than low_space_warning says\n"
+    "\tlow: bool,\n"
+    "\t# something did not fit, and nothing has fitted since; statements that write fail with "
+    "53100\n"
+    "\tfull: bool, fullSinceUSec: ?int, refusals: int, lastError: ?string, lastErrorUSec: ?int\n"
+    ")\n"
     "type Status (\n"
     "\tinstance: string, version: string, state: State,\n"
     "\t# PostgreSQL's name of the postmaster state, e.g. PM_RUN\n"
@@ -197,6 +238,7 @@ static const char idl_control_types[] =
     "pendingRestart: ?[]string,\n"
     "\ttimeline: ?int, insertLsn: ?string, flushLsn: ?string, replayLsn: ?string,\n"
     "\tcrashRestarts: ?int, lastCheckpoint: ?CheckpointInfo, progress: ?Progress,\n"
+    "\tstorage: ?[]Storage,\n"
     "\t# newest LSN a statement outside a write transaction may be shown\n"
     "\tvisibleLsn: ?string\n"
     ")\n"

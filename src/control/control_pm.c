@@ -103,6 +103,32 @@ copy_positions(struct control_status *to, const struct shm_status *st)
     name_causes(atomic_load_explicit(&st->checkpoint_flags, memory_order_relaxed), c->cause);
 }
 
+/* Single atomics that children wrote: shown, not trusted. */
+static void
+copy_storage(struct control_status *to, const struct shm_status *st)
+{
+    static const char *const names[SPACE_DISKS] = { [SPACE_WAL] = "wal", [SPACE_DATA] = "data" };
+
+    static_assert(SPACE_DISKS == CONTROL_STORAGES, "a place for each");
+    for (int i = 0; i < SPACE_DISKS; i++) {
+        const struct shm_space *s = &st->space[i];
+        uint32_t error = atomic_load_explicit(&s->error, memory_order_relaxed);
+
+        if (get64(&s->total_bytes) == 0)
+            continue;
+        to->storages[to->n_storages++] = (struct control_storage){
+            .name = names[i],
+            .free_bytes = get64(&s->free_bytes),
+            .total_bytes = get64(&s->total_bytes),
+            .is_low = atomic_load_explicit(&s->is_low, memory_order_relaxed) != 0,
+            .full_since_usec = get64(&s->full_usec),
+            .refusals = get64(&s->n_refused),
+            .refused_usec = get64(&s->refused_usec),
+            .error = error != 0 ? strerrordesc_np((int) error) : NULL,
+        };
+    }
+}
+
 static void
 copy_config(struct control_status *to, const struct pm *pm)
 {
@@ -142,8 +168,10 @@ view_status(void *ctx, struct control_status *ret)
         ret->stop_mode = (enum control_stop_mode)(s.stop - PM_STOP_SMART);
     copy_progress(&ret->progress, &s);
     copy_config(ret, c->pm);
-    if (s.shm_ready) /* SHM-1 */
+    if (s.shm_ready) { /* SHM-1 */
         copy_positions(ret, pm_control_shm_status(c->pm));
+        copy_storage(ret, pm_control_shm_status(c->pm));
+    }
 }
 
 /* A backend's own words: who, where, doing what. */

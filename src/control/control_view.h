@@ -43,6 +43,18 @@ struct control_checkpoint {
     lsn_t redo_lsn, lsn;
 };
 
+/* One file system. total_bytes 0 = not measured yet. */
+struct control_storage {
+    const char *name; /* "wal", "data" */
+    uint64_t free_bytes, total_bytes;
+    bool is_low;
+    usec_t full_since_usec; /* real; 0 = not full */
+    uint64_t refusals;      /* since the start of the shared memory */
+    usec_t refused_usec;    /* real: the last one */
+    const char *error;      /* its words, or NULL */
+};
+#define CONTROL_STORAGES 2
+
 /* Strings are borrowed until the next turn of the loop. 0, NULL and -1 mean unknown: left out of
  * the reply. */
 struct control_status {
@@ -66,6 +78,8 @@ struct control_status {
     int64_t crash_restarts; /* -1 unknown */
     struct control_checkpoint checkpoint;
     struct control_progress progress;
+    int n_storages;
+    struct control_storage storages[CONTROL_STORAGES];
     bool stop_requested;
     enum control_stop_mode stop_mode; /* if stop_requested */
 };

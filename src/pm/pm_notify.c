@@ -103,6 +103,24 @@ recovery_text(const struct pm *pm, char *p, size_t n)
     return at;
 }
 
+/* What an operator must know of the disks, behind the rest of the line. */
+static void
+add_space(const struct pm *pm, char *p, size_t n)
+{
+    static const char *const names[SPACE_DISKS] = { [SPACE_WAL] = "log", [SPACE_DATA] = "data" };
+    const struct shm_status *st = segment_status(pm->seg);
+
+    for (int i = 0; i < SPACE_DISKS; i++) {
+        const struct shm_space *s = &st->space[i];
+        bool is_full = get64(&s->full_usec) != 0;
+        size_t at = strlen(p);
+
+        if (is_full || atomic_load_explicit(&s->is_low, memory_order_relaxed) != 0)
+            (void) snprintf(p + at, n - at, "; %s: %s (%" PRIu64 " MB free)", names[i],
+                            is_full ? "disk full" : "low disk space", get64(&s->free_bytes) >> 20);
+    }
+}
+
 static void
 make_text(const struct pm *pm, char *p, size_t n)
 {
@@ -172,6 +190,7 @@ pm_notify_update(struct pm *pm, bool is_change)
     }
     find_progress(pm, now);
     make_text(pm, pm->status_text, sizeof pm->status_text);
+    add_space(pm, pm->status_text, sizeof pm->status_text);
     is_new = strcmp(pm->status_text, pm->status_sent) != 0;
     if (!is_change && now - pm->status_sent_usec < STATUS_EVERY_USEC)
         return;
@@ -197,6 +216,7 @@ pm_notify_ready(struct pm *pm)
 {
     find_progress(pm, clock_mono_usec());
     make_text(pm, pm->status_text, sizeof pm->status_text);
+    add_space(pm, pm->status_text, sizeof pm->status_text);
     (void) sd_notifyf(0, "READY=1\nSTATUS=%s", pm->status_text);
 }
 
@@ -204,6 +224,7 @@ void
 pm_notify_stopping(struct pm *pm)
 {
     make_text(pm, pm->status_text, sizeof pm->status_text);
+    add_space(pm, pm->status_text, sizeof pm->status_text);
     (void) sd_notifyf(0, "STOPPING=1\nSTATUS=%s\nEXTEND_TIMEOUT_USEC=60000000", pm->status_text);
 }
 

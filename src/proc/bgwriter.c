@@ -1,4 +1,5 @@
-/* The background writer: writes dirty pages ahead of need, prunes, keeps frames free.
+/* The background writer: writes dirty pages ahead of need, prunes, keeps frames free; looks how
+ * much is left on the disks.
  *
  * Runs in: itself, from the start of recovery to the stop. Leaves with 0 on TERM and is replaced if
  * nobody asked for a stop. Owns: nothing. Source: postmaster.md 5.11; EVICT-1, EVICT-4. */
@@ -6,6 +7,7 @@
 #include "base/log.h"
 #include "conf/conf.h"
 #include "proc/attach.h"
+#include "proc/space.h"
 #include "store/store_checkpoint.h"
 #include "store/store_shared.h"
 
@@ -52,6 +54,7 @@ run(struct attached *a)
         if ((bits & REQ_RELOAD) != 0)
             (void) child_reload(a->start, NULL);
         (void) atomic_fetch_add_explicit(&a->slot->progress, 1, memory_order_relaxed);
+        space_look(a);
         if (attach_in_recovery(a))
             continue; /* redo writes what it needs to write */
         n_idle = store_bgwriter_round(&a->store, (uint32_t) v->bgwriter_lru_maxpages, &e) > 0

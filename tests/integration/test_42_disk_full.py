@@ -5,7 +5,8 @@ import time
 
 import pytest
 import server as support
-from wire import Closed, connect
+from test_75_notify import Manager
+from wire import connect
 
 LONG = bool(os.environ.get("PINION_LONG"))
 ROUNDS = 10 if LONG else 3
@@ -166,3 +167,61 @@ def test_a_full_disk_is_an_error_and_then_over(where, small_disk, cluster, tmp_p
     with connect(server) as w:
         c.check(w)
     print(f"{where}: full {ROUNDS} times, {starts} starts, {c.n} rows")
+
+
+def storage(server, name):
+    return next((x for x in server.status().get("storage", []) if x["name"] == name), {})
+
+
+def lines(server, text):
+    return [x for x in server.log().splitlines() if text in x]
+
+
+def test_space_is_told_before_it_is_gone_and_again_when_it_is_back(small_disk, cluster):
+    disk = small_disk(64)
+    log_disk = disk.path / "wal"
+    server = cluster(conf="low_space_warning = 20MB\nmax_wal_size = 8MB\nmin_wal_size = 2MB\n", init_args=("--wal-segsize=1", "-X", log_disk))
+    m = Manager(server)
+    server.start(env={"NOTIFY_SOCKET": m.path})
+    try:
+        assert server.sql("SHOW low_space_warning") == [("20MB",)]
+        s = support.until(lambda: storage(server, "wal"), "it is measured")
+        assert 40 << 20 < s["freeBytes"] <= s["totalBytes"] == 64 << 20 and not s["low"] and not s["full"] and s["refusals"] == 0
+        assert "fullSinceUSec" not in s and "lastError" not in s
+        assert "Storage" in server.ctl("status", "-D", server.data).stdout
+
+        disk.fill(leave=10 << 20)
+        support.until(lambda: storage(server, "wal")["low"], "space is low")
+        m.wait(r"STATUS=Ready: .*; log: low disk space \(\d+ MB free\)")
+        assert len(lines(server, "WARNING:  disk space for the write-ahead log is low: ")) == 1
+        assert not [x for x in lines(server, "WARNING") if "data" in x] and not storage(server, "wal")["full"]
+        assert any("wal: " in x and x.endswith("LOW") for x in server.ctl("status", "-D", server.data).stdout.splitlines())
+
+        disk.fill()
+        with connect(server) as w:
+            w.ok("CREATE TABLE t (id integer PRIMARY KEY, pad blob)")
+            refused(w.query(rows(1, 12, 1024)))
+            s = storage(server, "wal")
+            assert s["full"] and s["low"] and s["refusals"] >= 1 and s["lastError"] == "No space left on device"
+            assert s["fullSinceUSec"] <= s["lastErrorUSec"]
+            m.wait(r"STATUS=Ready: .*; log: disk full")
+            support.until(lambda: lines(server, "WARNING:  the disk of the write-ahead log is full"), "the log says so")
+            assert any("wal: " in x and "FULL for" in x for x in server.ctl("status", "-D", server.data).stdout.splitlines())
+
+            disk.empty()
+            at = len(m.got)
+            support.until(lambda: not storage(server, "wal")["low"] and not storage(server, "wal")["full"], "it is over, without a write")
+            m.wait(r"STATUS=Ready: [^;]*$", at)
+            support.until(lambda: lines(server, "LOG:  disk space for the write-ahead log is no longer low") and
+                          lines(server, "LOG:  the disk of the write-ahead log is no longer full"), "the log says so")
+            w.ok(rows(1, 12, 1024))
+        assert len(lines(server, "log is low")) == 1 and len(lines(server, "log is full")) == 1
+        server.configure("low_space_warning = 0\n")
+        server.ctl("reload", "-D", server.data)
+        disk.fill(leave=10 << 20)
+        free = storage(server, "wal")["freeBytes"]
+        support.until(lambda: storage(server, "wal")["freeBytes"] < free or storage(server, "wal")["freeBytes"] < 20 << 20, "it was measured again")
+        assert not storage(server, "wal")["low"]
+        server.stop()
+    finally:
+        m.done()
