@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "base/fault.h"
+#include "base/log.h"
 #include "shm/wait.h"
 #include "store/store_fd.h"
 #include "store/store_page.h"
@@ -366,7 +367,13 @@ open_one(void *arg, const char *name, bool is_dir)
         return 0;
     s->n--;
     r = store_fd_get(s->st->fds, s->oid, rel, &fd, s->e);
-    return r == -ENOENT || r == -EMFILE ? 0 : r;
+    if (r >= 0 || r <= -ERR_BASE)
+        return r;
+    /* One that cannot be opened is no use to others either; its database is told when it is used.
+     */
+    log_err(LOG_LEVEL_WARNING, "", s->e);
+    err_clear(s->e);
+    return 0;
 }
 
 static int

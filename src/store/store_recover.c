@@ -410,7 +410,9 @@ recover_crash(struct recovery *v, struct recover_info *info, struct err *e)
         return r;
     end = recover_end_of(v->reader, v->control.checkpoint.tli);
     wal_source_io_forget(&v->source);
-    r = recover_end_clean(st, &end, e);
+    r = recover_end_is_end(st, &end, wal_reader_reason(v->reader), e);
+    if (r == 0)
+        r = recover_end_clean(st, &end, e);
     if (r == 0)
         r = open_log(v, &end, e);
     info->next_xid = store_xid_after_recovery(v->redo.next_xid); /* XID-3 */

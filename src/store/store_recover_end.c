@@ -26,6 +26,92 @@ recover_end_of(const struct wal_reader *reader, tli_t tli)
     return end;
 }
 
+/* Has a record been written into this segment as a part of this log? 1, 0 or < 0. One made ahead
+ * has zeros behind its header, a recycled one another address, and recovery leaves none behind
+ * (REDO-6).
+ */
+static int
+is_begun(struct store *st, tli_t tli, uint64_t segno, struct err *e)
+{
+    uint32_t seg = st->wal->cfg.segsize;
+    struct wal_page_want want = {
+        .lsn = segno * seg, .sysid = st->wal->cfg.system_id, .segment_bytes = seg, .tli_min = tli
+    };
+    struct wal_page page;
+    char path[WAL_SEGMENT_PATH_BYTES];
+    uint8_t begin[WAL_LONG_HEADER + 4];
+    ssize_t n;
+    int fd;
+
+    wal_segment_path(path, tli, segno, seg);
+    fd = io_open(st->io, path, O_RDONLY, 0);
+    if (fd == -ENOENT)
+        return 0;
+    n = fd;
+    if (fd >= 0) {
+        n = io_pread(st->io, fd, begin, sizeof begin, 0);
+        (void) io_close(st->io, fd);
+    }
+    if (n < 0)
+        return err_set_errno(e, (int) -n, "could not read log file \"%s\"", path);
+    return n == sizeof begin && wal_page_get(begin, sizeof begin, &want, &page, NULL) == 0 &&
+           (page.rem_len != 0 || get_u32(begin + WAL_LONG_HEADER) != 0);
+}
+
+/* The segment in which the record that should begin at `start` says it ends. Nobody has checked it.
+ */
+static int
+claimed_segment(struct store *st, tli_t tli, lsn_t start, uint64_t *ret, struct err *e)
+{
+    uint32_t seg = st->wal->cfg.segsize;
+    char path[WAL_SEGMENT_PATH_BYTES];
+    uint8_t length[4] = { 0 };
+    ssize_t n;
+    int fd;
+
+    *ret = wal_segno(start, seg);
+    wal_segment_path(path, tli, *ret, seg);
+    fd = io_open(st->io, path, O_RDONLY, 0);
+    if (fd == -ENOENT)
+        return 0;
+    n = fd;
+    if (fd >= 0) {
+        n = io_pread(st->io, fd, length, sizeof length, wal_segment_offset(start, seg));
+        (void) io_close(st->io, fd);
+    }
+    if (n < 0)
+        return err_set_errno(e, (int) -n, "could not read log file \"%s\"", path);
+    if (n == sizeof length && get_u32(length) >= WAL_RECORD_HEADER)
+        *ret = wal_segno(wal_end_of(start, get_u32(length), seg) - 1, seg);
+    return 0;
+}
+
+int
+recover_end_is_end(struct store *st, const struct recover_end *end, const char *why, struct err *e)
+{
+    uint32_t seg = st->wal->cfg.segsize;
+    lsn_t start = end->at;
+    uint64_t last;
+    char path[WAL_SEGMENT_PATH_BYTES];
+    int r;
+
+    if (wal_page_offset(start) == 0)
+        start += wal_segment_offset(start, seg) == 0 ? WAL_LONG_HEADER : WAL_SHORT_HEADER;
+    r = claimed_segment(st, end->tli, start, &last, e);
+    if (r == 0)
+        r = is_begun(st, end->tli, last + 1, e);
+    if (r <= 0)
+        return r;
+    wal_segment_path(path, end->tli, last + 1, seg);
+    (void) ERR(e, DATA_CORRUPTED, "log is damaged at " LSN_FMT ", but goes on in \"%s\"",
+               LSN_ARGS(end->at), path);
+    err_detail(e, "%s", why);
+    err_hint(e,
+             "Put the undamaged segment back, or restore the cluster from a base backup. Without "
+             "it committed transactions would be lost.");
+    return -ERR_DATA_CORRUPTED;
+}
+
 /* Zeros from `at` to the end of its segment. Returns 0 or -errno. */
 static int
 zero_rest(struct store *st, int fd, lsn_t at)
