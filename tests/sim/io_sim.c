@@ -172,7 +172,7 @@ sim_fsync(struct io *io, int fd)
     bool late = begin(s);
 
     if (hits_rule(s, SIM_SYNC, s->fds[fd].path)) {
-        in->is_stale = in->first != NULL;
+        in->is_stale |= in->first != NULL; /* a second failure makes nothing right again */
         io_sim_settle_some(s, in, 2, true);
         return -s->fail.error;
     }
