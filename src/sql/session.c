@@ -51,6 +51,8 @@ session_close(struct session *s)
     if (s->db != NULL) {
         session_close_portals(s);
         (void) session_close_prepared(s, NULL);
+        session_cache_clear(s);
+        session_own_done(s);
         (void) sqlite3_close(s->db);
     }
     if (store_writer_is_mine(s->st, s->cfg.db_idx))
@@ -104,10 +106,13 @@ session_on_snapshot_cancelled(struct session *s)
 static void
 session_set_memory(struct session *s)
 {
+    static int64_t heap_limit = 0; /* as the library of this process has it */
     const struct conf_values *v = &s->cfg.conf->cur.v;
     char sql[64];
 
-    (void) sqlite3_hard_heap_limit64(v->session_memory_limit);
+    if (heap_limit != v->session_memory_limit)
+        (void) sqlite3_hard_heap_limit64(v->session_memory_limit);
+    heap_limit = v->session_memory_limit;
     spill_set_limit(v->temp_file_limit < 0 ? SPILL_NO_LIMIT : (uint64_t) v->temp_file_limit);
     if (s->work_mem == v->work_mem)
         return;
@@ -146,15 +151,45 @@ struct query_text {
     size_t n;
 };
 
+/* One statement of it. */
+struct job {
+    const struct sql_stmt *stmt;
+    const struct sql_template *shared; /* NULL: it has none */
+    struct session_cached *cached;     /* NULL: seen for the first time */
+    bool is_last;
+    uint64_t n_rows; /* sent */
+    char tag[SQL_NAME_BYTES];
+};
+
 static int
-run_query(struct session *s, const struct query_text *text, struct sql_stmt *stmt, bool is_last,
-          const struct session_sink *sink, struct err *e)
+run_prepared(struct session *s, struct job *job, struct session_query *q,
+             const struct session_sink *sink, struct err *e)
 {
     static const struct session_run all = { .describe = true };
-    struct session_query q;
-    uint64_t n_rows = 0;
-    int r = session_query_prepare(s, stmt, text->p, text->n, &q, e);
+    int r = q->stmt == NULL ? 0 : session_query_enter(s, q, job->is_last, e);
 
+    if (r == 0 && q->stmt != NULL)
+        r = session_query_run(s, q, &all, sink, &job->n_rows, e);
+    if (r == 0)
+        session_query_tag(s, job->stmt, job->n_rows, job->tag, sizeof job->tag);
+    return r;
+}
+
+/* By the statement as it was written. */
+static int
+run_written(struct session *s, const struct query_text *text, struct job *job,
+            const struct session_sink *sink, struct err *e)
+{
+    struct sql_stmt stmt = *job->stmt;
+    struct session_query q;
+    int r;
+
+    if (job->shared != NULL) { /* job->stmt may be of the template */
+        stmt.text = text->p + job->shared->at;
+        stmt.at = job->shared->at;
+        stmt.n = job->shared->end - job->shared->at;
+    }
+    r = session_query_prepare(s, &stmt, text->p, text->n, &q, e);
     if (r < 0)
         return r;
     if (q.stmt != NULL && sqlite3_bind_parameter_count(q.stmt) > 0)
@@ -162,14 +197,39 @@ run_query(struct session *s, const struct query_text *text, struct sql_stmt *stm
                 sqlite3_bind_parameter_name(q.stmt, 1) != NULL
                     ? sqlite3_bind_parameter_name(q.stmt, 1)
                     : "?");
-    if (r == 0 && q.stmt != NULL)
-        r = session_query_enter(s, &q, is_last, e);
-    if (r == 0 && q.stmt != NULL)
-        r = session_query_run(s, &q, &all, sink, &n_rows, e);
     if (r == 0)
-        session_query_tag(s, stmt, n_rows, stmt->tag, sizeof stmt->tag);
+        r = run_prepared(s, job, &q, sink, e);
     session_query_done(&q);
     return r;
+}
+
+static int
+run_query(struct session *s, const struct query_text *text, struct job *job,
+          const struct session_sink *sink, struct err *e)
+{
+    struct session_query *shared = NULL;
+    bool is_valid;
+    int r;
+
+    if (job->shared != NULL && job->cached == NULL)
+        job->cached = session_cache_add(s, job->shared, job->stmt);
+    if (job->cached != NULL)
+        shared = session_cache_use(s, job->cached, job->shared, text->p);
+    if (shared == NULL) {
+        r = run_written(s, text, job, sink, e);
+        if (r < 0 && job->cached != NULL && job->n_rows == 0)
+            session_cache_forget(s, job->cached); /* perhaps it was no statement at all */
+        return r;
+    }
+    r = run_prepared(s, job, shared, sink, e);
+    is_valid = session_cache_done(s, job->cached);
+    if (r == -ERR_OUT_OF_MEMORY)
+        session_cache_clear(s);
+    if (r == 0 || is_valid || job->n_rows > 0)
+        return r;
+    /* SQLite could not prepare it again: the words of that belong to the text of the client. */
+    err_clear(e);
+    return run_written(s, text, job, sink, e);
 }
 
 int
@@ -209,34 +269,70 @@ session_command(struct session *s, struct sql_stmt *stmt, const struct session_s
 
 /* One statement, and, if it is the last of an implicit transaction, the commit before its tag. */
 static int
-run_one(struct session *s, const struct query_text *text, struct sql_stmt *stmt, bool is_last,
+run_one(struct session *s, const struct query_text *text, struct job *job, struct sql_stmt *command,
         const struct session_sink *sink, struct err *e)
 {
+    bool is_query = job->stmt->kind == SQL_QUERY;
     int r;
 
     if (s->block == BLOCK_NONE)
         session_begin_implicit(s);
     session_arm(s);
-    r = session_check_block(s, stmt, e);
+    r = session_check_block(s, job->stmt, e);
     if (r == 0)
         r = self_check(s->self, e);
     if (r == 0)
-        r = stmt->kind == SQL_QUERY ? run_query(s, text, stmt, is_last, sink, e)
-                                    : session_command(s, stmt, sink, e);
-    if (r == 0 && is_last && s->block == BLOCK_IMPLICIT)
+        r = is_query ? run_query(s, text, job, sink, e) : session_command(s, command, sink, e);
+    if (r == 0 && job->is_last && s->block == BLOCK_IMPLICIT)
         r = session_commit(s, e);
     session_disarm(s);
     if (r < 0) {
         session_fail(s);
         return r;
     }
-    return sink->complete(sink->arg, stmt->tag);
+    return sink->complete(sink->arg, is_query ? job->tag : command->tag);
 }
 
 static void
 stmt_donep(struct sql_stmt *stmt)
 {
     sql_stmt_done(stmt);
+}
+
+/* One that is not among those kept. */
+static int
+parse_and_run(struct session *s, const struct query_text *text, struct job *job, size_t *pos,
+              const struct session_sink *sink, struct err *e)
+{
+    CLEANUP(stmt_donep) struct sql_stmt stmt = { .kind = SQL_EMPTY };
+    int r = sql_stmt_parse(text->p, text->n, *pos, &stmt, pos, e);
+
+    if (r < 0) {
+        session_fail(s);
+        return r;
+    }
+    job->stmt = &stmt;
+    job->is_last = sql_is_blank(text->p, text->n, *pos);
+    return run_one(s, text, job, &stmt, sink, e);
+}
+
+static int
+run_next(struct session *s, const struct query_text *text, size_t *pos,
+         const struct session_sink *sink, struct err *e)
+{
+    struct sql_template shared;
+    struct job job = { .stmt = NULL };
+
+    if (sql_template(text->p, text->n, *pos, &shared)) {
+        job.shared = &shared;
+        job.cached = session_cache_find(s, &shared);
+    }
+    if (job.cached == NULL)
+        return parse_and_run(s, text, &job, pos, sink, e);
+    job.stmt = session_cached_stmt(job.cached);
+    *pos = shared.next;
+    job.is_last = sql_is_blank(text->p, text->n, *pos);
+    return run_one(s, text, &job, NULL, sink, e);
 }
 
 int
@@ -249,17 +345,8 @@ session_execute(struct session *s, const char *text, const struct session_sink *
     (void) session_close_prepared(s, ""); /* a Query destroys the unnamed statement and portal */
     if (sql_is_blank(text, whole.n, 0))
         return sink->empty(sink->arg);
-    while (r == 0 && !sql_is_blank(text, whole.n, pos)) {
-        CLEANUP(stmt_donep) struct sql_stmt stmt = { .kind = SQL_EMPTY };
-        bool is_last;
-
-        r = sql_stmt_parse(text, whole.n, pos, &stmt, &pos, e);
-        is_last = sql_is_blank(text, whole.n, pos);
-        if (r < 0)
-            session_fail(s);
-        else
-            r = run_one(s, &whole, &stmt, is_last, sink, e);
-    }
+    while (r == 0 && !sql_is_blank(text, whole.n, pos))
+        r = run_next(s, &whole, &pos, sink, e);
     if (s->block == BLOCK_IMPLICIT) /* the sink failed, or the last one was COMMIT of an earlier */
         session_rollback(s);
     return r;

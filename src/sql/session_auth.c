@@ -120,6 +120,8 @@ session_authorize(void *arg, int action, const char *a1, const char *a2, const c
     case SQLITE_INSERT:
     case SQLITE_UPDATE:
     case SQLITE_DELETE:
+        note_write(s, db);
+        return SQLITE_OK;
     case SQLITE_CREATE_INDEX:
     case SQLITE_CREATE_TABLE:
     case SQLITE_CREATE_TRIGGER:
@@ -133,6 +135,7 @@ session_authorize(void *arg, int action, const char *a1, const char *a2, const c
     case SQLITE_ALTER_TABLE:
     case SQLITE_ANALYZE:
     case SQLITE_REINDEX:
+        s->seen.is_ddl = true;
         note_write(s, action == SQLITE_ALTER_TABLE ? a1 : db);
         return SQLITE_OK;
     case SQLITE_CREATE_TEMP_INDEX:
@@ -143,7 +146,7 @@ session_authorize(void *arg, int action, const char *a1, const char *a2, const c
     case SQLITE_DROP_TEMP_TABLE:
     case SQLITE_DROP_TEMP_TRIGGER:
     case SQLITE_DROP_TEMP_VIEW:
-        s->seen.writes_temp = true;
+        s->seen.is_ddl = s->seen.writes_temp = true;
         return SQLITE_OK;
     default: /* reads; SQLite's list, which grows */
         return SQLITE_OK;

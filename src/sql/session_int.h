@@ -6,6 +6,7 @@
 #include "sql/session.h"
 #include "sql/session_types.h"
 #include "sql/sql_stmt.h"
+#include "sql/sql_template.h"
 #include "vfs/vfs_file.h"
 
 /* Where the session stands between statements. */
@@ -28,11 +29,20 @@ struct session_seen {
     bool writes_temp;
     bool wants_write; /* reads, but needs a write transaction: txid_current(), PRAGMA optimize */
     bool calls_pragma;
+    bool is_ddl;     /* creates, drops or alters something */
     char denied[80]; /* what was not allowed; "" = nothing */
 };
 
+/* A statement of our own, prepared once: BEGIN, COMMIT … */
+struct session_own {
+    const char *sql; /* static */
+    sqlite3_stmt *stmt;
+};
+#define SESSION_OWN_MAX 4
+
 struct session_prepared; /* session_ext.c */
 struct session_portal;
+struct session_cached; /* session_cache.c */
 
 struct session {
     struct session_cfg cfg;
@@ -63,6 +73,12 @@ struct session {
     struct types_out out;              /* values of the row being sent */
     struct session_prepared *prepared; /* owned list */
     struct session_portal *portals;    /* owned list */
+
+    struct session_cached *cached; /* owned list, newest use first */
+    uint32_t n_cached;
+    size_t cache_bytes;
+    bool has_ddl; /* the transaction made some: a rollback changes the schema, too */
+    struct session_own own[SESSION_OWN_MAX];
 };
 
 /* ---- session.c ---- */
@@ -118,14 +134,37 @@ int session_query_peek(struct session *s, struct session_query *q, struct err *e
 /* Tag of a finished statement into p. */
 void session_query_tag(struct session *s, const struct sql_stmt *stmt, uint64_t n_rows, char *p,
                        size_t cap);
-/* One of our own statements: BEGIN, COMMIT … */
+/* One of our own statements. */
 int session_exec(struct session *s, const char *sql, struct err *e);
+/* The same for one that comes with each transaction: `sql` is a literal, its statement is kept. */
+int session_exec_own(struct session *s, const char *sql, struct err *e);
+void session_own_done(struct session *s);
 /* A call failed with rc: find the real reason. */
 int session_failed(struct session *s, int rc, bool is_run, struct err *e);
 /* Drop a writer lock that no write of SQLite's needs any more. */
 void session_drop_idle_writer(struct session *s);
 /* The progress handler. */
 int session_on_progress(void *arg);
+
+/* ---- session_cache.c ---- */
+
+/* The kept statement of this template, or NULL. */
+struct session_cached *session_cache_find(struct session *s, const struct sql_template *t);
+/* A new entry for `stmt`, prepared when it is used first. NULL: no memory. */
+struct session_cached *session_cache_add(struct session *s, const struct sql_template *t,
+                                         const struct sql_stmt *stmt);
+/* Kind and tag; its text is the template's. */
+const struct sql_stmt *session_cached_stmt(const struct session_cached *c);
+/* c's statement with the literals of t (they point into `text`) bound, to be run once and ended
+ * by session_cache_done(). NULL: it cannot serve here, prepare the statement as it was written. */
+struct session_query *session_cache_use(struct session *s, struct session_cached *c,
+                                        const struct sql_template *t, const char *text);
+/* False: SQLite could not prepare it again; if it failed, it is to be tried as it was written. */
+bool session_cache_done(struct session *s, struct session_cached *c);
+/* Remove this one. */
+void session_cache_forget(struct session *s, struct session_cached *c);
+/* Whenever this session changes the schema: what a name means may have changed with it. */
+void session_cache_clear(struct session *s);
 
 /* ---- session_txn.c ---- */
 void session_begin_implicit(struct session *s);

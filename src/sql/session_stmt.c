@@ -64,6 +64,37 @@ session_exec(struct session *s, const char *sql, struct err *e)
     return rc == SQLITE_OK ? 0 : session_failed(s, rc, true, e);
 }
 
+int
+session_exec_own(struct session *s, const char *sql, struct err *e)
+{
+    struct session_own *own = NULL;
+    int rc = SQLITE_OK;
+
+    for (uint32_t i = 0; i < SESSION_OWN_MAX && own == NULL; i++) {
+        if (s->own[i].sql == NULL || strcmp(s->own[i].sql, sql) == 0)
+            own = &s->own[i];
+    }
+    if (own == NULL)
+        return session_exec(s, sql, e);
+    own->sql = sql;
+    s->is_internal = true;
+    if (own->stmt == NULL)
+        rc = sqlite3_prepare_v2(s->db, sql, -1, &own->stmt, NULL);
+    if (rc == SQLITE_OK) {
+        (void) sqlite3_step(own->stmt);
+        rc = sqlite3_reset(own->stmt);
+    }
+    s->is_internal = false;
+    return rc == SQLITE_OK ? 0 : session_failed(s, rc, true, e);
+}
+
+void
+session_own_done(struct session *s)
+{
+    for (uint32_t i = 0; i < SESSION_OWN_MAX; i++)
+        (void) sqlite3_finalize(s->own[i].stmt);
+}
+
 /* ---- preparing ---- */
 
 /* Where the text is wrong, as a character of the whole query string. */
@@ -202,6 +233,10 @@ session_query_enter(struct session *s, const struct session_query *q, bool is_la
         return ERR(e, READ_ONLY_SQL_TRANSACTION,
                    "cannot execute a write in a read-only transaction");
     s->had_query = true;
+    if (q->seen.is_ddl) {
+        session_cache_clear(s);
+        s->has_ddl = true;
+    }
     if (q->seen.wants_write)
         return session_enter_write(s, e);
     if (q->seen.writes_main) {

@@ -40,7 +40,7 @@ session_enter_read(struct session *s, struct err *e)
 
     if (s->in_sqlite)
         return 0;
-    r = session_exec(s, writes ? "BEGIN IMMEDIATE" : "BEGIN", e);
+    r = session_exec_own(s, writes ? "BEGIN IMMEDIATE" : "BEGIN", e);
     s->in_sqlite = r == 0;
     for (uint32_t i = 0; i < s->n_savepoints && r == 0; i++) {
         char sql[32];
@@ -70,7 +70,9 @@ undo_sqlite(struct session *s)
 
     reset_statements(s);
     if (sqlite3_get_autocommit(s->db) == 0)
-        (void) session_exec(s, "ROLLBACK", &ignored);
+        (void) session_exec_own(s, "ROLLBACK", &ignored);
+    if (s->has_ddl)
+        session_cache_clear(s);
     s->in_sqlite = false;
     session_drop_idle_writer(s);
 }
@@ -83,6 +85,7 @@ leave_block(struct session *s, bool commit)
     s->n_savepoints = 0;
     s->block = BLOCK_NONE;
     s->is_lost = false;
+    s->has_ddl = false;
     s->xact_start = 0;
     store_txn_barrier(s->txn, session_waits(s)); /* SNAP-5: before anybody answers */
 }
@@ -94,7 +97,7 @@ session_commit(struct session *s, struct err *e)
 
     session_close_portals(s);
     if (s->in_sqlite)
-        r = session_exec(s, "COMMIT", e);
+        r = session_exec_own(s, "COMMIT", e);
     if (r < 0)
         undo_sqlite(s);
     s->in_sqlite = false;
@@ -280,6 +283,8 @@ do_to_savepoint(struct session *s, const struct sql_stmt *stmt, struct err *e)
         r = session_exec(s, sql, e);
     if (r < 0)
         return r;
+    if (back && s->has_ddl)
+        session_cache_clear(s);
     while (s->n_savepoints > k) {
         conf_session_pop(s->cfg.conf, !back);
         s->n_savepoints--;

@@ -138,6 +138,7 @@ do_discard(struct session *s, struct err *e)
         return r;
     session_close_portals(s);
     (void) session_close_prepared(s, NULL);
+    session_cache_clear(s);
     r = drop_temporary(s, e);
     return r < 0 ? r : conf_session_reset_all(s->cfg.conf, e);
 }
