@@ -162,3 +162,26 @@ cur_be64(struct cur *c)
 {
     return __builtin_bswap64(cur_u64(c));
 }
+
+size_t
+decimal_u64(char *p, uint64_t v)
+{
+    char digits[DECIMAL_BYTES];
+    size_t n = 0;
+
+    do {
+        digits[DECIMAL_BYTES - ++n] = (char) ('0' + v % 10);
+        v /= 10;
+    } while (v > 0);
+    memcpy(p, digits + DECIMAL_BYTES - n, n);
+    return n;
+}
+
+size_t
+decimal_i64(char *p, int64_t v)
+{
+    if (v >= 0)
+        return decimal_u64(p, (uint64_t) v);
+    *p = '-';
+    return 1 + decimal_u64(p + 1, -(uint64_t) v);
+}

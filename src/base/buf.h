@@ -113,6 +113,11 @@ put_u64(void *p, uint64_t v)
     memcpy(p, &v, sizeof v);
 }
 static inline void
+put_be16(void *p, uint16_t v)
+{
+    put_u16(p, __builtin_bswap16(v));
+}
+static inline void
 put_be32(void *p, uint32_t v)
 {
     put_u32(p, __builtin_bswap32(v));
@@ -120,3 +125,11 @@ put_be32(void *p, uint32_t v)
 
 static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
               "files are little-endian (wal-format.md 0)");
+
+/* ---- decimals ---- */
+
+#define DECIMAL_BYTES 20 /* the longest there is */
+
+/* v in decimal at p, which has DECIMAL_BYTES; no NUL. Returns how many bytes. */
+size_t decimal_u64(char *p, uint64_t v);
+size_t decimal_i64(char *p, int64_t v);

@@ -19,6 +19,12 @@ clock_mono_usec(void)
 }
 
 usec_t
+clock_coarse_usec(void)
+{
+    return read_clock(CLOCK_MONOTONIC_COARSE);
+}
+
+usec_t
 clock_real_usec(void)
 {
     return read_clock(CLOCK_REALTIME);

@@ -30,6 +30,7 @@ conf_session_init(struct conf_session *s, const struct conf *base, bool is_super
         conf_session_done(s);
         return r;
     }
+    s->has_report = true;
     for (int id = 0; id < CONF_SETTINGS; id++)
         s->report[id] = (conf_desc((enum conf_id) id)->flags & CONF_FLAG_REPORT) != 0;
     return 0;
@@ -59,7 +60,7 @@ static void
 changed(struct conf_session *s, enum conf_id id)
 {
     if ((conf_desc(id)->flags & CONF_FLAG_REPORT) != 0)
-        s->report[id] = true;
+        s->report[id] = s->has_report = true;
 }
 
 /* May this session change it now? */
@@ -308,11 +309,12 @@ conf_session_show(const struct conf_session *s, const char *name, char *p, size_
 int
 conf_session_next_report(struct conf_session *s)
 {
-    for (int id = 0; id < CONF_SETTINGS; id++) {
+    for (int id = 0; s->has_report && id < CONF_SETTINGS; id++) {
         if (s->report[id]) {
             s->report[id] = false;
             return id;
         }
     }
+    s->has_report = false;
     return -1;
 }

@@ -16,6 +16,7 @@ struct conf_session {
     unsigned level; /* 0 = no transaction, 1 = transaction, 2… = savepoints */
     bool is_superuser;
     bool report[CONF_SETTINGS]; /* changed since the client was told */
+    bool has_report;            /* one of them may be set */
 };
 
 /* Copies `base` (the postmaster's). All REPORT settings count as changed. Returns 0 or -ENOMEM. */

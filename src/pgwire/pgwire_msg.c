@@ -296,10 +296,21 @@ utf8_length(const unsigned char *s, size_t left)
     return n;
 }
 
+/* Bytes before the first that is not ASCII, by eights. */
+static size_t
+ascii_length(const char *text, size_t n)
+{
+    size_t i = 0;
+
+    while (i + 8 <= n && (get_u64((const uint8_t *) text + i) & UINT64_C(0x8080808080808080)) == 0)
+        i += 8;
+    return i;
+}
+
 int
 pgwire_check_text(const char *text, size_t n, struct err *e)
 {
-    for (size_t i = 0; i < n;) {
+    for (size_t i = ascii_length(text, n); i < n;) {
         size_t len = utf8_length((const unsigned char *) text + i, n - i);
 
         if (len == 0)
@@ -343,10 +354,20 @@ grow(struct pgwire_out *o, size_t n)
     return o->p + o->n - n;
 }
 
+/* The same; mostly there is room. */
+static uint8_t *
+room(struct pgwire_out *o, size_t n)
+{
+    if (o->failed || n > o->cap - o->n)
+        return grow(o, n);
+    o->n += n;
+    return o->p + o->n - n;
+}
+
 void
 pgwire_put_bytes(struct pgwire_out *o, const void *p, size_t n)
 {
-    uint8_t *to = grow(o, n);
+    uint8_t *to = room(o, n);
 
     if (to != NULL && n > 0)
         memcpy(to, p, n);
@@ -355,21 +376,28 @@ pgwire_put_bytes(struct pgwire_out *o, const void *p, size_t n)
 void
 pgwire_put_u8(struct pgwire_out *o, uint8_t v)
 {
-    pgwire_put_bytes(o, &v, 1);
+    uint8_t *to = room(o, 1);
+
+    if (to != NULL)
+        *to = v;
 }
 
 void
 pgwire_put_u16(struct pgwire_out *o, uint16_t v)
 {
-    v = __builtin_bswap16(v);
-    pgwire_put_bytes(o, &v, sizeof v);
+    uint8_t *to = room(o, sizeof v);
+
+    if (to != NULL)
+        put_be16(to, v);
 }
 
 void
 pgwire_put_u32(struct pgwire_out *o, uint32_t v)
 {
-    v = __builtin_bswap32(v);
-    pgwire_put_bytes(o, &v, sizeof v);
+    uint8_t *to = room(o, sizeof v);
+
+    if (to != NULL)
+        put_be32(to, v);
 }
 
 void
@@ -382,7 +410,11 @@ void
 pgwire_put_text(struct pgwire_out *o, const char *s)
 {
     size_t left = strlen(s);
+    size_t plain = ascii_length(s, left);
 
+    pgwire_put_bytes(o, s, plain);
+    s += plain;
+    left -= plain;
     while (left > 0) {
         size_t n = utf8_length((const unsigned char *) s, left);
         size_t step = MAX(n, (size_t) 1);

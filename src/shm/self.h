@@ -16,10 +16,11 @@ struct self {
     struct slot *slot;         /* shared */
     uint32_t hold;             /* > 0: interrupts are held */
     usec_t statement_deadline; /* monotonic; 0 = none: statement_timeout, taken as 57014 */
-    /* Called between two short sleeps, and by self_check(): reads the signalfd, turns what it finds
-     * into request bits. May be NULL. */
+    /* Called between two short sleeps, and by self_check(), once in some milliseconds at most:
+     * reads the signalfd, turns what it finds into request bits. May be NULL. */
     void (*poll)(void *arg);
     void *poll_arg;
+    usec_t looked; /* clock_coarse_usec() of the last call */
     /* Ranks of the locks held, for the order check; innermost last. */
     uint8_t held[SELF_LOCKS_MAX];
     uint32_t n_held;

@@ -299,39 +299,45 @@ stmt_donep(struct sql_stmt *stmt)
     sql_stmt_done(stmt);
 }
 
+/* Where a Query message has been read to. */
+struct query_at {
+    size_t pos;
+    bool is_end; /* nothing more to run */
+};
+
 /* One that is not among those kept. */
 static int
-parse_and_run(struct session *s, const struct query_text *text, struct job *job, size_t *pos,
-              const struct session_sink *sink, struct err *e)
+parse_and_run(struct session *s, const struct query_text *text, struct job *job,
+              struct query_at *at, const struct session_sink *sink, struct err *e)
 {
     CLEANUP(stmt_donep) struct sql_stmt stmt = { .kind = SQL_EMPTY };
-    int r = sql_stmt_parse(text->p, text->n, *pos, &stmt, pos, e);
+    int r = sql_stmt_parse(text->p, text->n, at->pos, &stmt, &at->pos, e);
 
     if (r < 0) {
         session_fail(s);
         return r;
     }
     job->stmt = &stmt;
-    job->is_last = sql_is_blank(text->p, text->n, *pos);
+    job->is_last = at->is_end = sql_is_blank(text->p, text->n, at->pos);
     return run_one(s, text, job, &stmt, sink, e);
 }
 
 static int
-run_next(struct session *s, const struct query_text *text, size_t *pos,
+run_next(struct session *s, const struct query_text *text, struct query_at *at,
          const struct session_sink *sink, struct err *e)
 {
     struct sql_template shared;
     struct job job = { .stmt = NULL };
 
-    if (sql_template(text->p, text->n, *pos, &shared)) {
+    if (sql_template(text->p, text->n, at->pos, &shared)) {
         job.shared = &shared;
         job.cached = session_cache_find(s, &shared);
     }
     if (job.cached == NULL)
-        return parse_and_run(s, text, &job, pos, sink, e);
+        return parse_and_run(s, text, &job, at, sink, e);
     job.stmt = session_cached_stmt(job.cached);
-    *pos = shared.next;
-    job.is_last = sql_is_blank(text->p, text->n, *pos);
+    at->pos = shared.next;
+    job.is_last = at->is_end = sql_is_blank(text->p, text->n, at->pos);
     return run_one(s, text, &job, NULL, sink, e);
 }
 
@@ -339,14 +345,14 @@ int
 session_execute(struct session *s, const char *text, const struct session_sink *sink, struct err *e)
 {
     struct query_text whole = { .p = text, .n = strlen(text) };
-    size_t pos = 0;
+    struct query_at at = { .is_end = sql_is_blank(text, whole.n, 0) };
     int r = 0;
 
     (void) session_close_prepared(s, ""); /* a Query destroys the unnamed statement and portal */
-    if (sql_is_blank(text, whole.n, 0))
+    if (at.is_end)
         return sink->empty(sink->arg);
-    while (r == 0 && !sql_is_blank(text, whole.n, pos))
-        r = run_next(s, &whole, &pos, sink, e);
+    while (r == 0 && !at.is_end)
+        r = run_next(s, &whole, &at, sink, e);
     if (s->block == BLOCK_IMPLICIT) /* the sink failed, or the last one was COMMIT of an earlier */
         session_rollback(s);
     return r;

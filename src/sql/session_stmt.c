@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/buf.h"
 #include "base/clock.h"
 #include "sql/session_error.h"
 #include "sql/session_int.h"
@@ -398,16 +399,19 @@ void
 session_query_tag(struct session *s, const struct sql_stmt *stmt, uint64_t n_rows, char *p,
                   size_t cap)
 {
-    unsigned long long n = n_rows;
-    char tag[SQL_NAME_BYTES + 24]; /* p may be stmt's own */
+    bool is_select = strcmp(stmt->tag, "SELECT") == 0;
+    size_t n = strlen(stmt->tag);
 
-    if (!stmt->tag_counts) {
-        (void) snprintf(tag, sizeof tag, "%s", stmt->tag[0] != '\0' ? stmt->tag : "OK");
-    } else {
-        if (strcmp(stmt->tag, "SELECT") != 0)
-            n = (unsigned long long) sqlite3_changes64(s->db);
-        (void) snprintf(tag, sizeof tag, strcmp(stmt->tag, "INSERT") == 0 ? "%s 0 %llu" : "%s %llu",
-                        stmt->tag, n);
+    if (!stmt->tag_counts || n + sizeof " 0 " + DECIMAL_BYTES > cap) {
+        (void) snprintf(p, cap, "%s", n > 0 ? stmt->tag : "OK");
+        return;
     }
-    (void) snprintf(p, cap, "%s", tag);
+    memcpy(p, stmt->tag, n);
+    if (strcmp(stmt->tag, "INSERT") == 0) {
+        memcpy(p + n, " 0", 2);
+        n += 2;
+    }
+    p[n++] = ' ';
+    n += decimal_u64(p + n, is_select ? n_rows : (uint64_t) sqlite3_changes64(s->db));
+    p[n] = '\0';
 }

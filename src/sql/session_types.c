@@ -321,10 +321,9 @@ types_put_text(struct types_out *out, sqlite3_value *v, oid_t type, size_t *ret_
         break;
     case SQLITE_INTEGER:
         if (type == TYPE_BOOL)
-            n = (size_t) snprintf(num, sizeof num, sqlite3_value_int64(v) != 0 ? "t" : "f");
+            r = put_bytes(out, sqlite3_value_int64(v) != 0 ? "t" : "f", 1, ret_at, e);
         else
-            n = (size_t) snprintf(num, sizeof num, "%lld", sqlite3_value_int64(v));
-        r = put_bytes(out, num, n, ret_at, e);
+            r = put_bytes(out, num, decimal_i64(num, sqlite3_value_int64(v)), ret_at, e);
         break;
     default:
         if (type == TYPE_BYTEA) {

@@ -5,28 +5,30 @@
 #include <string.h>
 #include <strings.h>
 
-static bool
-is_word_start(unsigned char c)
-{
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || c >= 0x80;
-}
+enum {
+    C_SPACE = 1,
+    C_START = 2, /* of a word */
+    C_DIGIT = 4,
+    C_WORD = 8, /* in a word */
+};
+
+/* clang-format off */
+static const uint8_t class_of[256] = {
+    ['\t' ... '\r'] = C_SPACE,
+    [' '] = C_SPACE,
+    ['$'] = C_WORD,
+    ['0' ... '9'] = C_DIGIT | C_WORD,
+    ['A' ... 'Z'] = C_START | C_WORD,
+    ['_'] = C_START | C_WORD,
+    ['a' ... 'z'] = C_START | C_WORD,
+    [0x80 ... 0xff] = C_START | C_WORD,
+};
+/* clang-format on */
 
 static bool
-is_digit(unsigned char c)
+is_class(char c, uint8_t class)
 {
-    return c >= '0' && c <= '9';
-}
-
-static bool
-is_word_char(unsigned char c)
-{
-    return is_word_start(c) || is_digit(c) || c == '$';
-}
-
-static bool
-is_space(unsigned char c)
-{
-    return c == ' ' || (c >= '\t' && c <= '\r');
+    return (class_of[(unsigned char) c] & class) != 0;
 }
 
 /* Behind white space and comments. False if a comment does not end (SQLite takes it to the end). */
@@ -38,7 +40,7 @@ skip_space(struct sql_lex *lex)
     for (;;) {
         size_t left = lex->n - lex->pos;
 
-        if (left > 0 && is_space((unsigned char) t[lex->pos])) {
+        if (left > 0 && is_class(t[lex->pos], C_SPACE)) {
             lex->pos++;
         } else if (left > 1 && t[lex->pos] == '-' && t[lex->pos + 1] == '-') {
             const char *nl = memchr(t + lex->pos, '\n', left);
@@ -72,6 +74,13 @@ skip_quoted(struct sql_lex *lex, char close)
     return false;
 }
 
+static void
+skip_word(struct sql_lex *lex)
+{
+    while (lex->pos < lex->n && is_class(lex->text[lex->pos], C_WORD))
+        lex->pos++;
+}
+
 static enum sql_token_kind
 skip_token(struct sql_lex *lex)
 {
@@ -91,20 +100,21 @@ skip_token(struct sql_lex *lex)
     default: /* not a list of ours */
         break;
     }
-    if (is_word_start(c) || is_digit(c)) {
-        bool number = is_digit(c);
-
-        while (lex->pos < lex->n && (is_word_char((unsigned char) lex->text[lex->pos]) ||
-                                     (number && lex->text[lex->pos] == '.')))
+    if (is_class((char) c, C_START)) {
+        skip_word(lex);
+        return SQL_TOKEN_WORD;
+    }
+    if (is_class((char) c, C_DIGIT)) {
+        while (lex->pos < lex->n &&
+               (is_class(lex->text[lex->pos], C_WORD) || lex->text[lex->pos] == '.'))
             lex->pos++;
-        return number ? SQL_TOKEN_NUMBER : SQL_TOKEN_WORD;
+        return SQL_TOKEN_NUMBER;
     }
     lex->pos++;
     if (c == '$' || c == '?' || c == ':' || c == '@') {
         size_t from = lex->pos;
 
-        while (lex->pos < lex->n && is_word_char((unsigned char) lex->text[lex->pos]))
-            lex->pos++;
+        skip_word(lex);
         return lex->pos > from || c == '?' ? SQL_TOKEN_PARAM : SQL_TOKEN_OTHER;
     }
     return SQL_TOKEN_OTHER;
@@ -129,9 +139,9 @@ sql_lex_start(const char *text, size_t n, size_t pos)
 }
 
 bool
-sql_lex_is(const struct sql_lex *lex, const char *word)
+sql_lex_is_word(const struct sql_lex *lex, const char *word)
 {
-    return lex->tok.kind == SQL_TOKEN_WORD && lex->tok.n == strlen(word) &&
+    return lex->tok.n == strlen(word) &&
            strncasecmp(lex->text + lex->tok.at, word, lex->tok.n) == 0;
 }
 

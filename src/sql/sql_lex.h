@@ -33,8 +33,15 @@ struct sql_lex {
 struct sql_lex sql_lex_start(const char *text, size_t n, size_t pos);
 /* On to the next token; white space and comments are skipped. */
 void sql_lex_next(struct sql_lex *lex);
-/* Is the current token this keyword (given in capitals)? */
-bool sql_lex_is(const struct sql_lex *lex, const char *word);
+/* Is the current word this keyword, whose first letter is the same? */
+bool sql_lex_is_word(const struct sql_lex *lex, const char *word);
+/* Is the current token this keyword (given in capitals)? Asked many times for each word. */
+static inline bool
+sql_lex_is(const struct sql_lex *lex, const char *word)
+{
+    return lex->tok.kind == SQL_TOKEN_WORD && ((lex->text[lex->tok.at] ^ word[0]) & ~0x20) == 0 &&
+           sql_lex_is_word(lex, word);
+}
 /* If it is, go on. */
 bool sql_lex_accept(struct sql_lex *lex, const char *word);
 /* Is the current token this one character? */

@@ -234,6 +234,9 @@ vfs_register(const char *dir, struct err *e)
     spill_set_dir(dir);
     if (sqlite3_vfs_find(VFS_NAME) != NULL)
         return 0;
+    /* One thread: its mutexes are nothing but time. Refused, which is no harm, if some other code
+     * of the process has started the library. */
+    (void) sqlite3_config(SQLITE_CONFIG_SINGLETHREAD);
     rc = sqlite3_initialize();
     if (rc == SQLITE_OK)
         rc = sqlite3_vfs_register(&pinion_vfs, 1); /* the default: nothing reaches plain files */

@@ -46,6 +46,12 @@ clock_mono_usec(void)
 }
 
 usec_t
+clock_coarse_usec(void)
+{
+    return now;
+}
+
+usec_t
 clock_real_usec(void)
 {
     return UINT64_C(1700000000) * USEC_PER_SEC + ++now;

@@ -270,6 +270,12 @@ clock_mono_usec(void)
 }
 
 usec_t
+clock_coarse_usec(void)
+{
+    return clock_mono_usec();
+}
+
+usec_t
 clock_real_usec(void)
 {
     return clock_mono_usec();

@@ -1,4 +1,6 @@
 /* base/buf: bounded readers and writers. */
+#include <stdio.h>
+
 #include "support/test.h"
 
 #include "base/buf.h"
@@ -52,6 +54,22 @@ big_endian_integers_are_the_wire_order(void **state)
     assert_true(cur_be64(&c) == UINT64_C(0x0708090A0B0C0D0E));
 }
 
+static void
+decimals_are_what_printf_says(void **state)
+{
+    static const int64_t values[] = { 0, 7, 10, -1, 1234567890, -99, INT64_MAX, INT64_MIN };
+    char want[32], got[DECIMAL_BYTES + 1];
+
+    (void) state;
+    for (size_t i = 0; i < ELEMENTSOF(values); i++) {
+        (void) snprintf(want, sizeof want, "%lld", (long long) values[i]);
+        got[decimal_i64(got, values[i])] = '\0';
+        assert_string_equal(got, want);
+    }
+    got[decimal_u64(got, UINT64_MAX)] = '\0';
+    assert_string_equal(got, "18446744073709551615");
+}
+
 int
 main(void)
 {
@@ -59,6 +77,7 @@ main(void)
         cmocka_unit_test(overflow_is_sticky_and_writes_nothing),
         cmocka_unit_test(cursor_never_reads_behind_its_end),
         cmocka_unit_test(big_endian_integers_are_the_wire_order),
+        cmocka_unit_test(decimals_are_what_printf_says),
     };
 
     return cmocka_run_group_tests_name("buf", tests, NULL, NULL);
