@@ -34,7 +34,9 @@ layout_of(const struct cache_cfg *cfg)
 
     l.n_all = cfg->n_frames + cfg->n_overflow;
     l.n_chains = l.n_all + cfg->max_procs;
-    for (l.n_buckets = 1; l.n_buckets < 2 * cfg->n_frames;)
+    /* CACHE-1, and short chains of a bucket when the overflow is full, too: a commit of half a
+     * million pages keeps its insertion slot while it looks each of them up. */
+    for (l.n_buckets = 1; l.n_buckets < MAX(2 * cfg->n_frames, l.n_all / 4);)
         l.n_buckets *= 2;
     l.proc = place(&at, cfg->max_procs, sizeof(struct cache_proc));
     l.bucket = place(&at, l.n_buckets, sizeof(struct cache_bucket));

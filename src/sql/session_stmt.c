@@ -324,7 +324,10 @@ session_query_send(struct session *s, const struct session_query *q, const struc
         if (v[i].n >= 0)
             v[i].p = s->out.p + (uintptr_t) v[i].p;
     }
-    return r < 0 ? r : sink->row(sink->arg, v, (uint32_t) q->n_cols);
+    if (r == 0)
+        r = sink->row(sink->arg, v, (uint32_t) q->n_cols);
+    types_out_trim(&s->out);
+    return r;
 }
 
 /* SQLite prepares again by itself when another session has changed the schema (5.8). What the

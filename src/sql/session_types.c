@@ -254,31 +254,81 @@ types_format_double(double d, char *p, size_t cap)
     return (size_t) snprintf(p, cap, "%.*f", MAX(prec - n_exp, 0), d);
 }
 
-static char *
-out_grow(struct types_out *out, size_t n, size_t *ret_at, struct err *e)
+#define ROW_BYTES_MAX ((size_t) 0x3fffffff - (1u << 20)) /* of one message, with its column heads \
+                                                          */
+#define OUT_FREE_BYTES ((size_t) 1 << 20)                /* below it nobody counts */
+
+static int
+out_of_memory(const char *detail, struct err *e)
+{
+    int r = ERR(e, OUT_OF_MEMORY, "out of memory");
+
+    err_detail(e, "%s", detail);
+    err_hint(e, "A session may take session_memory_limit bytes of memory.");
+    return r;
+}
+
+/* Does a row of `cap` bytes fit beside what SQLite has? It is copied once more, into the message.
+ * session_memory_limit is SQLite's hard limit. */
+static int
+out_check(size_t cap, struct err *e)
+{
+    sqlite3_int64 limit = sqlite3_hard_heap_limit64(-1);
+
+    if (cap > ROW_BYTES_MAX)
+        return ERR(e, PROGRAM_LIMIT_EXCEEDED, "row is too large: a message may have 1 GB");
+    if (cap <= OUT_FREE_BYTES || limit <= 0 ||
+        sqlite3_memory_used() + 2 * (sqlite3_int64) cap <= limit)
+        return 0;
+    return out_of_memory("A row and the message that carries it do not fit.", e);
+}
+
+void
+types_out_trim(struct types_out *out)
+{
+    if (out->cap <= OUT_FREE_BYTES)
+        return;
+    free(out->p);
+    *out = (struct types_out){ 0 };
+}
+
+/* Room for n bytes at *ret_p. */
+static int
+out_grow(struct types_out *out, size_t n, char **ret_p, size_t *ret_at, struct err *e)
 {
     if (out->p == NULL || out->cap - out->n < n) {
-        size_t cap = MAX(out->cap * 2, out->n + n + 256);
-        char *grown = realloc(out->p, cap);
+        size_t need = out->n + n + 256;
+        size_t cap = need > OUT_FREE_BYTES ? need + need / 8 : MAX(out->cap * 2, need);
+        int r = out_check(need, e);
+        char *grown = r == 0 ? realloc(out->p, cap) : NULL;
 
-        if (grown == NULL) {
-            (void) ERR(e, OUT_OF_MEMORY, "out of memory");
-            return NULL;
-        }
+        if (r == 0 && grown == NULL)
+            r = ERR(e, OUT_OF_MEMORY, "out of memory");
+        if (r < 0)
+            return r;
         out->p = grown;
         out->cap = cap;
     }
     *ret_at = out->n;
-    return out->p + out->n;
+    *ret_p = out->p + out->n;
+    return 0;
+}
+
+/* SQLite gives no bytes of a value that it cannot make for want of memory: a large zeroblob(). */
+static int
+no_value(struct err *e)
+{
+    return out_of_memory("A value could not be made.", e);
 }
 
 static int
 put_bytes(struct types_out *out, const void *src, size_t n, size_t *ret_at, struct err *e)
 {
-    char *p = out_grow(out, n, ret_at, e);
+    char *p = NULL;
+    int r = src == NULL && n > 0 ? no_value(e) : out_grow(out, n, &p, ret_at, e);
 
-    if (p == NULL)
-        return -ERR_OUT_OF_MEMORY;
+    if (r < 0)
+        return r;
     if (n > 0)
         memcpy(p, src, n);
     out->n += n;
@@ -289,10 +339,11 @@ static int
 put_hex(struct types_out *out, const uint8_t *src, size_t n, size_t *ret_at, struct err *e)
 {
     static const char hex[] = "0123456789abcdef";
-    char *p = out_grow(out, 2 + 2 * n, ret_at, e);
+    char *p = NULL;
+    int r = src == NULL && n > 0 ? no_value(e) : out_grow(out, 2 + 2 * n, &p, ret_at, e);
 
-    if (p == NULL)
-        return -ERR_OUT_OF_MEMORY;
+    if (r < 0)
+        return r;
     *p++ = '\\';
     *p++ = 'x';
     for (size_t i = 0; i < n; i++) {
@@ -307,13 +358,15 @@ int
 types_put_text(struct types_out *out, sqlite3_value *v, oid_t type, size_t *ret_at, size_t *ret_n,
                struct err *e)
 {
+    const uint8_t *blob;
     char num[400];
     size_t n;
     int r;
 
     switch (sqlite3_value_type(v)) {
     case SQLITE_BLOB:
-        r = put_hex(out, sqlite3_value_blob(v), (size_t) sqlite3_value_bytes(v), ret_at, e);
+        blob = sqlite3_value_blob(v); /* before its length: it may be made by this */
+        r = put_hex(out, blob, (size_t) sqlite3_value_bytes(v), ret_at, e);
         break;
     case SQLITE_FLOAT:
         n = types_format_double(sqlite3_value_double(v), num, sizeof num);

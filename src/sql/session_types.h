@@ -57,8 +57,10 @@ struct types_out {
     size_t n; /* used */
     size_t cap;
 };
+/* Give a large buffer back. */
+void types_out_trim(struct types_out *out);
 /* Append the text form of v (not NULL) as `type` to out; *ret_at and *ret_n say where. 0;
- * -ERR_OUT_OF_MEMORY. */
+ * 53200 beyond session_memory_limit, 54000 beyond a message. */
 int types_put_text(struct types_out *out, sqlite3_value *v, oid_t type, size_t *ret_at,
                    size_t *ret_n, struct err *e);
 /* The same in binary. 22P02, 22003 if the value is none of the type. */
