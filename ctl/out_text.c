@@ -196,6 +196,24 @@ print_storage(const json_t *s)
 }
 
 static void
+print_cache(const json_t *s)
+{
+    const json_t *o = json_object_get(s, "cache");
+    char row[256], left[32], used[32], limit[32], peak[32];
+
+    if (o == NULL)
+        return;
+    format_bytes(left, sizeof left, number_of(o, "bytesLeft"));
+    format_bytes(used, sizeof used, number_of(o, "overflowUsedBytes"));
+    format_bytes(limit, sizeof limit, number_of(o, "overflowLimitBytes"));
+    format_bytes(peak, sizeof peak, number_of(o, "overflowPeakBytes"));
+    (void) snprintf(row, sizeof row,
+                    "%s left  %" PRIu64 " old versions  overflow %s of %s, at most %s", left,
+                    number_of(o, "versions"), used, limit, peak);
+    print_row("Cache", row);
+}
+
+static void
 print_config(const json_t *s)
 {
     char row[512], pending[256];
@@ -235,6 +253,7 @@ text_status(const struct target *t, const json_t *s)
     print_data(s);
     print_log(s);
     print_storage(s);
+    print_cache(s);
     print_config(s);
     if (crashes > 0) {
         (void) snprintf(row, sizeof row, "%" PRIu64 " internal restart%s", crashes,

@@ -498,6 +498,64 @@ cache_n_free(const struct cache *c)
     return atomic_load_explicit(&c->sh->n_free, memory_order_relaxed);
 }
 
+static uint64_t
+get64(const _Atomic uint64_t *v)
+{
+    return atomic_load_explicit(v, memory_order_relaxed);
+}
+
+static uint64_t
+over_bytes(const _Atomic uint32_t *n)
+{
+    return (uint64_t) atomic_load_explicit(n, memory_order_relaxed) * CACHE_FRAME_BYTES;
+}
+
+static uint64_t
+n_written(const struct cache_shared *sh)
+{
+    uint64_t n = 0;
+
+    for (int i = 0; i < CACHE_WRITERS; i++)
+        n += get64(&sh->n_written[i]);
+    return n;
+}
+
+static uint64_t
+n_versions(const struct cache *c)
+{
+    uint32_t top = atomic_load_explicit(&c->sh->db_top, memory_order_acquire);
+    uint64_t n = 0;
+
+    for (uint32_t i = 0; i < top; i++) {
+        n += atomic_load_explicit(&c->db[i].n_retired, memory_order_relaxed);
+        n += atomic_load_explicit(&c->db[i].n_held, memory_order_relaxed);
+    }
+    return n;
+}
+
+void
+cache_counts(const struct cache *c, uint64_t ret[CACHE_COUNTS])
+{
+    const struct cache_shared *sh = c->sh;
+
+    ret[CACHE_COUNT_FRAMES] = sh->n_frames;
+    ret[CACHE_COUNT_FRAMES_FREE] = cache_n_free(c);
+    ret[CACHE_COUNT_VERSIONS] = n_versions(c);
+    ret[CACHE_COUNT_OVER_LIMIT] = (uint64_t) sh->n_overflow * CACHE_FRAME_BYTES;
+    ret[CACHE_COUNT_OVER_BYTES] = over_bytes(&sh->over_grown);
+    ret[CACHE_COUNT_OVER_USED] = over_bytes(&sh->over_in_use);
+    ret[CACHE_COUNT_OVER_PEAK] = over_bytes(&sh->over_peak);
+    ret[CACHE_COUNT_READ] = get64(&sh->n_read);
+    ret[CACHE_COUNT_READ_THROUGH] = get64(&sh->n_read_through);
+    ret[CACHE_COUNT_BY_BACKENDS] = get64(&sh->n_written[CACHE_BACKEND]);
+    ret[CACHE_COUNT_BY_BGWRITER] = get64(&sh->n_written[CACHE_BGWRITER]);
+    ret[CACHE_COUNT_BY_CHECKPOINTER] = get64(&sh->n_written[CACHE_CHECKPOINTER]);
+    ret[CACHE_COUNT_EVICTED] = get64(&sh->n_evicted);
+    ret[CACHE_COUNT_PRUNED] = get64(&sh->n_pruned);
+    ret[CACHE_COUNT_TOO_OLD] = get64(&sh->n_cancelled);
+    ret[CACHE_COUNT_REFUSED] = get64(&sh->n_refused);
+}
+
 void
 cache_stats(const struct cache *c, struct cache_stats *ret)
 {
@@ -512,7 +570,7 @@ cache_stats(const struct cache *c, struct cache_stats *ret)
         .n_evicted = atomic_load_explicit(&sh->n_evicted, memory_order_relaxed),
         .n_pruned = atomic_load_explicit(&sh->n_pruned, memory_order_relaxed),
         .n_read = atomic_load_explicit(&sh->n_read, memory_order_relaxed),
-        .n_written = atomic_load_explicit(&sh->n_written, memory_order_relaxed),
+        .n_written = n_written(sh),
         .n_read_through = atomic_load_explicit(&sh->n_read_through, memory_order_relaxed),
         .n_cancelled = atomic_load_explicit(&sh->n_cancelled, memory_order_relaxed),
     };

@@ -9,6 +9,7 @@
 #pragma once
 
 #include "base/types.h"
+#include "shm/cache_count.h"
 #include "shm/lock.h"
 
 #define CACHE_FRAME_BYTES 8448u /* a page and 256 bytes of slack (sqlite-vfs 5.10) */
@@ -53,6 +54,9 @@ struct cache_bucket;
 struct cache_db;
 struct cache_proc;
 
+/* As whom a process writes pages, for the counters. */
+enum cache_writer { CACHE_BACKEND, CACHE_BGWRITER, CACHE_CHECKPOINTER, CACHE_WRITERS };
+
 struct cache {
     struct cache_shared *sh;
     struct cache_cfg cfg;
@@ -61,7 +65,8 @@ struct cache {
     void *over_map; /* overflow file, mapped whole at its limit; NULL when n_overflow == 0 */
     int over_fd;
     uint32_t pin_quota; /* CACHE-4 */
-    uint64_t n_read;    /* pages this process read from disk */
+    enum cache_writer writes_as;
+    uint64_t n_read; /* pages this process read from disk */
     uint64_t n_hit;
     /* Private from here. Where the arrays of the region are in this process: */
     struct cache_ver *ver;       /* [NF + NO] */
@@ -226,3 +231,5 @@ struct cache_stats {
     uint64_t n_dirty_estimate, n_evicted, n_pruned, n_read, n_written, n_read_through, n_cancelled;
 };
 void cache_stats(const struct cache *c, struct cache_stats *ret);
+/* The counters of tbl/cache_counts.def: cheap. */
+void cache_counts(const struct cache *c, uint64_t ret[CACHE_COUNTS]);

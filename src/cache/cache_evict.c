@@ -360,6 +360,7 @@ no_frames(struct cache *c, uint32_t n, const struct err *cause, struct err *e)
 {
     int r = ERR(e, OUT_OF_MEMORY, "could not get %" PRIu32 " page frames in the cache", n);
 
+    cache_count(&c->sh->n_refused);
     if (cause->code != 0)
         err_detail(e, "%s.", cause->message);
     else
@@ -397,8 +398,10 @@ cache_frames_take(struct cache *c, uint32_t db, uint32_t n, uint32_t *ret_frames
     usec_t deadline;
     int r = 0;
 
-    if (n > most)
+    if (n > most) {
+        cache_count(&sh->n_refused);
         return too_many_frames(n, most, e);
+    }
     if (atomic_load_explicit(&c->db[db].n_retired, memory_order_relaxed) >= CACHE_BATCH)
         cache_prune(c, db);
     if (pop_all(c, n, sh->reserve, false, ret_frames))

@@ -62,7 +62,7 @@ cache_over_pop(struct cache *c)
 {
     struct cache_shared *sh = c->sh;
     uint32_t word = sh->over_hint / 64;
-    uint32_t i;
+    uint32_t i, n;
 
     ASSERT(cache_over_n_free(c) > 0);
     while (c->over_used[word] == UINT64_MAX)
@@ -71,7 +71,9 @@ cache_over_pop(struct cache *c)
     ASSERT(i < atomic_load_explicit(&sh->over_grown, memory_order_relaxed));
     c->over_used[word] |= BIT(i % 64);
     sh->over_hint = i + 1;
-    atomic_fetch_add_explicit(&sh->over_in_use, 1, memory_order_relaxed);
+    n = atomic_fetch_add_explicit(&sh->over_in_use, 1, memory_order_relaxed) + 1;
+    if (n > atomic_load_explicit(&sh->over_peak, memory_order_relaxed))
+        atomic_store_explicit(&sh->over_peak, n, memory_order_relaxed);
     return sh->n_frames + i;
 }
 

@@ -133,7 +133,8 @@ struct cache_shared {
     _Atomic uint32_t n_chain_fresh; /* chains [n, …) were never used */
     _Atomic uint32_t over_grown;    /* overflow frames that have disk space; also over_lock */
     _Atomic uint32_t over_in_use;
-    uint32_t over_hint; /* no free overflow frame below it */
+    uint32_t over_hint;         /* no free overflow frame below it */
+    _Atomic uint32_t over_peak; /* most in use */
 
     _Atomic uint32_t db_top;      /* databases [db_top, …) were never opened; only rises */
     struct rwlock over_lock;      /* OVER: growing and punching */
@@ -145,7 +146,8 @@ struct cache_shared {
     alignas(64) _Atomic uint64_t n_evicted;
     _Atomic uint64_t n_pruned;
     _Atomic uint64_t n_read;
-    _Atomic uint64_t n_written;
+    _Atomic uint64_t n_written[CACHE_WRITERS];
+    _Atomic uint64_t n_refused;
     _Atomic uint64_t n_read_through;
     _Atomic uint64_t n_cancelled;
 };

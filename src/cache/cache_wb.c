@@ -149,7 +149,7 @@ cache_wb_end(struct cache *c, struct cache_wb *wb, lsn_t written)
     if (written != 0) {
         ASSERT(written == wb->lsn);
         atomic_store_explicit(&ch->disk_lsn, written, memory_order_relaxed);
-        cache_count(&c->sh->n_written);
+        cache_count(&c->sh->n_written[c->writes_as]);
     }
     end_io(c, wb, b, ch);
 }

@@ -138,6 +138,36 @@ add_storage(struct json_object *o, const struct control_status *s)
     json_object_object_add(o, "storage", list);
 }
 
+/* Frames are of 8192 bytes here, as shared_buffers counts. */
+static uint64_t
+bytes_left(const struct control_status *s)
+{
+    uint64_t limit = s->cache[CACHE_COUNT_OVER_LIMIT], used = s->cache[CACHE_COUNT_OVER_USED];
+
+    return s->cache[CACHE_COUNT_FRAMES_FREE] * PAGE_BYTES + (limit > used ? limit - used : 0);
+}
+
+static void
+add_cache(struct json_object *o, const struct control_status *s)
+{
+    static const char *const names[CACHE_COUNTS] = {
+/* clang-format off */
+#define CACHE_COUNT(id, name, comment) [CACHE_COUNT_##id] = #name,
+#include "tbl/cache_counts.def"
+#undef CACHE_COUNT
+        /* clang-format on */
+    };
+    struct json_object *cache;
+
+    if (s->cache[CACHE_COUNT_FRAMES] == 0)
+        return;
+    cache = json_object_new_object();
+    for (int i = 0; i < CACHE_COUNTS; i++)
+        control_json_add_int(cache, names[i], (int64_t) s->cache[i]);
+    control_json_add_int(cache, "bytesLeft", (int64_t) bytes_left(s));
+    json_object_object_add(o, "cache", cache);
+}
+
 struct json_object *
 control_status_object(const struct control_status *s, enum control_who who)
 {
@@ -168,6 +198,7 @@ control_status_object(const struct control_status *s, enum control_who who)
     if (s->progress.phase[0] != '\0')
         json_object_object_add(o, "progress", control_progress_object(&s->progress));
     add_storage(o, s);
+    add_cache(o, s);
     return o;
 }
 
@@ -226,6 +257,16 @@ static const char idl_control_types[] =
     "53100\n"
     "\tfull: bool, fullSinceUSec: ?int, refusals: int, lastError: ?string, lastErrorUSec: ?int\n"
     ")\n"
+    "# The page cache; counts since the shared memory was made, not older than some seconds.\n"
+    "type Cache (\n"
+/* clang-format off */
+#define CACHE_COUNT(id, name, comment) "\t# " comment "\n\t" #name ": int,\n"
+#include "tbl/cache_counts.def"
+#undef CACHE_COUNT
+    /* clang-format on */
+    "\t# what free frames and the overflow can still take\n"
+    "\tbytesLeft: int\n"
+    ")\n"
     "type Status (\n"
     "\tinstance: string, version: string, state: State,\n"
     "\t# PostgreSQL's name of the postmaster state, e.g. PM_RUN\n"
@@ -238,7 +279,7 @@ static const char idl_control_types[] =
     "pendingRestart: ?[]string,\n"
     "\ttimeline: ?int, insertLsn: ?string, flushLsn: ?string, replayLsn: ?string,\n"
     "\tcrashRestarts: ?int, lastCheckpoint: ?CheckpointInfo, progress: ?Progress,\n"
-    "\tstorage: ?[]Storage,\n"
+    "\tstorage: ?[]Storage, cache: ?Cache,\n"
     "\t# newest LSN a statement outside a write transaction may be shown\n"
     "\tvisibleLsn: ?string\n"
     ")\n"

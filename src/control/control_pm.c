@@ -130,6 +130,13 @@ copy_storage(struct control_status *to, const struct shm_status *st)
 }
 
 static void
+copy_cache(struct control_status *to, const struct shm_status *st)
+{
+    for (int i = 0; i < CACHE_COUNTS; i++)
+        to->cache[i] = get64(&st->cache[i]);
+}
+
+static void
 copy_config(struct control_status *to, const struct pm *pm)
 {
     struct pm_reload reload = { 0 };
@@ -171,6 +178,7 @@ view_status(void *ctx, struct control_status *ret)
     if (s.shm_ready) { /* SHM-1 */
         copy_positions(ret, pm_control_shm_status(c->pm));
         copy_storage(ret, pm_control_shm_status(c->pm));
+        copy_cache(ret, pm_control_shm_status(c->pm));
     }
 }
 

@@ -6,6 +6,7 @@
 
 #include "base/err.h"
 #include "base/types.h"
+#include "shm/cache_count.h"
 
 /* clang-format off */
 enum control_state {
@@ -77,6 +78,7 @@ struct control_status {
     lsn_t insert_lsn, flush_lsn, replay_lsn, visible_lsn;
     int64_t crash_restarts; /* -1 unknown */
     struct control_checkpoint checkpoint;
+    uint64_t cache[CACHE_COUNTS]; /* FRAMES 0: unknown */
     struct control_progress progress;
     int n_storages;
     struct control_storage storages[CONTROL_STORAGES];

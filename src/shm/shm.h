@@ -7,6 +7,7 @@
 #pragma once
 
 #include "base/err.h"
+#include "shm/cache_count.h"
 #include "shm/slot.h"
 #include "shm/space.h"
 
@@ -39,8 +40,8 @@ struct shm_status {
                                           of store_checkpoint.h */
     _Atomic uint64_t checkpoints_timed;
     _Atomic uint64_t checkpoints_requested;
-    _Atomic uint64_t next_xid;          /* store */
-    _Atomic uint64_t cache_frames_free; /* bgwriter */
+    _Atomic uint64_t next_xid;            /* store */
+    _Atomic uint64_t cache[CACHE_COUNTS]; /* bgwriter, each round; FRAMES 0: not yet */
     struct shm_space space[SPACE_DISKS];
 };
 

@@ -254,9 +254,10 @@ types_format_double(double d, char *p, size_t cap)
     return (size_t) snprintf(p, cap, "%.*f", MAX(prec - n_exp, 0), d);
 }
 
-#define ROW_BYTES_MAX ((size_t) 0x3fffffff - (1u << 20)) /* of one message, with its column heads \
-                                                          */
-#define OUT_FREE_BYTES ((size_t) 1 << 20)                /* below it nobody counts */
+#define ROW_BYTES_MAX                                                              \
+    ((size_t) 0x3fffffff - (1u << 20))    /* of one message, with its column heads \
+                                           */
+#define OUT_FREE_BYTES ((size_t) 1 << 20) /* below it nobody counts */
 
 static int
 out_of_memory(const char *detail, struct err *e)

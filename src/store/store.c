@@ -166,6 +166,10 @@ void
 store_role_take(struct store *st, enum store_role role)
 {
     atomic_store_explicit(&st->sh->role[role], st->self->procno + 1, memory_order_release);
+    if (role == STORE_ROLE_BGWRITER)
+        st->cache->writes_as = CACHE_BGWRITER;
+    if (role == STORE_ROLE_CHECKPOINTER)
+        st->cache->writes_as = CACHE_CHECKPOINTER;
 }
 
 bool

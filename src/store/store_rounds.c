@@ -128,6 +128,19 @@ is_in_table(void *arg, oid_t oid, oid_t rel)
     return store_db_find(arg, oid) != CACHE_NONE;
 }
 
+/* For people: GetStatus reads what stands there. */
+static void
+show_counts(const struct store *st)
+{
+    uint64_t counts[CACHE_COUNTS];
+
+    if (st->status == NULL)
+        return;
+    cache_counts(st->cache, counts);
+    for (int i = 0; i < CACHE_COUNTS; i++)
+        atomic_store_explicit(&st->status->cache[i], counts[i], memory_order_relaxed);
+}
+
 uint32_t
 store_bgwriter_round(struct store *st, uint32_t max_pages, struct err *e)
 {
@@ -151,10 +164,7 @@ store_bgwriter_round(struct store *st, uint32_t max_pages, struct err *e)
     }
     cache_maintain(st->cache);
     store_fd_sweep(st->fds, is_in_table, st);
-    if (st->status != NULL) {
-        atomic_store_explicit(&st->status->cache_frames_free, cache_n_free(st->cache),
-                              memory_order_relaxed);
-    }
+    show_counts(st);
     return n_written;
 }
 

@@ -29,7 +29,7 @@ class Memory(threading.Thread):
     def __init__(self, server):
         super().__init__(daemon=True)
         self.server, self.stop = server, threading.Event()
-        self.anon, self.files, self.roles = {}, {}, {}
+        self.anon, self.files, self.roles, self.loads, self.waits = {}, {}, {}, [], []
 
     def sample(self):
         for pid in self.server.processes():
@@ -54,8 +54,23 @@ class Memory(threading.Thread):
         for ino, mb in found.items():
             self.files[ino] = max(self.files.get(ino, 0), mb)
 
+    def look_at_stalls(self):
+        """What everybody waits for while one of the loads has waited for half a second."""
+        began = [x.began for x in self.loads]
+        if len(self.waits) < 20 and any(b is not None and time.monotonic() - b > STALL_MAX / 2 for b in began):
+            found = []
+            for pid in self.server.processes():
+                try:
+                    stack = (Path("/proc") / str(pid) / "stack").read_text().split("\n")
+                    what = (Path("/proc") / str(pid) / "cmdline").read_bytes().split(b"\0")[0].decode(errors="replace")
+                    found.append(f"{what} {pid}: " + " < ".join(line.split("] ")[-1].split("+")[0] for line in stack[:4] if line))
+                except OSError:
+                    pass
+            self.waits.append(found)
+
     def run(self):
         while not self.stop.wait(0.05):
+            self.look_at_stalls()
             self.sample()
 
 
@@ -67,12 +82,13 @@ class Load(threading.Thread):
         self.name, self.statement, self.allowed = name, statement, allowed
         self.conn = server.connect(dbname)
         self.stop, self.slowest, self.rounds, self.wrong, self.slow_at = threading.Event(), 0.0, 0, None, 0.0
+        self.began, self.stalls = None, []
 
     def run(self):
         cur = self.conn.cursor()
         start = time.monotonic()
         while not self.stop.is_set() and self.wrong is None:
-            begin = time.monotonic()
+            begin = self.began = time.monotonic()
             try:
                 cur.execute(self.statement(self.rounds))
                 if cur.description:
@@ -80,7 +96,7 @@ class Load(threading.Thread):
             except psycopg2.Error as e:
                 if e.pgcode not in self.allowed:
                     self.wrong = f"{self.name}: {e.pgcode} {e}"
-            took = time.monotonic() - begin
+            self.began, took = None, time.monotonic() - begin
             if took > self.slowest:
                 self.slowest, self.slow_at = took, begin - start
             self.rounds += 1
@@ -148,6 +164,7 @@ def test_a_database_of_fifty_times_the_cache_under_every_load(cluster):
     loads = [Load(server, "point read, same database", "postgres", lambda i: f"SELECT * FROM t WHERE id = {i * 7919 % ROWS + 1}"),
              Load(server, "point write, other database", "side", lambda i: f"UPDATE p SET n = n + 1 WHERE id = {i % 1000 + 1}"),
              Load(server, "point read, other database", "side", lambda i: f"SELECT * FROM p WHERE id = {i % 1000 + 1}")]
+    memory.loads = loads
     begin = time.monotonic()
     for x in (reader, *loads):
         x.start()
@@ -185,4 +202,7 @@ def report(server, memory, timings, loads, reader, size, roles):
         print(f"  private memory of {roles.get(pid, memory.roles.get(pid))} {pid}: {mb:.1f} MB")
     for ino, mb in sorted(memory.files.items(), key=lambda x: -x[1])[:6]:
         print(f"  file without a name {ino}: {mb:.0f} MB")
-    print(server.status().get("cache"))
+    for found in memory.waits[:6]:
+        print("  during a stall: " + "\n                  ".join(found))
+    cache = server.status()["cache"]
+    print("  cache: " + ", ".join(f"{k} {v}" for k, v in cache.items()))
