@@ -14,6 +14,7 @@ struct lives {
     void (*end)(const char *what, unsigned n);      /* power cut, recovery, checks; frees `sim` */
     unsigned seeds;                                 /* power cuts at one place */
     unsigned least;                                 /* places there must be, at least */
+    unsigned stride; /* only every so many-th place, unless PINION_LONG is set; 0 = each */
     /* This life. */
     struct io_sim *sim;
     struct err why; /* of the last PANIC */
