@@ -19,6 +19,7 @@
 #include "pm/pm.h"
 #include "proc/access.h"
 #include "proc/init.h"
+#include "proc/prepare.h"
 #include "proc/verify.h"
 
 #define EXIT_USAGE   64
@@ -448,6 +449,8 @@ serve(const struct options *o, const struct conf_where *w, struct conf *conf, in
     raise_file_limit();
     if (r == 0 && access_load(conf->v.hba_file, &e) < 0)
         r = -ERR_CONFIG_FILE_ERROR;
+    if (r == 0)
+        r = prepare_children(&e);
     if (r == 0)
         r = pm_new(&params, &pm, &e);
     if (r < 0)

@@ -68,6 +68,7 @@ make_handles(struct attached *a, struct err *e)
                      &a->wal, &a->cache, &a->self, status, e);
     if (r < 0)
         return r;
+    a->logins = shm_region(&seg->shm, REGION_LOGINS); /* zeros are valid */
     child_on_exit(on_exit_cb, a);
     child_on_reload(take_settings, a);
     return 0;

@@ -5,12 +5,15 @@
 #include "proc/segment.h"
 #include "store/store.h"
 
+struct catalog_logins;
+
 struct attached {
     struct self self;
     struct io io;
     struct wal wal;
     struct cache cache;
     struct store store;
+    struct catalog_logins *logins; /* in the segment */
     struct slot *slot;
     const struct child_start *start;
 };

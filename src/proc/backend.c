@@ -58,7 +58,7 @@ backend_main(const struct child_start *start)
     if (r == 0)
         r = vfs_register(CHILD_TEMP_DIR, &e);
     if (r == 0)
-        r = backend_login(b, &attached.store, &startup, &e);
+        r = backend_login(b, &attached, &startup, &e);
     if (r < 0)
         backend_fatal(b, &e);
     backend_loop(b);

@@ -21,6 +21,8 @@ enum backend_patience {
     PATIENCE_GOODBYE,  /* a last message that nobody takes: not a word */
 };
 
+struct attached;
+
 struct backend {
     const struct child_start *start;
     struct slot *slot; /* NULL: dead end */
@@ -74,7 +76,7 @@ void backend_cancel(const struct backend *b, uint32_t pid, uint32_t key);
 /* ---- backend_login.c: access rules, role, database, settings, session, greeting ---- */
 
 /* Returns < 0 with the words for FATAL. */
-int backend_login(struct backend *b, struct store *st, const struct pgwire_startup *s,
+int backend_login(struct backend *b, struct attached *a, const struct pgwire_startup *s,
                   struct err *e);
 
 /* ---- backend_query.c, backend_ext.c: the session ---- */

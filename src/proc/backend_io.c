@@ -336,7 +336,7 @@ backend_leave(struct backend *b, enum child_class how)
     char drop[8192];
 
     log_end(b);
-    session_close(b->session);
+    session_leave(b->session);
     b->session = NULL;
     last.may_speak = 0;
     (void) shutdown(b->fd, SHUT_WR);

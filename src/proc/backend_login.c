@@ -14,6 +14,7 @@
 #include "proc/access.h"
 #include "proc/attach.h"
 #include "proc/backend.h"
+#include "sql/catalog_login.h"
 
 /* ---- access ---- */
 
@@ -150,7 +151,7 @@ set_from_client(struct backend *b, const struct pgwire_startup *s, struct err *e
 }
 
 static int
-make_settings(struct backend *b, struct catalog *cat, const struct session_cfg *cfg,
+make_settings(struct backend *b, const struct catalog_login *login, const struct session_cfg *cfg,
               const struct pgwire_startup *s, struct err *e)
 {
     int r = conf_session_init(&b->conf, b->start->conf, cfg->role.is_superuser, e);
@@ -159,7 +160,7 @@ make_settings(struct backend *b, struct catalog *cat, const struct session_cfg *
     if (r < 0)
         return r;
     b->has_conf = true;
-    r = catalog_settings(cat, cfg->db.oid, cfg->role.oid, on_stored_setting, b, e);
+    (void) catalog_login_settings(login, on_stored_setting, b);
     if (r >= 0)
         r = set_from_client(b, s, e);
     if (r >= 0)
@@ -207,27 +208,29 @@ log_in(const struct backend *b)
             b->role, b->database, b->conf.cur.v.application_name);
 }
 
-/* With the catalogue open: role, database, limits, settings. On success cfg holds a reference of
- * the database. */
+/* Role, database, limits, settings. On success cfg holds a reference of the database. */
 static int
-look_up(struct backend *b, struct catalog *cat, const struct pgwire_startup *s,
+look_up(struct backend *b, const struct attached *a, const struct pgwire_startup *s,
         struct session_cfg *cfg, struct err *e)
 {
-    int r = catalog_login(cat, b->role, b->database, &cfg->role, &cfg->db, &cfg->db_idx, e);
+    CLEANUP(catalog_login_done) struct catalog_login login = { .n = 0 };
+    int r = catalog_log_in(cfg->store, a->logins, b->role, b->database, &login, e);
 
     if (r < 0)
         return r;
+    cfg->role = login.role;
+    cfg->db = login.db;
+    cfg->db_idx = login.db_idx;
     r = check_limits(b, &cfg->role, &cfg->db, e);
     if (r == 0)
-        r = make_settings(b, cat, cfg, s, e);
+        r = make_settings(b, &login, cfg, s, e);
     return r; /* the reference goes with the process if we fail */
 }
 
 int
-backend_login(struct backend *b, struct store *st, const struct pgwire_startup *s, struct err *e)
+backend_login(struct backend *b, struct attached *a, const struct pgwire_startup *s, struct err *e)
 {
-    struct session_cfg cfg = { .store = st, .conf = &b->conf };
-    struct catalog *cat = NULL;
+    struct session_cfg cfg = { .store = &a->store, .conf = &b->conf };
     int r;
 
     (void) snprintf(b->role, sizeof b->role, "%s", s->user);
@@ -238,12 +241,9 @@ backend_login(struct backend *b, struct store *st, const struct pgwire_startup *
     r = check_access(b, s, e);
     if (r < 0)
         return r;
-    st->self->statement_deadline = b->deadline; /* all that may wait waits no longer than this */
-    r = catalog_open(st, &cat, e);
-    if (r == 0)
-        r = look_up(b, cat, s, &cfg, e);
-    catalog_close(cat);
-    st->self->statement_deadline = 0;
+    a->self.statement_deadline = b->deadline; /* all that may wait waits no longer than this */
+    r = look_up(b, a, s, &cfg, e);
+    a->self.statement_deadline = 0;
     if (r < 0)
         return r;
     cfg.pid = atomic_load_explicit(&b->slot->pid, memory_order_relaxed);

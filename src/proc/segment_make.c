@@ -6,6 +6,7 @@
 #include "base/fdlist.h"
 #include "conf/conf.h"
 #include "proc/segment_int.h"
+#include "sql/catalog_login.h"
 #include "wal/wal_control.h"
 
 static int
@@ -55,6 +56,7 @@ map_regions(struct segment *seg, struct err *e)
         [REGION_WAL] = wal_shm_bytes(&seg->wal_cfg),
         [REGION_CACHE] = cache_shm_bytes(&seg->cache_cfg),
         [REGION_STORE] = store_shm_bytes(&seg->store_cfg),
+        [REGION_LOGINS] = sizeof(struct catalog_logins),
     };
 
     int r = segment_map(seg, bytes, REGIONS, e);

@@ -63,6 +63,13 @@ session_close(struct session *s)
     free(s);
 }
 
+void
+session_leave(struct session *s)
+{
+    if (s != NULL && (s->block != BLOCK_NONE || s->portals != NULL || session_is_writing(s)))
+        session_close(s);
+}
+
 char
 session_status(const struct session *s)
 {

@@ -57,6 +57,9 @@ struct session_sink {
 int session_open(const struct session_cfg *cfg, struct session **ret, struct err *e);
 /* Roll back whatever is open, close, detach from the database. Accepts NULL. */
 void session_close(struct session *s);
+/* The same at the end of the process, which frees memory and, through store_process_exit(), what is
+ * held in shared memory: only an open transaction is rolled back. Accepts NULL. */
+void session_leave(struct session *s);
 
 /* Run the text of one Query message: several statements, one implicit transaction unless BEGIN and
  * COMMIT appear. On < 0 e holds the error to send (position set where known; e->code = -ERR_…),

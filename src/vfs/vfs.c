@@ -1,8 +1,8 @@
 /* The registered VFS and the opening of connections.
  *
- * Runs in: backend, startup, checkpointer, init; never in the postmaster (connections do not
- * survive a fork). Owns: the registration, the name under which the next main file is opened.
- * Source: sqlite-vfs 5.1, 5.2, 5.11, 5.12. */
+ * Runs in: backend, startup, checkpointer, init; in the postmaster only the registration
+ * (connections do not survive a fork). Owns: the registration, the name under which the next main
+ * file is opened. Source: sqlite-vfs 5.1, 5.2, 5.11, 5.12. */
 #include "vfs/vfs.h"
 
 #include <stdio.h>

@@ -324,6 +324,32 @@ def test_terminate_and_stop_are_told(server):
     w.close()
 
 
+def test_what_logins_remember_ends_with_the_database(server):
+    def code(name):
+        w = Wire(server)
+        try:
+            messages = w.startup(user="postgres", database=name)
+            return field(messages, "C") if any(k == "E" for k, _ in messages) else None
+        finally:
+            w.close()
+
+    for _ in range(3):
+        assert code("one") == "3D000"
+        server.sql("CREATE DATABASE one")
+        for _ in range(3):
+            assert code("one") is None
+        support.until(lambda: drop(server, "one"), "the last session is gone")
+        assert code("one") == "3D000"
+
+
+def drop(server, name):
+    try:
+        server.sql(f"DROP DATABASE {name}")
+        return True
+    except psycopg2.errors.ObjectInUse:
+        return False
+
+
 def test_a_reload_reaches_open_sessions(server):
     conn = server.connect()
     cur = conn.cursor()

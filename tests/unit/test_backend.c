@@ -190,7 +190,7 @@ session_on_snapshot_cancelled(struct session *s)
 }
 
 void
-session_close(struct session *s)
+session_leave(struct session *s)
 {
     w.has_closed = s != NULL;
 }

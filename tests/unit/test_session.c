@@ -4,6 +4,8 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "sql/catalog_int.h"
+#include "sql/catalog_login.h"
 #include "support/clients.h"
 #include "support/test.h"
 
@@ -451,6 +453,66 @@ logins_are_refused_by_name(void **state)
     catalog_close(c);
 }
 
+/* A setting for all, committed but not yet durable. */
+static void
+change_catalogue(struct store *st)
+{
+    struct catalog *c;
+
+    assert_ok(catalog_open(st, &c, &clients.e), &clients.e);
+    assert_ok(store_writer_take(st, c->db_idx, 0, &clients.e), &clients.e);
+    assert_int_equal(sqlite3_exec(c->db,
+                                  "INSERT INTO pg_db_role_setting (setdatabase, setrole, name, "
+                                  "value) VALUES (0, 0, 'lock_timeout', '7s')",
+                                  NULL, NULL, NULL),
+                     SQLITE_OK);
+    catalog_close(c);
+}
+
+/* The settings that came with a login. */
+static const char *
+log_in(struct store *st, struct catalog_logins *logins)
+{
+    static char text[64];
+    struct catalog_login login;
+
+    assert_ok(catalog_log_in(st, logins, "tester", "postgres", &login, &clients.e), &clients.e);
+    assert_string_equal(login.role.name, "tester");
+    assert_int_equal(login.db.oid, 5);
+    assert_int_equal(store_db_oid(st, login.db_idx), 5);
+    (void) snprintf(text, sizeof text, "%s=%s", login.n > 0 ? login.settings : "",
+                    login.n > 0 ? login.settings + strlen(login.settings) + 1 : "");
+    store_db_detach(st, login.db_idx);
+    catalog_login_done(&login);
+    return text;
+}
+
+static void
+logins_are_remembered_until_the_catalogue_changes(void **state)
+{
+    static struct catalog_logins logins;
+    struct store *st = &clients.w.procs[1].store;
+    struct catalog_login login;
+
+    (void) state;
+    logins = (struct catalog_logins){ .next = 0 };
+    assert_string_equal(log_in(st, &logins), "=");
+    assert_int_equal(logins.next, 1);
+    assert_string_equal(log_in(st, &logins), "=");
+    assert_int_equal(logins.next, 1);
+    change_catalogue(st);
+    assert_string_equal(log_in(st, &logins), "="); /* nobody may see it yet */
+    assert_int_equal(logins.next, 1);
+    store_wait_durable(st, wal_insert_end(st->wal));
+    assert_string_equal(log_in(st, &logins), "lock_timeout=7s");
+    assert_int_equal(logins.next, 2);
+    assert_string_equal(log_in(st, &logins), "lock_timeout=7s");
+    assert_int_equal(logins.next, 2);
+    assert_int_equal(catalog_log_in(st, &logins, "tester", "nope", &login, &clients.e),
+                     -ERR_INVALID_CATALOG_NAME);
+    assert_int_equal(logins.next, 2);
+}
+
 /* ---- more than the cache ---- */
 
 static void
@@ -511,6 +573,7 @@ main(void)
         T(a_refused_write_waits_as_a_commit_would),
         T(databases_are_made_used_and_dropped),
         T(logins_are_refused_by_name),
+        T(logins_are_remembered_until_the_catalogue_changes),
         T(one_transaction_changes_more_pages_than_there_are_frames_or_is_refused_cleanly),
     };
 
