@@ -283,11 +283,30 @@ cache_frame_for_saving(struct cache *c)
 
 /* ---- a writer's frames (EVICT-2) ---- */
 
-/* Evict clean victims until n more could be popped, two rounds of the clock at most. */
-static void
-evict_until(struct cache *c, uint64_t n_wanted)
+/* How far one pass goes for frames in the segment. While the overflow can still give some, a
+ * writer does not look at (let alone write) half a million pages for one frame. */
+struct effort {
+    uint64_t steps;  /* of the clock */
+    uint32_t writes; /* dirty victims written back */
+};
+
+static struct effort
+little_effort(const struct cache *c, uint32_t n)
 {
-    uint64_t steps = 2 * (uint64_t) clock_size(c);
+    return (struct effort){ .steps = MIN(2 * (uint64_t) clock_size(c), 4096 + 64 * (uint64_t) n),
+                            .writes = MIN(n, 64u) + 16 };
+}
+
+static struct effort
+full_effort(const struct cache *c)
+{
+    return (struct effort){ .steps = 2 * (uint64_t) clock_size(c), .writes = UINT32_MAX };
+}
+
+/* Evict clean victims until n more could be popped, or the effort is spent. */
+static void
+evict_until(struct cache *c, uint64_t n_wanted, uint64_t steps)
+{
 
     for (uint64_t i = 0; i < steps && cache_n_free(c) < n_wanted; i++)
         clock_step(c);
@@ -306,16 +325,41 @@ prune_others(struct cache *c, uint32_t db)
     return n;
 }
 
+/* The next dirty sole head in front of the hand, among the first `steps` frames. */
+static uint32_t
+clean_candidate(const struct cache *c, uint32_t *pos, uint64_t steps)
+{
+    const uint32_t all = clock_size(c);
+    const uint32_t size = (uint32_t) MIN((uint64_t) all, steps);
+    const uint32_t hand = atomic_load_explicit(&c->sh->hand, memory_order_relaxed);
+
+    while (*pos < size) {
+        uint32_t frame = (hand + (*pos)++) % all;
+        uint32_t idx = atomic_load_explicit(&c->ver[frame].page, memory_order_relaxed);
+        const struct cache_chain *ch = &c->chain[idx];
+
+        /* hints, without the lock: cache_wb_begin() looks again */
+        if (atomic_load_explicit(&c->ver[frame].state, memory_order_relaxed) == VER_LINKED &&
+            atomic_load_explicit(&ch->head, memory_order_relaxed) == frame + 1 &&
+            atomic_load_explicit(&c->ver[frame].older, memory_order_relaxed) == 0 &&
+            atomic_load_explicit(&ch->io, memory_order_relaxed) == CACHE_IO_NONE &&
+            atomic_load_explicit(&c->ver[frame].lsn, memory_order_relaxed) >
+                atomic_load_explicit(&ch->disk_lsn, memory_order_relaxed))
+            return idx;
+    }
+    return CACHE_NONE;
+}
+
 /* Write dirty victims back and evict them. The first failure is kept in e. */
 static void
-write_back_until(struct cache *c, uint64_t n_wanted, struct err *e)
+write_back_until(struct cache *c, uint64_t n_wanted, const struct effort *most, struct err *e)
 {
     uint32_t pos = 0;
 
     if (c->ops.write_back == NULL)
         return;
-    while (cache_n_free(c) < n_wanted) {
-        uint32_t idx = cache_clean_candidate(c, &pos);
+    for (uint32_t i = 0; i < most->writes && cache_n_free(c) < n_wanted; i++) {
+        uint32_t idx = clean_candidate(c, &pos, most->steps);
         uint32_t head;
 
         if (idx == CACHE_NONE)
@@ -330,7 +374,8 @@ write_back_until(struct cache *c, uint64_t n_wanted, struct err *e)
 
 /* One pass over EVICT-2's ladder. */
 static bool
-find_frames(struct cache *c, uint32_t db, uint32_t n, uint32_t *ret_frames, struct err *e)
+climb(struct cache *c, uint32_t db, uint32_t n, const struct effort *most, uint32_t *ret_frames,
+      struct err *e)
 {
     const uint32_t leave = c->sh->reserve;
     const uint64_t wanted = (uint64_t) n + leave;
@@ -340,19 +385,31 @@ find_frames(struct cache *c, uint32_t db, uint32_t n, uint32_t *ret_frames, stru
     cache_limbo_drain(c);
     if (pop_all(c, n, leave, false, ret_frames))
         return true;
-    evict_until(c, wanted);
+    evict_until(c, wanted, most->steps);
     if (pop_all(c, n, leave, false, ret_frames))
         return true;
     (void) prune_others(c, db);
-    evict_until(c, wanted);
+    evict_until(c, wanted, most->steps);
     if (pop_all(c, n, leave, false, ret_frames))
         return true;
-    write_back_until(c, wanted, e);
+    write_back_until(c, wanted, most, e);
     if (pop_all(c, n, leave, true, ret_frames))
         return true;
     here = cache_n_free(c);
     here = here > leave ? here - leave : 0;
     return cache_over_grow(c, n > here ? n - here : 0, e) && pop_all(c, n, leave, true, ret_frames);
+}
+
+/* All that can be done, but the costly part only when the rest has not helped. */
+static bool
+find_frames(struct cache *c, uint32_t db, uint32_t n, uint32_t *ret_frames, struct err *e)
+{
+    struct effort most = little_effort(c, n);
+
+    if (climb(c, db, n, &most, ret_frames, e))
+        return true;
+    most = full_effort(c);
+    return climb(c, db, n, &most, ret_frames, e);
 }
 
 static int
@@ -476,24 +533,7 @@ cache_frame(struct cache *c, uint32_t frame)
 uint32_t
 cache_clean_candidate(struct cache *c, uint32_t *pos)
 {
-    const uint32_t size = clock_size(c);
-    const uint32_t hand = atomic_load_explicit(&c->sh->hand, memory_order_relaxed);
-
-    while (*pos < size) {
-        uint32_t frame = (hand + (*pos)++) % size;
-        uint32_t idx = atomic_load_explicit(&c->ver[frame].page, memory_order_relaxed);
-        const struct cache_chain *ch = &c->chain[idx];
-
-        /* hints, without the lock: cache_wb_begin() looks again */
-        if (atomic_load_explicit(&c->ver[frame].state, memory_order_relaxed) == VER_LINKED &&
-            atomic_load_explicit(&ch->head, memory_order_relaxed) == frame + 1 &&
-            atomic_load_explicit(&c->ver[frame].older, memory_order_relaxed) == 0 &&
-            atomic_load_explicit(&ch->io, memory_order_relaxed) == CACHE_IO_NONE &&
-            atomic_load_explicit(&c->ver[frame].lsn, memory_order_relaxed) >
-                atomic_load_explicit(&ch->disk_lsn, memory_order_relaxed))
-            return idx;
-    }
-    return CACHE_NONE;
+    return clean_candidate(c, pos, UINT64_MAX);
 }
 
 void

@@ -7,6 +7,8 @@
 
 #include "base/clock.h"
 
+#define PASS_USEC (10 * USEC_PER_MSEC)
+
 /* ---- order ---- */
 
 static void
@@ -171,6 +173,20 @@ rwlock_drop_exclusive(struct self *self, struct rwlock *l, enum lock_rank rank)
     pop_rank(self, rank);
     atomic_store_explicit(&l->word, 0, memory_order_release);
     wait_wake(&l->word, WAIT_ALL);
+}
+
+void
+rwlock_pass(struct self *self, struct rwlock *l, enum lock_rank rank, enum wait_event why)
+{
+    uint32_t n = atomic_load_explicit(&l->waiting, memory_order_relaxed);
+
+    if (n == 0)
+        return;
+    rwlock_drop_exclusive(self, l, rank);
+    self_hold(self);
+    (void) wait_sleep(self, &l->waiting, n, clock_mono_usec() + PASS_USEC, why, NULL);
+    self_resume(self);
+    rwlock_take_exclusive(self, l, rank, why);
 }
 
 /* ---- FAIR ---- */

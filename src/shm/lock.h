@@ -33,6 +33,9 @@ void rwlock_take_exclusive(struct self *self, struct rwlock *l, enum lock_rank r
 bool rwlock_try_exclusive(struct self *self, struct rwlock *l, enum lock_rank rank);
 void rwlock_drop_shared(struct self *self, struct rwlock *l, enum lock_rank rank);
 void rwlock_drop_exclusive(struct self *self, struct rwlock *l, enum lock_rank rank);
+/* In the middle of long work: who waits for it exclusively gets it (or is too slow: 10 ms), then it
+ * is ours again. */
+void rwlock_pass(struct self *self, struct rwlock *l, enum lock_rank rank, enum wait_event why);
 
 /* FAIR: exclusive, first come first served, interruptible, with a deadline. The owner is a number,
  * so that it can outlive a process (a prepared transaction, COMMIT-1): FAIR_OWNER_PROC(procno) or

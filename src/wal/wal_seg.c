@@ -123,7 +123,7 @@ made_upto(const struct wal *w)
     return atomic_load_explicit(&w->sh->made_upto, memory_order_acquire);
 }
 
-/* Caller holds WAL_MAKE. */
+/* Caller holds WAL_MAKE, and lets others have it between two segments: they may need less. */
 static int
 make_until(struct wal *w, lsn_t upto, struct err *e)
 {
@@ -134,6 +134,8 @@ make_until(struct wal *w, lsn_t upto, struct err *e)
         if (r == 0)
             (void) atomic_fetch_add_explicit(&w->sh->made_upto, w->cfg.segsize,
                                              memory_order_release);
+        if (r == 0 && made_upto(w) < upto)
+            rwlock_pass(w->self, &w->sh->make, LOCK_WAL_MAKE, WAIT_WAL_SEGMENT);
     }
     return r;
 }
@@ -231,6 +233,8 @@ note_old(void *arg, const char *name, bool is_dir)
     return 0;
 }
 
+/* Caller holds WAL_MAKE; others have it now and then: a directory's sync takes its time on a busy
+ * disk, and commits wait for segments. */
 static int
 dispose(struct wal *w, const char *name, lsn_t recycle_until, struct wal_recycled *ret)
 {
@@ -238,6 +242,7 @@ dispose(struct wal *w, const char *name, lsn_t recycle_until, struct wal_recycle
     char to[WAL_SEGMENT_PATH_BYTES];
     int r = FAULT(WAL_RECYCLE);
 
+    rwlock_pass(w->self, &w->sh->make, LOCK_WAL_MAKE, WAIT_WAL_SEGMENT);
     (void) snprintf(from, sizeof from, WAL_DIR "/%s", name);
     if (r == 0 && made_upto(w) < recycle_until) {
         wal_segment_path(to, wal_tli(w), made_upto(w) / w->cfg.segsize, w->cfg.segsize);
