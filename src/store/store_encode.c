@@ -13,6 +13,7 @@
 #include "wal/wal_xact.h"
 
 #define PACKED_MAX (PAGE_BYTES - 1) /* an image that does not get shorter is stored raw */
+#define LONG_DELTA 512u             /* bytes, from which on an image may be shorter (3 us to see) */
 #define RECS_MAX   1024u
 /* A group of records, or one Generic record of 32 raw images. */
 #define RECORD_BYTES_MAX (WAL_RECORD_HEADER + PLAN_BLOCKS * (PAGE_BYTES + 32u) + 64u)
@@ -93,18 +94,42 @@ put(struct store *st, const struct wal_rec *rec, bool is_last)
 
 /* ---- Generic ---- */
 
+/* The page packed into at most `max` bytes; .p = NULL: it does not get so short. */
 static struct wal_image
-pack(struct store_encode *enc, uint32_t i, const uint8_t *page)
+pack(struct store_encode *enc, uint32_t i, const uint8_t *page, uint32_t max)
 {
     uint8_t *to = enc->packed + (size_t) i * PAGE_BYTES;
     int n = LZ4_compress_fast_extState(enc->lz4_state, (const char *) page, (char *) to,
-                                       (int) PAGE_BYTES, (int) PACKED_MAX, 1);
+                                       (int) PAGE_BYTES, (int) max, 1);
 
-    if (n > 0)
-        return (struct wal_image){ .p = to,
-                                   .bytes = (uint16_t) n,
-                                   .info = WAL_IMAGE_APPLY | WAL_IMAGE_LZ4 };
-    return (struct wal_image){ .p = page, .bytes = PAGE_BYTES, .info = WAL_IMAGE_APPLY };
+    if (n <= 0)
+        return (struct wal_image){ 0 };
+    return (struct wal_image){ .p = to,
+                               .bytes = (uint16_t) n,
+                               .info = WAL_IMAGE_APPLY | WAL_IMAGE_LZ4 };
+}
+
+/* COMMIT-3: what must be an image is one; a long delta is one if that is shorter (then it fits into
+ * what was reserved for the delta, too). */
+static void
+put_page(struct store_encode *enc, uint32_t i, const struct commit_plan *plan,
+         const struct plan_page *page)
+{
+    struct wal_block *b = &enc->blocks[i];
+
+    if (page->is_image) {
+        b->image = pack(enc, i, page->p, PACKED_MAX);
+        if (b->image.p == NULL)
+            b->image =
+                (struct wal_image){ .p = page->p, .bytes = PAGE_BYTES, .info = WAL_IMAGE_APPLY };
+        return;
+    }
+    if (page->delta_bytes >= LONG_DELTA)
+        b->image = pack(enc, i, page->p, page->delta_bytes - PLAN_IMAGE_HEADER - 1);
+    if (b->image.p == NULL) {
+        b->data = plan->deltas + page->delta_at;
+        b->data_bytes = page->delta_bytes;
+    }
 }
 
 static void
@@ -124,12 +149,7 @@ put_generic(struct store_txn *t, uint32_t from, uint32_t n)
         enc->blocks[i] = (struct wal_block){ .id = (uint8_t) i,
                                              .blk = page->block,
                                              .rel = { TABLESPACE_DEFAULT, page->oid, page->rel } };
-        if (page->is_image) {
-            enc->blocks[i].image = pack(enc, i, page->p);
-        } else {
-            enc->blocks[i].data = plan->deltas + page->delta_at;
-            enc->blocks[i].data_bytes = page->delta_bytes;
-        }
+        put_page(enc, i, plan, page);
     }
     put(t->st, &rec, false);
 }

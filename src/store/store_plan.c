@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "store/store_btree.h"
 #include "store/store_commit.h"
 #include "store/store_page.h"
 #include "store/store_shared.h"
@@ -54,7 +55,7 @@ add_page(struct commit_plan *plan, const struct plan_page *page, struct err *e)
 }
 
 static struct plan_page
-own_page(const struct store_txn *t, pgno_t pgno, const uint8_t *staged)
+own_page(const struct store_txn *t, pgno_t pgno, uint8_t *staged)
 {
     return (struct plan_page){ .staged = staged, .block = pgno - 1, .oid = t->oid, .rel = t->rel };
 }
@@ -94,7 +95,9 @@ reserve_delta(struct commit_plan *plan, struct err *e)
 /* Nothing to log: page 1 goes in any case, or `ver` would not be p for ever. */
 #define SAME_PAGE 1
 
-/* The delta from the base version under S. 0, SAME_PAGE or < 0. */
+/* The delta from the base version under S. SQLite has zeroed what it freed in a page
+ * (secure_delete, which is ON for another reason): that is neither published nor logged. 0,
+ * SAME_PAGE or < 0. */
 static int
 make_delta(struct store_txn *t, struct plan_page *page, struct err *e)
 {
@@ -110,6 +113,8 @@ make_delta(struct store_txn *t, struct plan_page *page, struct err *e)
     if (r < 0)
         return r;
     b = buf_init(plan->deltas + plan->deltas_bytes, PLAN_DELTA_MAX);
+    if (store_btree_is_told_by_type(t->header, page->block + 1, plan->size))
+        store_btree_keep_unused(page->staged, base.data);
     /* The redo pointer only rises: what is an image now stays one. */
     if (base.lsn > store_redo_pointer(st) && plan->deltas_bytes < DELTAS_MAX)
         wal_delta_put(&b, base.data, page->staged, PAGE_TAIL_AT);
@@ -230,9 +235,8 @@ store_plan_take_frames(struct store_txn *t, struct err *e)
 
 /* ---- log space ---- */
 
-#define BLOCK_HEADER 8u  /* id, flags, data length, block number */
-#define REL_BYTES    12u /* only where the relation changes */
-#define IMAGE_HEADER 5u
+#define BLOCK_HEADER 8u   /* id, flags, data length, block number */
+#define REL_BYTES    12u  /* only where the relation changes */
 #define OTHER_BYTES  512u /* Database, Storage and Transaction records, all of them */
 
 void
@@ -246,7 +250,7 @@ store_plan_choose(struct commit_plan *plan, lsn_t redo)
 
         page->is_image = page->base_lsn <= redo;
         bytes += BLOCK_HEADER +
-                 (page->is_image ? IMAGE_HEADER + PAGE_BYTES : (uint64_t) page->delta_bytes);
+                 (page->is_image ? PLAN_IMAGE_HEADER + PAGE_BYTES : (uint64_t) page->delta_bytes);
         if (is_first)
             bytes += WAL_RECORD_HEADER + 7 /* MAXALIGN */ +
                      WAL_LONG_HEADER; /* each record inserted on its own may cross one page more */

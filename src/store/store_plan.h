@@ -4,9 +4,10 @@
 
 #include "store/store_txn_impl.h"
 
-#define PLAN_BLOCKS     32u                 /* blocks of one Generic record (WAL-1) */
-#define PLAN_DELTA_MAX  4095u               /* bytes; a longer delta is an image (COMMIT-3) */
-#define PLAN_LONG_BYTES (UINT64_C(4) << 20) /* counted as images: a long commit (COMMIT-4) */
+#define PLAN_BLOCKS       32u   /* blocks of one Generic record (WAL-1) */
+#define PLAN_IMAGE_HEADER 5u    /* what an image adds to a block's header in the log */
+#define PLAN_DELTA_MAX    4095u /* bytes; a longer delta is an image (COMMIT-3) */
+#define PLAN_LONG_BYTES   (UINT64_C(4) << 20) /* counted as images: a long commit (COMMIT-4) */
 
 /* Make the list of pages from the frozen write set: base versions under S, deltas, zero pages, the
  * riders. No frames yet. Reads; may be interrupted. */

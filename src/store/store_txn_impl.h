@@ -6,10 +6,10 @@
 
 /* A page of the commit to be: of the write set, a zero page (COMMIT-3), or one that rides along. */
 struct plan_page {
-    const uint8_t *p;      /* its frame's bytes, or the rider's */
-    const uint8_t *staged; /* where the frame is filled from; NULL = zeros */
-    lsn_t base_lsn;        /* of the version the delta starts from; 0 = an image in any case */
-    uint64_t delta_at;     /* in commit_plan.deltas */
+    const uint8_t *p;  /* its frame's bytes, or the rider's */
+    uint8_t *staged;   /* where the frame is filled from; NULL = zeros */
+    lsn_t base_lsn;    /* of the version the delta starts from; 0 = an image in any case */
+    uint64_t delta_at; /* in commit_plan.deltas */
     blk_t block;
     oid_t oid, rel;
     uint16_t delta_bytes;

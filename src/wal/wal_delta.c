@@ -5,6 +5,7 @@
 
 /* Equal bytes between two changes that are cheaper kept than a new fragment header. */
 #define JOIN_BYTES WAL_DELTA_FRAGMENT_HEADER
+#define STEP_BYTES 256u
 
 void
 wal_delta_put_fragment(struct buf *b, uint32_t at, const void *p, uint32_t n)
@@ -16,10 +17,13 @@ wal_delta_put_fragment(struct buf *b, uint32_t at, const void *p, uint32_t n)
     buf_put(b, p, n);
 }
 
-/* First place at or behind i where the pages differ, or n. Eight bytes at a time. */
+/* First place at or behind i where the pages differ, or n. Most of a page is equal: big steps
+ * first, then eight bytes at a time. */
 static uint32_t
 skip_equal(const uint8_t *from, const uint8_t *to, uint32_t i, uint32_t n)
 {
+    while (i + STEP_BYTES <= n && memcmp(from + i, to + i, STEP_BYTES) == 0)
+        i += STEP_BYTES;
     while (i + 8 <= n) {
         uint64_t x = get_u64(from + i) ^ get_u64(to + i);
 
