@@ -48,6 +48,11 @@ session_failed(struct session *s, int rc, bool is_run, struct err *e)
         r = session_error_translate(rc, sqlite3_errmsg(s->db), is_run, e);
     if (rc == SQLITE_NOMEM && r == -ERR_OUT_OF_MEMORY)
         err_hint(e, "A session may take session_memory_limit bytes of memory.");
+    if (r == -ERR_DATA_CORRUPTED)
+        err_hint(e,
+                 "The database is \"%s\". Its other pages can be read; pinionctl verify finds all "
+                 "that are damaged.",
+                 s->cfg.db.name);
     err_clear(&s->interrupt);
     vfs_error_reset(s->handle);
     vfs_temp_error_reset();

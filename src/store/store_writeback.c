@@ -18,6 +18,7 @@ int
 store_file_read(struct store *st, const struct cache_key *key, void *p, lsn_t *ret_lsn,
                 struct err *e)
 {
+    struct err found = ERR_INIT;
     ssize_t n;
     int fd = -1;
     int r;
@@ -33,9 +34,12 @@ store_file_read(struct store *st, const struct cache_key *key, void *p, lsn_t *r
         return err_set_errno(e, (int) -n, "could not read block %u of file \"base/%u/%u\"",
                              key->block, key->oid, key->rel);
     memset((uint8_t *) p + n, 0, PAGE_BYTES - (size_t) n); /* beyond the end: zeros */
-    r = page_check(p, key->block, ret_lsn, e);
-    if (r < 0)
-        err_hint(e, "The file is \"base/%u/%u\".", key->oid, key->rel);
+    r = page_check(p, key->block, ret_lsn, &found);
+    if (r < 0) {
+        (void) err_set(e, r, "page %u of database %u is damaged: %.200s", key->block + 1, key->oid,
+                       found.message);
+        err_detail(e, "%.200s The file is \"base/%u/%u\".", found.detail, key->oid, key->rel);
+    }
     return r;
 }
 
@@ -241,12 +245,11 @@ end_file_at(struct store *st, struct store_db *d, int fd, uint64_t bytes, uint64
 
 /* With filelock, exclusive, and the writer lock, or alone. */
 static int
-cut_locked(struct store *st, uint32_t db, struct err *e)
+cut_locked(struct store *st, uint32_t db, uint64_t want, struct err *e)
 {
     struct store_db *d = store_db_at(st, db);
     oid_t oid = store_db_oid(st, db);
     oid_t rel = store_db_rel(d);
-    uint64_t want = (uint64_t) atomic_load_explicit(&d->size, memory_order_acquire) * PAGE_BYTES;
     uint64_t bytes = 0;
     int fd = -1;
     int r = store_file_size(st, oid, rel, &bytes, e);
@@ -269,7 +272,9 @@ cut(struct store *st, uint32_t db, lsn_t shrink, struct err *e)
     int r;
 
     rwlock_take_exclusive(st->self, &d->filelock, LOCK_DB_FILE, WAIT_DB_FILE);
-    r = cut_locked(st, db, e);
+    uint64_t want = (uint64_t) atomic_load_explicit(&d->size, memory_order_acquire) * PAGE_BYTES;
+
+    r = cut_locked(st, db, want, e);
     if (r == 0)
         (void) atomic_compare_exchange_strong_explicit(&d->shrink_lsn, &shrink, 0,
                                                        memory_order_acq_rel, memory_order_relaxed);
@@ -286,7 +291,9 @@ store_file_give_back(struct store *st, uint32_t db)
     if (atomic_load_explicit(&d->shrink_lsn, memory_order_acquire) != 0)
         return;
     rwlock_take_exclusive(st->self, &d->filelock, LOCK_DB_FILE, WAIT_DB_FILE);
-    (void) cut_locked(st, db, NULL); /* another time, then */
+    (void) cut_locked(st, db,
+                      (uint64_t) atomic_load_explicit(&d->size, memory_order_acquire) * PAGE_BYTES,
+                      NULL); /* another time, then */
     rwlock_drop_exclusive(st->self, &d->filelock, LOCK_DB_FILE);
 }
 

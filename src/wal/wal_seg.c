@@ -285,9 +285,10 @@ wal_recycle(struct wal *w, lsn_t keep, lsn_t recycle_until, struct wal_recycled 
 
 /* ---- opening ---- */
 
-/* Is the segment there with its full length? */
-static bool
-segment_is_whole(struct wal *w, tli_t tli, uint64_t segno)
+/* Is the segment there with its full length? 1, 0, or an error, which is no answer: what is not
+ * there is made, over what is. */
+static int
+segment_is_whole(struct wal *w, tli_t tli, uint64_t segno, struct err *e)
 {
     char path[WAL_SEGMENT_PATH_BYTES];
     uint64_t bytes = 0;
@@ -296,11 +297,15 @@ segment_is_whole(struct wal *w, tli_t tli, uint64_t segno)
 
     wal_segment_path(path, tli, segno, w->cfg.segsize);
     fd = io_open(w->io, path, O_RDWR, 0);
+    if (fd == -ENOENT)
+        return 0;
     if (fd < 0)
-        return false;
+        return err_set_errno(e, -fd, "could not open write-ahead log file \"%s\"", path);
     r = io_size(w->io, fd, &bytes);
     (void) io_close(w->io, fd);
-    return r == 0 && bytes == w->cfg.segsize;
+    if (r < 0)
+        return err_set_errno(e, -r, "could not read the size of write-ahead log file \"%s\"", path);
+    return bytes == w->cfg.segsize;
 }
 
 /* Bring the part of the page before `at` into the ring. */
@@ -350,8 +355,13 @@ wal_start(struct wal *w, tli_t tli, lsn_t at, lsn_t prev, struct err *e)
                           memory_order_release);
     atomic_store_explicit(&sh->written, end, memory_order_release);
     atomic_store_explicit(&sh->durable, end, memory_order_release);
-    while (segment_is_whole(w, tli, segno))
+    while ((r = segment_is_whole(w, tli, segno, e)) > 0)
         segno++;
+    if (r < 0)
+        return r;
+    if (segno * seg <= end - 1 && wal_segment_offset(end, seg) != 0)
+        return ERR(e, DATA_CORRUPTED,
+                   "the write-ahead log file that ends at " LSN_FMT " is not whole", LSN_ARGS(end));
     atomic_store_explicit(&sh->made_upto, segno * seg, memory_order_release);
     if (w->status != NULL) {
         atomic_store_explicit(&w->status->tli, tli, memory_order_relaxed);

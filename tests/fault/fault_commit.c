@@ -12,6 +12,7 @@
 #include "base/rng.h"
 #include "store/store_recover.h"
 #include "store/store_writeback.h"
+#include "wal/wal_record.h"
 
 #define PROCS  2
 #define FRAMES 64
@@ -93,21 +94,67 @@ run_one(uint32_t i)
         model.n_begun--; /* failed cleanly: it must not be there */
 }
 
+/* What is left of the segment is filled, so that the next commit stands in another. */
+static void
+switch_segment(void)
+{
+    uint64_t per_seg = wal_segno(wal_insert_end(w.procs[1].store.wal), WORLD_SEG);
+    uint8_t bytes[8192];
+
+    while (wal_segno(wal_insert_end(w.procs[1].store.wal), WORLD_SEG) == per_seg) {
+        struct wal_rec rec = { .rmid = RM_XLOG, .info = XLOG_NOOP, .main_bytes = 8000 };
+        struct buf b = buf_init(bytes, sizeof bytes);
+        struct wal_inserted at;
+        struct err e = ERR_INIT;
+        static const uint8_t zeros[8000];
+
+        rec.main = zeros;
+        assert_ok(wal_record_put(&b, &rec, &e), &e);
+        if (wal_make_room(w.procs[1].store.wal, MAXALIGN(b.n), &e) < 0 ||
+            wal_reserve(w.procs[1].store.wal, MAXALIGN(b.n)) != 0)
+            return;
+        wal_insert(w.procs[1].store.wal, &(struct wal_bytes){ bytes, (uint32_t) b.n }, 1, 0, &at);
+        wal_unreserve(w.procs[1].store.wal);
+    }
+    wal_flush(w.procs[1].store.wal, wal_insert_end(w.procs[1].store.wal));
+}
+
+/* As a start or stop does it; a copy is always whole (CKPT-5). */
+static void
+write_control_file(void)
+{
+    struct wal_control control;
+    struct err e = ERR_INIT;
+
+    if (wal_control_read(w.io, &control, &e) >= 0)
+        (void) wal_control_write(w.io, &control, &e);
+}
+
 static void
 run_all(void)
 {
     struct checkpoint_stats stats;
 
     for (uint32_t i = 0; i < STEPS; i++) {
+        lives_phase("commit", 30);
         run_one(i);
+        lives_phase("write-back", 10);
         if (i % 8 == 5) /* behind an asynchronous commit */
             (void) store_write_back_all(&w.procs[1].store, db, NULL); /* what eviction may do */
+        lives_phase("checkpoint", 80);
         if (i % 4 == 2)
             (void) store_checkpoint(&w.procs[1].store, CKPT_FORCE, NULL, NULL, &stats, NULL);
+        lives_phase("segment switch and make", 20);
         if (i % 4 == 3)
             (void) store_walwriter_round(&w.procs[1].store, NULL);
+        if (i == STEPS / 2)
+            switch_segment();
+        lives_phase("write-back", 10);
         if (i % 6 == 5)
             (void) store_bgwriter_round(&w.procs[1].store, 3, NULL);
+        lives_phase("control file", 10);
+        if (i % 8 == 6)
+            write_control_file();
     }
 }
 
@@ -224,4 +271,5 @@ struct lives lives = {
     .end = end_life,
     .seeds = 5,
     .least = 50,
+    .least_calls = 200,
 };

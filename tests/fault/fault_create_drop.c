@@ -167,17 +167,21 @@ run_all(void)
         struct err e = ERR_INIT;
         oid_t oid = 0;
 
+        lives_phase("create database", 30);
         if (create(&oid, &e) < 0)
             continue;
+        lives_phase("commit", 5);
         (void) change(oid, 20 + i, NULL);
         if (i % 2 == 1)
             (void) store_checkpoint(st(), CKPT_FORCE, NULL, NULL, &stats, NULL);
         (void) change(oid, 30 + i, NULL);
+        lives_phase("drop database", 5);
         if (drop(oid, &e) < 0) {
             err_clear(&e);
             if (drop(oid, &e) < 0) /* the fault fires once */
                 fail_msg("the second DROP fails as well: %s", e.message);
         }
+        lives_phase("purge and checkpoint", 20);
         if (i % 2 == 0)
             (void) store_purge_dropped(st(), NULL);
         (void) store_checkpoint(st(), CKPT_FORCE, NULL, NULL, &stats, NULL);
@@ -306,4 +310,5 @@ struct lives lives = {
     .end = end_life,
     .seeds = 3,
     .least = 50,
+    .least_calls = 100,
 };

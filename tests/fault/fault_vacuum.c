@@ -163,5 +163,6 @@ struct lives lives = {
     .end = end_life,
     .seeds = 1,
     .least = 30,
+    .least_calls = 30,
     .stride = 7,
 };

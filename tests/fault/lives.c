@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <setjmp.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "base/log.h"
 #include "support/test.h"
@@ -57,6 +58,7 @@ disarm(void)
     lives.is_armed = false;
     fault_reset();
     io_sim_cut_after(lives.sim, 0, NULL, NULL);
+    io_sim_fail(lives.sim, SIM_OTHER, "", 0, 0, 0);
 }
 
 static unsigned
@@ -92,6 +94,119 @@ with_faults(const char *what, enum fault_what effect, int error)
     } while (fired);
     print_message("%s: %u hits, each %u. of them\n", what, hit - stride(), stride());
     assert_true(hit > lives.least);
+}
+
+/* Each I/O call of the run fails once, the next ones succeed. */
+static void
+with_io_errors(const char *what, int error, bool half)
+{
+    static unsigned call; /* static: setjmp */
+    static bool fired;
+
+    call = 0;
+    do {
+        begin(call + 1);
+        io_sim_fail_any(lives.sim, call, error, half);
+        if (setjmp(out) == 0) {
+            lives.run();
+            fired = io_sim_failed(lives.sim);
+            disarm();
+            if (lives.survived != NULL)
+                lives.survived(what, call);
+        } else {
+            fired = true;
+        }
+        disarm();
+        lives.end(what, call);
+        call += stride();
+    } while (fired);
+    print_message("%s: %u calls, each %u. of them\n", what, call - stride(), stride());
+    assert_true(call > lives.least_calls);
+}
+
+static void
+every_io_call_fails_once(void **state)
+{
+    (void) state;
+    with_io_errors("EIO at call", EIO, false);
+}
+
+static void
+every_io_call_finds_the_disk_full_once(void **state)
+{
+    (void) state;
+    with_io_errors("ENOSPC at call", ENOSPC, false);
+}
+
+static void
+every_write_stops_half_way_once(void **state)
+{
+    (void) state;
+    with_io_errors("half a write at call", ENOSPC, true);
+}
+
+/* ---- what a run passes ---- */
+
+#define PHASES_MAX 16
+
+static struct phase {
+    const char *operation;
+    unsigned least;
+    uint64_t calls;
+    unsigned hits;
+} phases[PHASES_MAX];
+static unsigned n_phases;
+static struct phase *phase;
+static uint64_t calls_before;
+static unsigned hits_before;
+static bool is_counting;
+
+static void
+close_phase(void)
+{
+    if (phase == NULL)
+        return;
+    phase->calls += io_sim_passed(lives.sim) - calls_before;
+    phase->hits += fault_hits() - hits_before;
+}
+
+void
+lives_phase(const char *operation, unsigned least)
+{
+    if (!is_counting)
+        return;
+    close_phase();
+    for (phase = phases; phase < phases + n_phases; phase++)
+        if (strcmp(phase->operation, operation) == 0)
+            break;
+    if (phase == phases + n_phases) {
+        assert_true(n_phases < PHASES_MAX);
+        *phase = (struct phase){ .operation = operation, .least = least };
+        n_phases++;
+    }
+    calls_before = io_sim_passed(lives.sim);
+    hits_before = fault_hits();
+}
+
+static void
+each_operation_passes_what_is_counted_here(void **state)
+{
+    (void) state;
+    begin(1);
+    is_counting = true;
+    lives_phase(lives.name, 0);
+    lives.run();
+    close_phase();
+    is_counting = false;
+    disarm();
+    lives.end("no fault", 0);
+    for (unsigned i = 0; i < n_phases; i++) {
+        if (phases[i].calls == 0 && phases[i].least == 0)
+            continue; /* every operation of this program has a name */
+        print_message("%-26s %4u I/O calls, %4u fault points\n", phases[i].operation,
+                      (unsigned) phases[i].calls, phases[i].hits);
+        assert_true(phases[i].calls >= phases[i].least);
+    }
 }
 
 static void
@@ -149,6 +264,10 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(each_operation_passes_what_is_counted_here),
+        cmocka_unit_test(every_io_call_fails_once),
+        cmocka_unit_test(every_io_call_finds_the_disk_full_once),
+        cmocka_unit_test(every_write_stops_half_way_once),
         cmocka_unit_test(every_fault_point_as_an_error),
         cmocka_unit_test(every_fault_point_as_a_full_disk),
         cmocka_unit_test(every_fault_point_as_a_crash),

@@ -1,5 +1,6 @@
 /* One run of a program, again and again, each time with another death: a fault at hit 1, 2, 3 … of
- * any fault point until none fires, a power cut at each call that changes the disk. */
+ * any fault point until none fires; each I/O call failing once, as EIO, as a full disk, as half a
+ * write; a power cut at each call that changes the disk. */
 #pragma once
 
 #include "base/fault.h"
@@ -14,7 +15,8 @@ struct lives {
     void (*end)(const char *what, unsigned n);      /* power cut, recovery, checks; frees `sim` */
     unsigned seeds;                                 /* power cuts at one place */
     unsigned least;                                 /* places there must be, at least */
-    unsigned stride; /* only every so many-th place, unless PINION_LONG is set; 0 = each */
+    unsigned stride;      /* only every so many-th place, unless PINION_LONG is set; 0 = each */
+    unsigned least_calls; /* I/O calls there must be, at least */
     /* This life. */
     struct io_sim *sim;
     struct err why; /* of the last PANIC */
@@ -22,3 +24,8 @@ struct lives {
 };
 /* The program defines it, with the first part filled; main() and the tests are in lives.c. */
 extern struct lives lives;
+
+/* run() begins with this operation, or goes on with it: what is passed from now on is counted for
+ * it. The table of a run without any fault is printed, and an operation that passes fewer than
+ * `least` I/O calls is a failure: then this program tests nothing any more. */
+void lives_phase(const char *operation, unsigned least);

@@ -23,7 +23,9 @@ hits_rule(struct io_sim *s, enum io_sim_op op, const char *path)
 {
     struct fail_rule *f = &s->fail;
 
-    if (f->times == 0 || f->op != op || strncmp(path, f->prefix, strlen(f->prefix)) != 0)
+    s->passed++;
+    if (f->times == 0 || (f->op != op && f->op != SIM_ANY) ||
+        strncmp(path, f->prefix, strlen(f->prefix)) != 0)
         return false;
     f->hits++;
     if (f->hits <= f->after || f->hits - f->after > f->times)
@@ -153,8 +155,13 @@ sim_pwrite(struct io *io, int fd, const void *p, size_t n, uint64_t off)
     struct inode *in = inode_of(s, fd);
     bool late = begin(s);
 
-    if (hits_rule(s, SIM_WRITE, s->fds[fd].path))
+    if (hits_rule(s, SIM_WRITE, s->fds[fd].path)) {
+        if (s->fail.half && n > 1 && take_space(s, in, off + n / 2)) {
+            io_sim_add_change(in, false, off, p, n / 2);
+            io_sim_content_put(&in->now, off, p, n / 2);
+        }
         return -s->fail.error;
+    }
     if (!take_space(s, in, off + n))
         return -ENOSPC;
     io_sim_add_change(in, false, off, p, n);
@@ -219,17 +226,25 @@ sim_allocate(struct io *io, int fd, uint64_t off, uint64_t n)
 {
     struct io_sim *s = sim_of(io);
     struct inode *in = inode_of(s, fd);
+    bool late = begin(s);
+    bool fits;
 
-    (void) begin(s);
     if (hits_rule(s, SIM_ALLOCATE, s->fds[fd].path))
         return -s->fail.error;
-    return take_space(s, in, off + n) ? 0 : -ENOSPC;
+    fits = take_space(s, in, off + n);
+    if (late)
+        cut(s);
+    return fits ? 0 : -ENOSPC;
 }
 
 static int
 sim_size(struct io *io, int fd, uint64_t *ret_bytes)
 {
-    *ret_bytes = inode_of(sim_of(io), fd)->now.n;
+    struct io_sim *s = sim_of(io);
+
+    if (hits_rule(s, SIM_OTHER, s->fds[fd].path))
+        return -s->fail.error;
+    *ret_bytes = inode_of(s, fd)->now.n;
     return 0;
 }
 
@@ -318,6 +333,8 @@ sim_list(struct io *io, const char *path, io_list_fn fn, void *arg)
     struct names *copy;
     int r = 0;
 
+    if (hits_rule(s, SIM_OTHER, path))
+        return -s->fail.error;
     if (path[0] != '\0' && strcmp(path, ".") != 0 &&
         (io_sim_find(&s->now, path) == NULL || !io_sim_find(&s->now, path)->inode->is_dir))
         return -ENOENT;
@@ -355,8 +372,11 @@ sim_syncfs(struct io *io, int fd)
 static int
 sim_dontneed(struct io *io, int fd)
 {
-    struct inode *in = inode_of(sim_of(io), fd);
+    struct io_sim *s = sim_of(io);
+    struct inode *in = inode_of(s, fd);
 
+    if (hits_rule(s, SIM_OTHER, s->fds[fd].path))
+        return -s->fail.error;
     if (in->is_stale) {
         io_sim_content_copy(&in->now, &in->disk);
         for (struct change *c = in->first; c != NULL; c = c->next)
@@ -482,6 +502,12 @@ io_sim_calls(const struct io_sim *s)
     return s->calls;
 }
 
+uint64_t
+io_sim_passed(const struct io_sim *s)
+{
+    return s->passed;
+}
+
 void
 io_sim_cut_after(struct io_sim *s, uint64_t n, void (*hook)(void *arg), void *arg)
 {
@@ -539,6 +565,14 @@ io_sim_fail(struct io_sim *s, enum io_sim_op op, const char *prefix, uint32_t af
 {
     s->fail = (struct fail_rule){ .op = op, .after = after, .times = times, .error = error };
     (void) snprintf(s->fail.prefix, sizeof s->fail.prefix, "%s", prefix);
+}
+
+void
+io_sim_fail_any(struct io_sim *s, uint32_t after, int error, bool half)
+{
+    s->fail = (struct fail_rule){
+        .op = SIM_ANY, .after = after, .times = 1, .error = error, .half = half
+    };
 }
 
 bool

@@ -24,7 +24,8 @@ enum io_sim_op {
     SIM_UNLINK,
     SIM_MKDIR, /* and rmdir */
     SIM_SYNCFS,
-    SIM_OTHER,
+    SIM_OTHER, /* size, list, dontneed */
+    SIM_ANY,   /* in a rule: each of them */
     SIM_OPS
 };
 
@@ -39,6 +40,8 @@ struct io_sim *io_sim_clone(const struct io_sim *s, uint64_t seed);
 void io_sim_set_sector(struct io_sim *s, uint32_t bytes);
 /* Calls that may change or sync something, since io_sim_new(). */
 uint64_t io_sim_calls(const struct io_sim *s);
+/* Calls that io_sim_fail_any() can let fail, since io_sim_new(). */
+uint64_t io_sim_passed(const struct io_sim *s);
 /* Call hook(arg) at the n-th such call from now (1 = the next), before or after its effect by the
  * seed. The hook must not return. 0 disarms. */
 void io_sim_cut_after(struct io_sim *s, uint64_t n, void (*hook)(void *arg), void *arg);
@@ -55,6 +58,9 @@ void io_sim_process_crash(struct io_sim *s);
  * errno `error`. One rule at a time; times 0 disarms. A failed SIM_SYNC drops the changes. */
 void io_sim_fail(struct io_sim *s, enum io_sim_op op, const char *prefix, uint32_t after,
                  uint32_t times, int error);
+/* The (after + 1)-th call of any kind from now on fails with `error`; if it is a write and `half`,
+ * its first half has been written. */
+void io_sim_fail_any(struct io_sim *s, uint32_t after, int error, bool half);
 bool io_sim_failed(const struct io_sim *s); /* did it fire? */
 /* Growth of files beyond this many bytes from now on is ENOSPC; UINT64_MAX = no limit. */
 void io_sim_set_space(struct io_sim *s, uint64_t bytes);

@@ -66,6 +66,7 @@ struct fail_rule {
     uint32_t after, times, hits;
     int error;
     bool fired;
+    bool half; /* a write that fails has written its first half */
 };
 
 struct io_sim {
@@ -85,6 +86,7 @@ struct io_sim {
     void (*call_hook)(void *arg);
     void *call_arg;
     struct fail_rule fail;
+    uint64_t passed; /* calls that may fail */
     uint64_t space;
     uint32_t mark;
 };
