@@ -1,7 +1,7 @@
 /* The database files that the catalogue names: locked against others while we run, noted at a clean
  * stop (FILE-8, design 11).
  *
- * Runs in: checkpointer; files_check_stopped() in startup. */
+ * Runs in: checkpointer; files_check_stopped() in startup and `piniond verify`. */
 #pragma once
 
 #include "proc/attach.h"

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "proc/files.h"
 #include "store/store_file.h"
 #include "vfs/vfs.h"
 #include "vfs/vfs_plain.h"
@@ -375,6 +376,36 @@ check_database(struct verify *v, const struct verify_db *db)
     report_database(&v->report, db->name, text, json);
 }
 
+/* ---- what the last clean stop noted ---- */
+
+static void
+on_changed(void *arg, oid_t oid, oid_t rel)
+{
+    struct verify *v = arg;
+    struct verify_problem p = { .part = "database" };
+
+    for (uint32_t i = 0; i < v->n_dbs; i++) {
+        if (v->dbs[i].oid == oid)
+            (void) snprintf(p.database, sizeof p.database, "%s", v->dbs[i].name);
+    }
+    store_path_file(p.file, sizeof p.file, oid, rel);
+    (void) snprintf(p.message, sizeof p.message,
+                    "the file was changed while the server was stopped");
+    (void) snprintf(
+        p.detail, sizeof p.detail,
+        "Its size or change counter is not what the server noted in \"pinion_format\".");
+    report_problem(&v->report, &p);
+}
+
+static void
+check_notes(struct verify *v)
+{
+    struct err e = ERR_INIT;
+
+    if (v->server == SERVER_STOPPED && files_check_stopped(&v->io, on_changed, v, &e) < 0)
+        report_unchecked(&v->report, "what the last stop noted: %s", e.message);
+}
+
 /* ---- all of it ---- */
 
 static void
@@ -426,6 +457,7 @@ check_all(struct verify *v, struct err *e)
     r = list_databases(v);
     if (r < 0)
         return err_set_errno(e, -r, "could not list the databases");
+    check_notes(v);
     for (uint32_t i = 0; i < v->n_dbs; i++)
         check_database(v, &v->dbs[i]);
     if (v->server != SERVER_RUNNING &&

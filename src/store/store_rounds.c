@@ -105,6 +105,9 @@ store_checkpoint_is_due(const struct store *st)
     lsn_t redo = store_redo_pointer(st);
     lsn_t end = wal_insert_end(st->wal);
 
+    /* Nothing was logged since the last, although much was while it was made. */
+    if (end == atomic_load_explicit(&st->sh->ckpt.last_end, memory_order_relaxed))
+        return false;
     return end > redo && (double) (end - redo) >=
                              (double) st->cfg.max_wal_size / (1.0 + st->cfg.completion_target);
 }

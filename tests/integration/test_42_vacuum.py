@@ -170,3 +170,29 @@ def test_vacuum_survives_kills_at_any_moment(cluster):
             w.ok("DELETE FROM t")
     server.stop()
     assert server.ctl("verify", "-D", server.data, "-q").stdout == ""
+
+
+def test_vacuum_with_a_full_log_disk_is_done_or_an_error(small_disk, cluster):
+    """Its small transactions need little: a checkpoint now and then gives back what they wrote. If that is not enough it is 53100."""
+    disk = small_disk(64)
+    server = cluster(conf="shared_buffers = 4MB\nmax_wal_size = 4MB\nmin_wal_size = 2MB\n",
+                     init_args=("-X", disk.path / "wal", "--wal-segsize=1"))
+    server.start()
+    with connect(server) as w:
+        w.ok(TABLE)
+        for k in range(10):
+            fill(w, k * 2000 + 1, k * 2000 + 2000)
+        w.ok("DELETE FROM t WHERE id % 10 <> 0")
+        want = w.ok("SELECT count(*), sum(id), sum(length(pad)) FROM t").rows
+        disk.fill()
+        r = w.query("VACUUM")
+        assert r.code in (None, "53100") and r.status == "I", r
+        assert w.ok("SELECT count(*), sum(id), sum(length(pad)) FROM t").rows == want
+        integrity(w)
+        disk.empty()
+        support.until(lambda: w.query("VACUUM").tags == ["VACUUM"], "VACUUM works")
+        assert w.ok("PRAGMA freelist_count").rows == [("0",)]
+        assert w.ok("SELECT count(*), sum(id), sum(length(pad)) FROM t").rows == want
+        integrity(w)
+    server.stop()
+    assert server.ctl("verify", "-D", server.data, "-q").stdout == ""

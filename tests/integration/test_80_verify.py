@@ -104,6 +104,21 @@ def test_a_truncated_and_a_missing_file_are_found(cluster):
     assert ("base/16384/16384", "could not open the file") in found
 
 
+def test_a_file_changed_while_stopped_is_found(cluster):
+    server = make(cluster, rows=10)
+    server.stop()
+    path = server.data / "base/5/5"
+    old = path.read_bytes()
+    server.start()
+    with connect(server) as w:
+        w.ok(FILL.format(low=101, high=200))
+    server.stop()
+    path.write_bytes(old)   # each page is fine by itself
+    code, reply = verify(server)
+    p = only_problem(reply)[0]
+    assert code == 1 and (p["database"], p["file"]) == ("postgres", "base/5/5") and "changed while the server was stopped" in p["message"]
+
+
 @pytest.mark.parametrize("copy", [0, 1])
 def test_a_flipped_byte_in_the_control_file_is_found(cluster, copy):
     server = make(cluster, rows=10)

@@ -448,6 +448,43 @@ writers_readers_and_a_checkpointer_do_not_disturb_one_another(void **state)
     checkpoint(CKPT_SHUTDOWN, &stats);
 }
 
+/* Writes more than max_wal_size at its first call. */
+static bool
+write_much(void *arg, double progress)
+{
+    bool *is_done = arg;
+
+    (void) progress;
+    for (uint32_t v = 100; v < 5000 && !*is_done; v++) {
+        struct world_change changes[CAP / 2];
+
+        for (uint32_t i = 0; i < CAP / 2; i++)
+            changes[i] = (struct world_change){ i + 2, v };
+        commit(1, v, CAP, changes, CAP / 2);
+        *is_done = wal_insert_end(store(1)->wal) - store_redo_pointer(store(1)) > 6u << 20;
+    }
+    return false;
+}
+
+static void
+none_is_due_when_nothing_was_logged_since_the_last(void **state)
+{
+    struct checkpoint_stats stats;
+    struct err e = ERR_INIT;
+    bool is_done = false;
+
+    (void) state;
+    commit(1, 7, CAP, NULL, 0);
+    assert_ok(store_checkpoint(store(0), CKPT_CAUSE_TIME, write_much, &is_done, &stats, &e), &e);
+    assert_true(is_done);
+    assert_true(wal_insert_end(store(0)->wal) - store_redo_pointer(store(0)) > 5u << 20);
+    assert_false(store_checkpoint_is_due(store(0)));
+    commit(1, 8, 0, NULL, 0);
+    assert_true(store_checkpoint_is_due(store(0)));
+    checkpoint(CKPT_CAUSE_XLOG, &stats);
+    assert_false(store_checkpoint_is_due(store(0)));
+}
+
 int
 main(void)
 {
@@ -459,6 +496,7 @@ main(void)
         T(a_file_is_cut_when_nobody_can_need_its_end_and_not_before),
         T(after_a_shutdown_checkpoint_the_files_are_whole_and_the_log_goes_on),
         T(a_failed_write_fails_the_checkpoint_and_the_next_one_makes_it_good),
+        T(none_is_due_when_nothing_was_logged_since_the_last),
         T(who_asks_waits_for_one_that_began_afterwards),
         T(writers_readers_and_a_checkpointer_do_not_disturb_one_another),
     };
