@@ -78,6 +78,7 @@ struct cache {
     uint8_t *data;               /* [NF] frames */
     uint64_t pins;               /* bit per element of our pin array that is in use */
     uint32_t n_owned;            /* frames taken and neither published nor given back */
+    uint32_t over_hand;          /* bgwriter: the next overflow frame to look at */
     uint32_t io_ref;             /* chain index + 1 whose io we own; 0 = none */
 };
 
@@ -221,7 +222,8 @@ bool cache_is_owed(struct cache *c, uint32_t page_idx, lsn_t upto);
 /* Bgwriter: the next dirty page in front of the clock hand that writing would make a victim; from
  * *pos = 0 on, one round; CACHE_NONE = done. */
 uint32_t cache_clean_candidate(struct cache *c, uint32_t *pos);
-/* Bgwriter: move limbo to free, punch out the free tail of the overflow file. */
+/* Bgwriter: move limbo to free, empty overflow frames of what is clean, punch out the free tail of
+ * the overflow file. */
 void cache_maintain(struct cache *c);
 
 /* ---- counters, shown to people ---- */

@@ -9,7 +9,8 @@
 #include "cache/cache_snapshot.h"
 #include "cache/cache_version.h"
 
-#define READER_STEPS 64 /* EVICT-2 */
+#define READER_STEPS 64    /* EVICT-2 */
+#define OVER_LOOKS   4096u /* overflow frames per round of the bgwriter */
 
 /* ---- free list (FREE_LIST lock held) ---- */
 
@@ -536,6 +537,28 @@ cache_clean_candidate(struct cache *c, uint32_t *pos)
     return clean_candidate(c, pos, UINT64_MAX);
 }
 
+/* Frames of second choice are given back as soon as what is in them is clean and nobody has looked
+ * at it since the last round: the next look reads it into a frame of first choice. */
+static void
+drain_overflow(struct cache *c)
+{
+    uint32_t grown = atomic_load_explicit(&c->sh->over_grown, memory_order_relaxed);
+
+    if (atomic_load_explicit(&c->sh->over_in_use, memory_order_relaxed) == 0)
+        return;
+    for (uint32_t i = 0; i < MIN(grown, OVER_LOOKS); i++) {
+        uint32_t frame = c->sh->n_frames + c->over_hand++ % grown;
+        struct cache_ver *v = &c->ver[frame];
+
+        if (atomic_load_explicit(&v->state, memory_order_relaxed) != VER_LINKED)
+            continue;
+        if (atomic_load_explicit(&v->use, memory_order_relaxed) != 0)
+            atomic_store_explicit(&v->use, 0, memory_order_relaxed);
+        else
+            (void) evict_clean(c, frame);
+    }
+}
+
 void
 cache_maintain(struct cache *c)
 {
@@ -543,5 +566,6 @@ cache_maintain(struct cache *c)
 
     for (uint32_t done = 0; done < n; done += CACHE_BATCH)
         cache_limbo_drain(c);
+    drain_overflow(c);
     cache_over_punch(c);
 }

@@ -75,9 +75,9 @@ def test_values_rows_and_statements_beyond_the_fixed_limits_fail_with_54000(smal
 
 
 USES_FILES = [
-    NUMBERS.format(200000) + "SELECT count(*) FROM (SELECT hex(randomblob(200)) AS h FROM c ORDER BY h LIMIT 199999)",
-    NUMBERS.format(200000) + "SELECT count(DISTINCT hex(randomblob(200))) FROM c",
-    "SELECT count(*) FROM (WITH RECURSIVE c(x, y) AS (VALUES (1, '') UNION SELECT x + 1, hex(randomblob(200)) FROM c WHERE x < 100000) SELECT * FROM c)",
+    NUMBERS.format(40000) + "SELECT count(*) FROM (SELECT hex(randomblob(200)) AS h FROM c ORDER BY h LIMIT 39999)",
+    NUMBERS.format(40000) + "SELECT count(DISTINCT hex(randomblob(200))) FROM c",
+    "SELECT count(*) FROM (WITH RECURSIVE c(x, y) AS (VALUES (1, '') UNION SELECT x + 1, hex(randomblob(200)) FROM c WHERE x < 30000) SELECT * FROM c)",
     "CREATE TEMP TABLE x AS SELECT * FROM big",
     "CREATE INDEX i ON big (pad)",
     "UPDATE big SET pad = pad || 'x'",
@@ -92,7 +92,7 @@ def big():
     try:
         s.start()
         s.sql("CREATE TABLE big (id integer PRIMARY KEY, pad text)")
-        s.sql("INSERT INTO big " + NUMBERS.format(60000) + "SELECT x, hex(randomblob(300)) FROM c")
+        s.sql("INSERT INTO big " + NUMBERS.format(20000) + "SELECT x, hex(randomblob(300)) FROM c")
         yield s
     finally:
         s.done()
@@ -107,14 +107,14 @@ def test_sorts_temporary_tables_and_transactions_use_files_up_to_their_limit(big
     assert "temp_file_limit" in fails(cur, statement, "53400")
     conn.rollback()
     cur.execute("SELECT count(*), sum(length(pad)) FROM big")
-    assert cur.fetchall() == [(60000, 36000000)]
+    assert cur.fetchall() == [(20000, 12000000)]
     cur.execute("SET temp_file_limit = -1")
     cur.execute(statement)
     if cur.description:
         cur.fetchall()
     conn.rollback()
     cur.execute("SELECT count(*), sum(length(pad)) FROM big")
-    assert cur.fetchall() == [(60000, 36000000)]
+    assert cur.fetchall() == [(20000, 12000000)]
     assert peak_mb(conn) <= LIMIT_MB + OWN_MB, f"{peak_mb(conn):.0f} MB"
     conn.close()
     assert big.sql("PRAGMA integrity_check") == [("ok",)]
