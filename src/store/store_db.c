@@ -125,6 +125,7 @@ set_fields(struct store_db *d, oid_t rel, lsn_t p, pgno_t size)
     atomic_store_explicit(&d->drop_lsn, 0, memory_order_relaxed);
     atomic_store_explicit(&d->unflushed, 0, memory_order_relaxed);
     atomic_store_explicit(&d->allocated, 0, memory_order_relaxed);
+    atomic_store_explicit(&d->purge_failed, 0, memory_order_relaxed);
     atomic_store_explicit(&d->size, size, memory_order_relaxed);
     atomic_store_explicit(&d->published, p, memory_order_release);
 }

@@ -191,6 +191,10 @@ store_purge_dropped(struct store *st, struct err *e)
         if (store_db_oid(st, i) != 0 && store_db_is_dropping(st, i)) {
             int r = purge_one(st, i, e); /* one that cannot go holds up no other */
 
+            if (r < 0) { /* nor who dropped it: it has happened, and is tried again */
+                atomic_store_explicit(&store_db_at(st, i)->purge_failed, 1, memory_order_release);
+                wait_wake(&store_db_at(st, i)->word, WAIT_ALL);
+            }
             failed = MIN(failed, r);
             gone += MAX(r, 0);
         }
@@ -211,7 +215,8 @@ store_drop_wait(struct store *st, oid_t oid, struct err *e)
             return 0;
         d = store_db_at(st, db);
         w = atomic_load_explicit(&d->word, memory_order_acquire);
-        if (db_word_state(w) != DB_DROPPING || store_db_oid(st, db) != oid)
+        if (db_word_state(w) != DB_DROPPING || store_db_oid(st, db) != oid ||
+            atomic_load_explicit(&d->purge_failed, memory_order_acquire) != 0)
             return 0;
         r = wait_sleep(st->self, &d->word, w, 0, WAIT_DB_STATE, e);
         if (r < 0)

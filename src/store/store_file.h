@@ -76,8 +76,8 @@ void store_drop_cancel(struct store *st, uint32_t db);
 /* Checkpointer, once per second and in each checkpoint: purge, unlink, rmdir what cap allows.
  * Returns the number of databases gone, or < 0. */
 int store_purge_dropped(struct store *st, struct err *e);
-/* Wait until the checkpointer has removed it; wakes it. The caller has given back its reference.
- * Interruptible. */
+/* Wait until the checkpointer has removed it, or could not (it tries again every second); wakes it.
+ * The caller has given back its reference. Interruptible. */
 int store_drop_wait(struct store *st, oid_t oid, struct err *e);
 
 /* One database file that the catalogue names. */

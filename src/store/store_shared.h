@@ -43,6 +43,7 @@ struct store_db {
     _Atomic uint32_t cur;              /* which of file[]; release */
     _Atomic uint64_t shrink_lsn;       /* EVICT-6: 0 = the file is not longer than it ever was */
     _Atomic uint64_t drop_lsn;         /* FILE-3: 0 = not dropped */
+    _Atomic uint32_t purge_failed;     /* checkpointer: its files could not be removed (yet) */
     _Atomic uint64_t unflushed;        /* pages published since the last flush (COMMIT-2) */
     _Atomic uint64_t allocated;        /* bytes of the file that are backed; under writer lock */
     _Atomic uint64_t used_usec;        /* last detach, monotonic: whom to reuse */

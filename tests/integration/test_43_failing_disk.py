@@ -1,0 +1,73 @@
+"""Disks that fail: a damaged page is an error of who reads it and of nobody else; a directory that cannot be removed holds up nobody who does not want to wait."""
+import re
+
+import server as support
+from wire import connect
+
+PAGE = 8192
+
+
+def fill(w, n=200):
+    w.ok("CREATE TABLE t (id integer PRIMARY KEY, pad text)")
+    w.ok(f"WITH RECURSIVE c(x) AS (VALUES (1) UNION ALL SELECT x + 1 FROM c WHERE x < {n}) INSERT INTO t SELECT x, hex(randomblob(1500)) FROM c")
+
+
+def test_a_damaged_page_is_an_error_that_names_it_and_harms_nobody_else(server):
+    with connect(server) as w:
+        fill(w)
+        w.ok("CREATE DATABASE other")
+    with connect(server, database="other") as w:
+        fill(w)
+    server.stop()
+    path = server.data / "base/5/5"
+    good = path.read_bytes()
+    pgno = len(good) // PAGE // 2
+    with open(path, "r+b") as f:
+        f.seek((pgno - 1) * PAGE + 4000)
+        f.write(bytes(b ^ 0x55 for b in good[(pgno - 1) * PAGE + 4000:(pgno - 1) * PAGE + 4010]))
+    server.start()
+    pid = server.pid
+    with connect(server) as w, connect(server) as x, connect(server, database="other") as other:
+        for _ in range(3):
+            r = w.query("SELECT sum(length(pad)) FROM t")
+            assert r.code == "XX001" and r.status == "I", r
+            e = r.errors[0]
+            assert e["M"].startswith(f"page {pgno} of database 5 is damaged: checksum of block {pgno - 1} is wrong"), e
+            m = re.match(r'The page has ([0-9A-F]{8}), its content gives ([0-9A-F]{8})\. The file is "base/5/5"\.', e["D"])
+            assert m and m[1] != m[2], e
+            assert 'The database is "postgres".' in e["H"], e
+        lost = [i for i in range(1, 201) if w.query(f"SELECT length(pad) FROM t WHERE id = {i}").errors]
+        assert 1 <= len(lost) <= 4, lost   # the rows of one page
+        good_row = next(i for i in range(1, 201) if i not in lost)
+        assert x.ok(f"SELECT length(pad) FROM t WHERE id = {good_row}").rows == [("3000",)]
+        assert x.query(f"UPDATE t SET pad = 'x' WHERE id = {lost[0]}").code == "XX001"
+        x.ok(f"UPDATE t SET pad = 'x' WHERE id = {good_row}; CHECKPOINT")
+        assert other.ok("SELECT count(*), sum(length(pad)) FROM t").rows == [("200", "600000")]
+        with open(path, "r+b") as f:   # as it was: nothing of the damage was kept
+            f.seek((pgno - 1) * PAGE)
+            f.write(good[(pgno - 1) * PAGE:pgno * PAGE])
+        assert w.ok("SELECT count(*), min(length(pad)) FROM t").rows == [("200", "1")]
+        assert w.ok("PRAGMA integrity_check").rows == [("ok",)]
+    assert server.pid == pid and server.status()["crashRestarts"] == 0
+
+
+def test_a_database_whose_files_cannot_be_removed_is_dropped_all_the_same(server):
+    with connect(server) as w:
+        before = {p.name for p in (server.data / "base").iterdir()}
+        w.ok("CREATE DATABASE gone")
+        oid = ({p.name for p in (server.data / "base").iterdir()} - before).pop()
+        stone = server.data / "base" / oid / "stone"   # a directory in it: it cannot be removed
+        stone.mkdir()
+        w.ok("DROP DATABASE gone")   # does not wait for what fails
+        support.until(lambda: f"could not remove directory \"base/{oid}\"" in server.log(), "the log says why")
+        assert w.query("DROP DATABASE gone").code == "3D000"
+        w.ok("CREATE DATABASE next")
+        w.ok("CREATE TABLE u (a integer); INSERT INTO u VALUES (1)")
+        w.ok("CHECKPOINT")   # a checkpoint does not wait for it
+        w.ok("DROP DATABASE next")   # nor another database that goes
+        assert (server.data / "base" / oid).exists()
+        stone.rmdir()
+        support.until(lambda: not (server.data / "base" / oid).exists(), "it goes when it can")
+    assert server.log().count("could not remove directory") < 10
+    server.stop()
+    server.start()
