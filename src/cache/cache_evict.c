@@ -61,28 +61,44 @@ own(struct cache *c, uint32_t frame)
     c->n_owned++;
 }
 
-/* All n or none, leaving `leave` frames; overflow frames only when asked for. */
-static bool
-pop_all(struct cache *c, uint32_t n, uint32_t leave, bool with_over, uint32_t *ret_frames)
+/* Up to CACHE_BATCH of n frames under one hold of the lock, if there are n: how many. */
+static uint32_t
+pop_batch(struct cache *c, uint32_t n, uint32_t leave, bool with_over, uint32_t *ret_frames)
 {
     struct cache_shared *sh = c->sh;
     uint32_t here, over;
 
-    /* a hint, so that the lock is not taken for nothing */
-    if (!with_over && cache_n_free(c) < (uint64_t) n + leave)
-        return false;
     spin_take(c->self, &sh->free_lock, LOCK_FREE_LIST);
     here = cache_n_free(c) > leave ? cache_n_free(c) - leave : 0;
     over = with_over ? cache_over_n_free(c) : 0;
-    if ((uint64_t) here + over < n) {
-        spin_drop(c->self, &sh->free_lock, LOCK_FREE_LIST);
-        return false;
-    }
+    n = (uint64_t) here + over < n ? 0 : MIN(n, (uint32_t) CACHE_BATCH);
     for (uint32_t i = 0; i < n; i++)
         ret_frames[i] = i < here ? free_pop(c) : cache_over_pop(c);
     spin_drop(c->self, &sh->free_lock, LOCK_FREE_LIST);
     for (uint32_t i = 0; i < n; i++)
         own(c, ret_frames[i]);
+    return n;
+}
+
+/* All n or none, leaving `leave` frames; overflow frames only when asked for. In batches: readers
+ * spin for this lock, and n may be half a million. */
+static bool
+pop_all(struct cache *c, uint32_t n, uint32_t leave, bool with_over, uint32_t *ret_frames)
+{
+    uint32_t done = 0;
+
+    /* a hint, so that the lock is not taken for nothing */
+    if (!with_over && cache_n_free(c) < (uint64_t) n + leave)
+        return false;
+    while (done < n) {
+        uint32_t got = pop_batch(c, n - done, leave, with_over, ret_frames + done);
+
+        if (got == 0) {
+            cache_frames_give_back(c, ret_frames, done);
+            return false;
+        }
+        done += got;
+    }
     return true;
 }
 
@@ -515,10 +531,14 @@ cache_frames_give_back(struct cache *c, const uint32_t *frames, uint32_t n)
         return;
     ASSERT(c->n_owned >= n);
     c->n_owned -= n;
-    spin_take(c->self, &sh->free_lock, LOCK_FREE_LIST);
-    for (uint32_t i = 0; i < n; i++)
-        free_push(c, frames[i]);
-    spin_drop(c->self, &sh->free_lock, LOCK_FREE_LIST);
+    for (uint32_t i = 0; i < n;) {
+        uint32_t end = MIN(n, i + CACHE_BATCH);
+
+        spin_take(c->self, &sh->free_lock, LOCK_FREE_LIST);
+        for (; i < end; i++)
+            free_push(c, frames[i]);
+        spin_drop(c->self, &sh->free_lock, LOCK_FREE_LIST);
+    }
     if (atomic_load_explicit(&sh->frame_waiters, memory_order_relaxed) != 0)
         cache_frames_announce(c);
 }

@@ -119,6 +119,46 @@ overflow_is_used_when_nothing_can_be_written(void **state)
     fake_free(f);
 }
 
+/* 2,000 dirty pages in the overflow, each of which a snapshot makes costly to write: a writer of
+ * one page takes an overflow frame. Then the bgwriter's rounds empty the overflow. */
+static void
+one_frame_costs_few_writes_while_the_overflow_can_give_and_the_overflow_empties(void **state)
+{
+    struct cache_cfg cfg = cfg_of(6000, USEC_PER_SEC);
+    struct fake *f = fake_new(&cfg, 4096);
+    struct cache *c = fake_cache(f, 0);
+    struct err e = ERR_INIT;
+    struct cache_stats before, after;
+    uint32_t entry = fake_snapshot(f, 1, 0, NULL);
+    uint32_t pos, ids[64];
+    blk_t blocks[2000];
+    uint32_t n;
+
+    (void) state;
+    for (blk_t b = 0; b < 2000; b++)
+        blocks[b] = b;
+    cache_horizon_raise(c, 1000000);
+    assert_ok(fake_commit(f, 0, 0, blocks, 2000, NULL, &e), &e);
+    for (blk_t b = 2000; b < 2020; b++) {
+        cache_stats(c, &before);
+        assert_ok(fake_commit(f, 0, 0, &b, 1, NULL, &e), &e);
+        cache_stats(c, &after);
+        assert_true(after.n_written - before.n_written <= 64 + 16);
+    }
+    cache_snapshot_drop(fake_cache(f, 1), entry);
+    for (pos = 0; (n = cache_scan_dirty(c, UINT64_MAX, &pos, ids, 64)) > 0;)
+        for (uint32_t i = 0; i < n; i++)
+            assert_ok(fake_write_back(&f->procs[0], ids[i], &e), &e);
+    cache_prune(c, 0);
+    for (int round = 0; round < 8; round++)
+        cache_maintain(c);
+    cache_stats(c, &after);
+    assert_int_equal(after.n_overflow_used, 0);
+    assert_int_equal(atomic_load(&c->sh->over_grown), 0);
+    fake_check(f);
+    fake_free(f);
+}
+
 static void
 the_reserve_saves_a_disk_version_when_nothing_else_is_left(void **state)
 {
@@ -327,6 +367,8 @@ main(void)
         cmocka_unit_test(all_frames_or_none_and_patience_bounds_the_wait),
         cmocka_unit_test(dirty_victims_are_written_back_for_a_writer),
         cmocka_unit_test(overflow_is_used_when_nothing_can_be_written),
+        cmocka_unit_test(
+            one_frame_costs_few_writes_while_the_overflow_can_give_and_the_overflow_empties),
         cmocka_unit_test(the_reserve_saves_a_disk_version_when_nothing_else_is_left),
         cmocka_unit_test(the_oldest_snapshot_is_asked_to_end_on_real_shortage_only),
         cmocka_unit_test(a_holder_of_the_writer_lock_is_never_asked),

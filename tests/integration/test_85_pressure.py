@@ -141,6 +141,8 @@ def changes(cur, timings):
     timed("DELETE of every second row", timings, cur, "DELETE FROM t WHERE id % 2 = 0")
     timed("INSERT … SELECT of as many", timings, cur, f"INSERT INTO t SELECT id + {2 * ROWS}, 2, k, pad FROM t")
     timed("a small part again", timings, cur, "UPDATE t SET gen = gen + 1 WHERE k < 5")
+    timed("DELETE of a third", timings, cur, "DELETE FROM t WHERE k < 32")
+    timed("VACUUM", timings, cur, "VACUUM")
     cur.execute(SUMS)
     return cur.fetchall()
 
