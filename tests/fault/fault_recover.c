@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "base/buf.h"
-#include "base/log.h"
 #include "base/rng.h"
 #include "sim/cluster.h"
 #include "store/store_checkpoint.h"
@@ -24,26 +23,6 @@ page_of(uint8_t *p, uint64_t seed)
     for (uint32_t at = 0; at + 8 <= PAGE_TAIL_AT; at += 8)
         put_u64(p + at, rng_u64(&r));
     memset(p + PAGE_TAIL_AT, 0, PAGE_TAIL_BYTES);
-}
-
-static void
-begin(uint64_t seed)
-{
-    struct err e = ERR_INIT;
-
-    log_set_min(LOG_LEVEL_PANIC);
-    cluster_make(&c, io_sim_new(seed), 64);
-    cluster_hook_crashes();
-    assert_ok(cluster_init_disk(&c, &e), &e);
-}
-
-static void
-end(void)
-{
-    struct io_sim *disk = c.disk;
-
-    cluster_free(&c);
-    io_sim_free(disk);
 }
 
 static int
@@ -149,7 +128,7 @@ a_torn_page_heals_whatever_half_is_old(void **state)
     struct io_sim *origin;
 
     (void) state;
-    begin(1);
+    cluster_begin(&c, 1);
     recover();
     for (pgno_t i = 0; i < 2; i++)
         (void) write_page(3 + i, 10 + i);
@@ -180,7 +159,7 @@ a_torn_page_heals_whatever_half_is_old(void **state)
         io_sim_free(c.disk);
     }
     stand_on(origin);
-    end();
+    cluster_end(&c);
 }
 
 /* A commit of few bytes: page 3 with one number in it. */
@@ -217,7 +196,7 @@ records_behind_a_hole_never_come_back(void **state)
     uint64_t found;
 
     (void) state;
-    begin(2);
+    cluster_begin(&c, 2);
     recover();
     first = write_number(1);
     for (uint64_t i = 2; i < 60; i++)
@@ -237,7 +216,7 @@ records_behind_a_hole_never_come_back(void **state)
     for (lsn_t i = at; i < 2 * CLUSTER_SEGSIZE; i++)
         assert_int_equal(segment[i - CLUSTER_SEGSIZE], 0);
     free(segment);
-    end();
+    cluster_end(&c);
 }
 
 static void
@@ -256,7 +235,7 @@ a_sync_that_fails_once_panics_and_recovery_trusts_the_disk_only(void **state)
     for (uint64_t seed = 0; seed < 20; seed++) {
         bool survived;
 
-        begin(100 + seed);
+        cluster_begin(&c, 100 + seed);
         recover();
         (void) write_page(3, 6);
         io_sim_fail(c.disk, SIM_SYNC, "pg_wal", 0, 1, EIO); /* the next one succeeds */
@@ -272,7 +251,7 @@ a_sync_that_fails_once_panics_and_recovery_trusts_the_disk_only(void **state)
         recover();
         assert_true(has_page(3, survived ? 7 : 6));
         lost += !survived;
-        end();
+        cluster_end(&c);
     }
     assert_in_range(lost, 1, 20);
 }
@@ -283,7 +262,7 @@ a_read_error_is_not_the_end_of_the_log(void **state)
     struct err e = ERR_INIT;
 
     (void) state;
-    begin(3);
+    cluster_begin(&c, 3);
     recover();
     for (uint64_t i = 0; i < 5; i++)
         (void) write_page(3, i);
@@ -298,7 +277,7 @@ a_read_error_is_not_the_end_of_the_log(void **state)
         die();
     }
     assert_true(has_page(3, 4));
-    end();
+    cluster_end(&c);
 }
 
 static void
@@ -307,7 +286,7 @@ a_missing_segment_is_not_the_end_of_the_log(void **state)
     struct err e = ERR_INIT;
 
     (void) state;
-    begin(4);
+    cluster_begin(&c, 4);
     recover();
     for (uint64_t i = 0; wal_durable(&c.procs[0].wal) < 3 * CLUSTER_SEGSIZE; i++)
         (void) write_page((pgno_t) (3 + i % 20), i);
@@ -315,7 +294,7 @@ a_missing_segment_is_not_the_end_of_the_log(void **state)
     assert_int_equal(io_unlink(c.io, "pg_wal/000000010000000000000002"), 0);
     assert_int_equal(recover_with(&e), -ERR_DATA_CORRUPTED);
     assert_non_null(strstr(e.message, "000000010000000000000002"));
-    end();
+    cluster_end(&c);
 }
 
 static void
@@ -328,7 +307,7 @@ a_damaged_first_copy_of_the_control_file_is_no_harm(void **state)
     uint32_t n;
 
     (void) state;
-    begin(5);
+    cluster_begin(&c, 5);
     recover();
     (void) write_page(3, 1);
     lose_power();
@@ -336,7 +315,7 @@ a_damaged_first_copy_of_the_control_file_is_no_harm(void **state)
     assert_ok(cluster_recover(&c, list, 4, &n, &info, &e), &e);
     assert_int_equal(info.control_copy, 1);
     assert_true(has_page(3, 1));
-    end();
+    cluster_end(&c);
 }
 
 static void
@@ -384,7 +363,7 @@ recovery_cut_off_anywhere_ends_in_the_same_files(void **state)
     uint64_t at = 1;
 
     (void) state;
-    begin(6);
+    cluster_begin(&c, 6);
     recover();
     for (uint64_t i = 0; i < 10; i++)
         (void) write_page((pgno_t) (3 + i % 5), i);
@@ -403,7 +382,7 @@ recovery_cut_off_anywhere_ends_in_the_same_files(void **state)
     }
     assert_true(at > 20);
     stand_on(origin);
-    end();
+    cluster_end(&c);
 }
 
 int

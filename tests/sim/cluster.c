@@ -125,9 +125,19 @@ build_file(struct cluster *c, oid_t oid, struct err *e)
 }
 
 int
-cluster_init_disk(struct cluster *c, struct err *e)
+cluster_init_dirs(struct io *io)
 {
     static const char *const dirs[] = { "base", "global", "pg_wal", "pg_xact", "pg_twophase" };
+    int r = 0;
+
+    for (size_t i = 0; i < ELEMENTSOF(dirs) && r == 0; i++)
+        r = io_mkdir(io, dirs[i], 0700);
+    return r;
+}
+
+int
+cluster_init_log(struct io *io, struct err *e)
+{
     static const uint8_t zeros[PAGE_BYTES];
     struct wal_boot_params params = { .sysid = CLUSTER_SYSID,
                                       .segment_bytes = CLUSTER_SEGSIZE,
@@ -136,23 +146,48 @@ cluster_init_disk(struct cluster *c, struct err *e)
                                       .time_sec = 1700000000 };
     struct wal_checkpoint checkpoint;
     struct wal_control control;
-    int r = 0;
+    int r = io_write_file_durably(io, XACT_DIR, XACT_DIR "/0000", zeros, sizeof zeros, e);
 
-    for (size_t i = 0; i < ELEMENTSOF(dirs) && r == 0; i++)
-        r = io_mkdir(c->io, dirs[i], 0700);
+    if (r == 0)
+        r = wal_boot_write(io, &params, &checkpoint, e);
+    if (r == 0) {
+        control = wal_boot_control(&params, &checkpoint);
+        r = wal_control_create(io, &control, e);
+    }
+    return r == 0 ? io_syncfs(io, -1) : r;
+}
+
+int
+cluster_init_disk(struct cluster *c, struct err *e)
+{
+    int r = cluster_init_dirs(c->io);
+
     if (r == 0)
         r = build_file(c, CATALOG_DB_OID, e);
     if (r == 0)
         r = build_file(c, POSTGRES_DB_OID, e);
-    if (r == 0)
-        r = io_write_file_durably(c->io, XACT_DIR, XACT_DIR "/0000", zeros, sizeof zeros, e);
-    if (r == 0)
-        r = wal_boot_write(c->io, &params, &checkpoint, e);
-    if (r == 0) {
-        control = wal_boot_control(&params, &checkpoint);
-        r = wal_control_create(c->io, &control, e);
-    }
-    return r == 0 ? io_syncfs(c->io, -1) : r;
+    return r == 0 ? cluster_init_log(c->io, e) : r;
+}
+
+void
+cluster_begin(struct cluster *c, uint64_t seed)
+{
+    struct err e = ERR_INIT;
+
+    log_set_min(LOG_LEVEL_PANIC);
+    cluster_make(c, io_sim_new(seed), 64);
+    cluster_hook_crashes();
+    if (cluster_init_disk(c, &e) < 0)
+        abort();
+}
+
+void
+cluster_end(struct cluster *c)
+{
+    struct io_sim *disk = c->disk;
+
+    cluster_free(c);
+    io_sim_free(disk);
 }
 
 /* ---- one page at a time ---- */

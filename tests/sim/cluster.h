@@ -37,8 +37,15 @@ struct cluster {
 
 void cluster_make(struct cluster *c, struct io_sim *disk, uint32_t n_frames);
 void cluster_free(struct cluster *c);
-/* What `piniond init` leaves (INIT-1), all of it synced. */
+/* What `piniond init` leaves (INIT-1), all of it synced. And its parts, for other contents:
+ * directories; then, after the databases, pg_xact, log and control file. */
 int cluster_init_disk(struct cluster *c, struct err *e);
+int cluster_init_dirs(struct io *io);
+int cluster_init_log(struct io *io, struct err *e);
+/* A cluster of 64 frames on a disk of its own, just initialised, whose crashes end in
+ * coro_crash(); and the end of both. */
+void cluster_begin(struct cluster *c, uint64_t seed);
+void cluster_end(struct cluster *c);
 /* All handles are gone (their processes ended or crashed), shared memory is empty. */
 void cluster_forget(struct cluster *c);
 /* Fill shared memory. */

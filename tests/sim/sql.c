@@ -268,30 +268,14 @@ recover_all(void)
 static void
 init_disk(void)
 {
-    static const char *const dirs[] = { "base", "global", "pg_wal", "pg_xact", "pg_twophase" };
-    static const uint8_t zeros[PAGE_BYTES];
-    struct wal_boot_params params = { .sysid = CLUSTER_SYSID,
-                                      .segment_bytes = CLUSTER_SEGSIZE,
-                                      .next_oid = FIRST_USER_OID,
-                                      .next_xid = FIRST_XID,
-                                      .time_sec = 1700000000 };
     struct io *io = io_sim_io(sim.disk);
-    struct wal_checkpoint checkpoint;
-    struct wal_control control;
-    int r = 0;
+    int r = cluster_init_dirs(io);
 
-    for (size_t i = 0; i < ELEMENTSOF(dirs) && r == 0; i++)
-        r = io_mkdir(io, dirs[i], 0700);
     if (r == 0)
         r = catalog_init(io, "sim", CLUSTER_SEGSIZE, &sim.e);
     if (r == 0)
-        r = io_write_file_durably(io, "pg_xact", "pg_xact/0000", zeros, sizeof zeros, &sim.e);
-    if (r == 0)
-        r = wal_boot_write(io, &params, &checkpoint, &sim.e);
-    control = wal_boot_control(&params, &checkpoint);
-    if (r == 0)
-        r = wal_control_create(io, &control, &sim.e);
-    if (r < 0 || io_syncfs(io, -1) < 0)
+        r = cluster_init_log(io, &sim.e);
+    if (r < 0)
         sim_fail("init: %s", sim.e.message);
 }
 

@@ -6,7 +6,6 @@
 
 #include "support/test.h"
 #include "vfs/vfs.h"
-#include "wal/wal_boot.h"
 
 struct clients clients;
 
@@ -138,21 +137,9 @@ clients_expect(int i, const char *sql, const char *want)
 void
 clients_make_cluster(struct io *io)
 {
-    static const char *const dirs[] = { "global", "base", "pg_wal", "pg_xact", "pg_twophase" };
-    struct wal_boot_params params = { .sysid = 77,
-                                      .segment_bytes = WORLD_SEG,
-                                      .next_oid = FIRST_USER_OID,
-                                      .next_xid = FIRST_XID,
-                                      .time_sec = 1700000000 };
-    struct wal_checkpoint checkpoint;
-    struct wal_control control;
-
-    for (size_t i = 0; i < ELEMENTSOF(dirs); i++)
-        assert_int_equal(io_mkdir(io, dirs[i], 0700), 0);
+    world_init_dirs(io);
     assert_ok(catalog_init(io, "tester", WORLD_SEG, &clients.e), &clients.e);
-    assert_ok(wal_boot_write(io, &params, &checkpoint, &clients.e), &clients.e);
-    control = wal_boot_control(&params, &checkpoint);
-    assert_ok(wal_control_create(io, &control, &clients.e), &clients.e);
+    world_init_log(io);
 }
 
 void

@@ -63,9 +63,19 @@ make_database(struct io *io, oid_t oid)
 }
 
 void
-world_init(struct io *io)
+world_init_dirs(struct io *io)
 {
     static const char *const dirs[] = { "global", "base", "pg_wal", "pg_xact", "pg_twophase" };
+    struct err e = ERR_INIT;
+
+    for (size_t i = 0; i < ELEMENTSOF(dirs); i++)
+        must(io_mkdir(io, dirs[i], 0700), &e, dirs[i]);
+    must(io_fsync_dir(io, ""), &e, "directory");
+}
+
+void
+world_init_log(struct io *io)
+{
     struct wal_boot_params params = { .sysid = 77,
                                       .segment_bytes = WORLD_SEG,
                                       .next_oid = FIRST_USER_OID,
@@ -75,14 +85,18 @@ world_init(struct io *io)
     struct wal_control control;
     struct err e = ERR_INIT;
 
-    for (size_t i = 0; i < ELEMENTSOF(dirs); i++)
-        must(io_mkdir(io, dirs[i], 0700), &e, dirs[i]);
-    must(io_fsync_dir(io, ""), &e, "directory");
-    make_database(io, WORLD_CATALOG);
-    make_database(io, WORLD_OID);
     must(wal_boot_write(io, &params, &checkpoint, &e), &e, "log");
     control = wal_boot_control(&params, &checkpoint);
     must(wal_control_create(io, &control, &e), &e, "control file");
+}
+
+void
+world_init(struct io *io)
+{
+    world_init_dirs(io);
+    make_database(io, WORLD_CATALOG);
+    make_database(io, WORLD_OID);
+    world_init_log(io);
 }
 
 /* Zero pages that cost nothing until touched: the shared parts are large and mostly idle. */
@@ -161,6 +175,35 @@ world_start(struct world *w)
     cache_horizon_raise(st->cache, wal_durable(st->wal));
     cache_cap_unlimited(st->cache, false);
     atomic_store(&w->status.ready, 1);
+}
+
+uint32_t
+world_open(struct world *w, struct io *io, uint32_t n_procs, uint32_t n_frames,
+           struct store_txn **txns)
+{
+    struct err e = ERR_INIT;
+    uint32_t db = 0;
+
+    *w = (struct world){ 0 };
+    world_attach(w, io, n_procs, n_frames);
+    world_start(w);
+    for (uint32_t i = 0; i < n_procs; i++) {
+        struct store *st = &w->procs[i].store;
+
+        must(store_db_attach(st, WORLD_OID, WORLD_OID, &db, &e), &e, "database");
+        must(store_txn_open(st, db, &txns[i], &e), &e, "handle");
+    }
+    return db;
+}
+
+void
+world_close(struct world *w, struct store_txn **txns)
+{
+    for (uint32_t i = 0; i < w->n_procs; i++) {
+        store_txn_close(txns[i]);
+        store_process_exit(&w->procs[i].store);
+    }
+    world_detach(w);
 }
 
 void

@@ -32,14 +32,22 @@ struct world {
     uint32_t n_procs;
 };
 
-/* Make the files of a new cluster. */
+/* Make the files of a new cluster. And its parts, for other contents: directories; then, after the
+ * databases, log and control file. */
 void world_init(struct io *io);
+void world_init_dirs(struct io *io);
+void world_init_log(struct io *io);
 /* Zeroed shared parts and attached processes; defaults where cfg fields are 0. */
 void world_attach(struct world *w, struct io *io, uint32_t n_procs, uint32_t n_frames);
 /* As recovery does after a clean stop, or right after world_init(): log open for insertion, ids,
  * redo pointer, H. */
 void world_start(struct world *w);
 void world_detach(struct world *w);
+/* All at once, from nothing: attached, started, and in each process a handle of database WORLD_OID,
+ * whose place in the table is returned. */
+uint32_t world_open(struct world *w, struct io *io, uint32_t n_procs, uint32_t n_frames,
+                    struct store_txn **txns);
+void world_close(struct world *w, struct store_txn **txns);
 
 /* A page whose content follows from its number and `v`; page 1 carries the size n. Its tail is
  * garbage, as SQLite's copy of it may be. */

@@ -30,37 +30,13 @@ store(uint32_t i)
     return &w.procs[i].store;
 }
 
-static void
-open_world(void)
-{
-    struct err e = ERR_INIT;
-
-    w = (struct world){ 0 };
-    world_attach(&w, &dir.io, PROCS, FRAMES);
-    world_start(&w);
-    for (uint32_t i = 0; i < PROCS; i++) {
-        assert_ok(store_db_attach(store(i), WORLD_OID, WORLD_OID, &db, &e), &e);
-        assert_ok(store_txn_open(store(i), db, &txns[i], &e), &e);
-    }
-}
-
-static void
-close_world(void)
-{
-    for (uint32_t i = 0; i < PROCS; i++) {
-        store_txn_close(txns[i]);
-        store_process_exit(store(i));
-    }
-    world_detach(&w);
-}
-
 static int
 setup(void **state)
 {
     (void) state;
     tmpdir_make(&dir);
     world_init(&dir.io);
-    open_world();
+    db = world_open(&w, &dir.io, PROCS, FRAMES, txns);
     return 0;
 }
 
@@ -68,7 +44,7 @@ static int
 teardown(void **state)
 {
     (void) state;
-    close_world();
+    world_close(&w, txns);
     tmpdir_remove(&dir);
     return 0;
 }
@@ -270,8 +246,8 @@ after_a_shutdown_checkpoint_the_files_are_whole_and_the_log_goes_on(void **state
         assert_true(file_bytes() == 5 * PAGE_BYTES);
         assert_int_equal(wal_control_read(&dir.io, &control, &e), 0);
         assert_int_equal(control.state, WAL_STATE_SHUT_DOWN);
-        close_world();
-        open_world();
+        world_close(&w, txns);
+        db = world_open(&w, &dir.io, PROCS, FRAMES, txns);
         expect(2, (uint32_t[]){ 0, v + 1, 1, 1, 1, v + 1 }, 5);
     }
 }

@@ -30,17 +30,9 @@ store(uint32_t i)
 static int
 setup_with(uint32_t n_frames)
 {
-    struct err e = ERR_INIT;
-
     tmpdir_make(&dir);
     world_init(&dir.io);
-    w = (struct world){ 0 };
-    world_attach(&w, &dir.io, PROCS, n_frames);
-    world_start(&w);
-    for (uint32_t i = 0; i < PROCS; i++) {
-        assert_ok(store_db_attach(store(i), WORLD_OID, WORLD_OID, &db, &e), &e);
-        assert_ok(store_txn_open(store(i), db, &txns[i], &e), &e);
-    }
+    db = world_open(&w, &dir.io, PROCS, n_frames, txns);
     return 0;
 }
 
@@ -62,11 +54,7 @@ static int
 teardown(void **state)
 {
     (void) state;
-    for (uint32_t i = 0; i < PROCS; i++) {
-        store_txn_close(txns[i]);
-        store_process_exit(store(i));
-    }
-    world_detach(&w);
+    world_close(&w, txns);
     tmpdir_remove(&dir);
     return 0;
 }

@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/log.h"
 #include "sim/cluster.h"
 #include "store/store_page.h"
 #include "store/store_shared.h"
@@ -21,21 +20,9 @@ begin(void)
     struct err e = ERR_INIT;
     uint32_t n;
 
-    log_set_min(LOG_LEVEL_PANIC);
-    cluster_make(&c, io_sim_new(1), 64);
-    cluster_hook_crashes();
-    assert_ok(cluster_init_disk(&c, &e), &e);
+    cluster_begin(&c, 1);
     assert_ok(cluster_recover(&c, list, 4, &n, &info, &e), &e);
     return cluster_store(&c, 0);
-}
-
-static void
-end(void)
-{
-    struct io_sim *disk = c.disk;
-
-    cluster_free(&c);
-    io_sim_free(disk);
 }
 
 static bool
@@ -80,7 +67,7 @@ a_built_file_is_stamped_and_durable(void **state)
     assert_int_equal(io_pread(c.io, fd, page, PAGE_BYTES, 2 * PAGE_BYTES), PAGE_BYTES);
     assert_ok(page_check(page, 2, &lsn, &e), &e);
     assert_int_equal(lsn, 77);
-    end();
+    cluster_end(&c);
 }
 
 static void
@@ -98,7 +85,7 @@ the_lock_byte_page_is_passed_over(void **state)
     assert_int_equal(io_size(c.io, b.fd, &bytes), 0);
     assert_int_equal(bytes, 0);
     store_build_abort(&b);
-    end();
+    cluster_end(&c);
 }
 
 static void
@@ -123,7 +110,7 @@ an_aborted_build_leaves_nothing(void **state)
     assert_int_equal(store_build_begin(&b, c.io, POSTGRES_DB_OID, POSTGRES_DB_OID, 77, &e),
                      -EEXIST);
     assert_true(exists("base/5/5"));
-    end();
+    cluster_end(&c);
 }
 
 static void
@@ -152,7 +139,7 @@ the_sweep_removes_what_is_not_listed_and_nothing_else(void **state)
     assert_true(exists("base/20000/20003") && exists("base/20000/PG_VERSION"));
     assert_false(exists("base/20000/20000") || exists("base/20001") || exists("base/1/7"));
     assert_true(exists("base/notes.txt"));
-    end();
+    cluster_end(&c);
 }
 
 static void
@@ -164,7 +151,7 @@ the_catalogue_survives_an_empty_list(void **state)
     (void) state;
     assert_ok(store_sweep(st, NULL, 0, &e), &e);
     assert_true(exists("base/1/1"));
-    end();
+    cluster_end(&c);
 }
 
 static void
@@ -181,7 +168,7 @@ oids_pass_over_directories_and_are_logged_ahead(void **state)
     assert_int_equal(store_oid_for_checkpoint(st, true), FIRST_USER_OID + 2);
     assert_int_equal(store_oid_for_checkpoint(st, false), FIRST_USER_OID + STORE_OIDS_LOGGED);
     assert_int_equal(wal_durable(st->wal), wal_insert_end(st->wal));
-    end();
+    cluster_end(&c);
 }
 
 static void
@@ -195,7 +182,7 @@ one_process_has_the_lock_of_a_file(void **state)
     assert_ok(cluster_attach(&c, 1, &e), &e);
     assert_ok(store_lock_files(st, list, 2, &e), &e);
     assert_int_equal(store_lock_files(cluster_store(&c, 1), list, 2, &e), -EAGAIN);
-    end();
+    cluster_end(&c);
 }
 
 static void
@@ -223,7 +210,7 @@ a_database_in_use_is_not_dropped(void **state)
     store_db_detach(other, db2);
     store_writer_drop(st, db);
     store_db_detach(st, db);
-    end();
+    cluster_end(&c);
 }
 
 int

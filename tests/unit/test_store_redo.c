@@ -25,20 +25,8 @@ begin(void)
     struct err e = ERR_INIT;
     uint32_t n;
 
-    log_set_min(LOG_LEVEL_PANIC);
-    cluster_make(&c, io_sim_new(1), 64);
-    cluster_hook_crashes();
-    assert_ok(cluster_init_disk(&c, &e), &e);
+    cluster_begin(&c, 1);
     assert_ok(cluster_recover(&c, list, 4, &n, &info, &e), &e);
-}
-
-static void
-end(void)
-{
-    struct io_sim *disk = c.disk;
-
-    cluster_free(&c);
-    io_sim_free(disk);
 }
 
 static int
@@ -129,7 +117,7 @@ what_has_no_commit_leaves_no_trace(void **state)
     assert_int_equal(value_at(2, 600), 2);
     assert_int_equal(info.n_commits, 1);
     assert_true(info.next_xid > 101);
-    end();
+    cluster_end(&c);
 }
 
 static void
@@ -146,7 +134,7 @@ records_after_a_commit_start_a_new_list(void **state)
     assert_ok(crash_and_recover(&info, &e), &e);
     assert_int_equal(value_at(2, 500), 1);
     assert_int_equal(value_at(2, 600), 0);
-    end();
+    cluster_end(&c);
 }
 
 static void
@@ -163,7 +151,7 @@ the_order_of_commits_decides_not_that_of_records(void **state)
     (void) insert_commit(101);
     assert_ok(crash_and_recover(&info, &e), &e);
     assert_int_equal(value_at(2, 500), 1);
-    end();
+    cluster_end(&c);
 }
 
 static void
@@ -202,7 +190,7 @@ a_transaction_larger_than_what_is_kept_is_read_again(void **state)
     assert_ok(crash_and_recover(&info, &e), &e);
     for (pgno_t pgno = 2; pgno <= 21; pgno++)
         assert_int_equal(value_at(pgno, 512), pgno - 1);
-    end();
+    cluster_end(&c);
 }
 
 static void
@@ -216,7 +204,7 @@ more_open_transactions_than_there_can_be_are_refused(void **state)
     for (uint32_t i = 0; i <= c.store_cfg.max_procs; i++)
         insert_delta(100 + i, 1, 500, i);
     assert_int_equal(crash_and_recover(&info, &e), -ERR_DATA_CORRUPTED);
-    end();
+    cluster_end(&c);
 }
 
 static void
@@ -244,7 +232,7 @@ a_transaction_across_a_checkpoint_record_is_refused(void **state)
     (void) insert_commit(100);
     assert_int_equal(crash_and_recover(&info, &e), -ERR_DATA_CORRUPTED);
     assert_non_null(strstr(e.message, "straddles"));
-    end();
+    cluster_end(&c);
 }
 
 static void
@@ -261,7 +249,7 @@ a_file_that_is_missing_at_the_end_is_named(void **state)
     assert_int_equal(io_fsync_dir(c.io, "base/5"), 0);
     assert_int_equal(crash_and_recover(&info, &e), -ERR_DATA_CORRUPTED);
     assert_non_null(strstr(e.message, "base/5/5"));
-    end();
+    cluster_end(&c);
 }
 
 static void
@@ -281,7 +269,7 @@ what_this_release_cannot_redo_is_refused(void **state)
         begin();
         (void) insert(&recs[i]);
         assert_int_equal(crash_and_recover(&info, &e), -ERR_FEATURE_NOT_SUPPORTED);
-        end();
+        cluster_end(&c);
     }
 }
 
@@ -300,7 +288,7 @@ directories_of_other_kinds_are_refused(void **state)
         assert_true(io_open(c.io, names[i], O_RDWR | O_CREAT, 0600) >= 0);
         assert_int_equal(io_syncfs(c.io, -1), 0);
         assert_int_equal(crash_and_recover(&info, &e), -ERR_FEATURE_NOT_SUPPORTED);
-        end();
+        cluster_end(&c);
     }
 }
 

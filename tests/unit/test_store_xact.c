@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/log.h"
 #include "sim/cluster.h"
 #include "store/store_checkpoint.h"
 #include "store/store_shared.h"
@@ -29,22 +28,9 @@ static struct store *
 begin(void)
 {
     struct recover_info info;
-    struct err e = ERR_INIT;
 
-    log_set_min(LOG_LEVEL_PANIC);
-    cluster_make(&c, io_sim_new(1), 64);
-    cluster_hook_crashes();
-    assert_ok(cluster_init_disk(&c, &e), &e);
+    cluster_begin(&c, 1);
     return start(&info);
-}
-
-static void
-end(void)
-{
-    struct io_sim *disk = c.disk;
-
-    cluster_free(&c);
-    io_sim_free(disk);
 }
 
 static xid_t
@@ -137,7 +123,7 @@ a_status_is_committed_running_or_aborted(void **state)
     assert_int_equal(status_of(st, running), XACT_ABORTED);
     assert_int_equal(status_of(st, running + 1), XACT_UNKNOWN);
     assert_int_equal(status_of(st, 2), XACT_UNKNOWN);
-    end();
+    cluster_end(&c);
 }
 
 static void
@@ -161,7 +147,7 @@ a_checkpoint_writes_what_changed(void **state)
     struct recover_info info;
     st = start(&info);
     assert_int_equal(bits_of(st, xid), XACT_BIT_COMMITTED);
-    end();
+    cluster_end(&c);
 }
 
 static void
@@ -182,7 +168,7 @@ a_failed_write_is_tried_again(void **state)
     struct recover_info info;
     st = start(&info);
     assert_int_equal(bits_of(st, xid), XACT_BIT_COMMITTED);
-    end();
+    cluster_end(&c);
 }
 
 static void
@@ -206,7 +192,7 @@ a_page_leaves_the_ring_only_when_it_is_written(void **state)
     store_xact_set_committed(st, far);
     assert_int_equal(bits_of(st, far), XACT_BIT_COMMITTED);
     assert_int_equal(bits_of(st, far - 1), 0); /* a missing page is zeros */
-    end();
+    cluster_end(&c);
 }
 
 static void
@@ -223,7 +209,7 @@ files_older_than_what_is_kept_are_removed(void **state)
     assert_int_equal(io_open(c.io, "pg_xact/0000", O_RDONLY, 0), -ENOENT);
     assert_true(io_open(c.io, "pg_xact/0128", O_RDONLY, 0) >= 0);
     assert_int_equal(status_of(st, 3), XACT_UNKNOWN);
-    end();
+    cluster_end(&c);
 }
 
 /* ---- the limit ---- */
@@ -289,7 +275,7 @@ no_id_is_handed_out_at_the_limit(void **state)
     coro_spawn(stop_at_limit, st);
     coro_spawn(give_up, NULL);
     assert_int_equal(coro_run(), CORO_CRASH);
-    end();
+    cluster_end(&c);
 }
 
 static void
@@ -312,7 +298,7 @@ ids_that_left_no_record_are_not_handed_out_again(void **state)
     io_sim_power_cut(c.disk);
     st = start(&info);
     assert_true(assign(st) > last); /* XID-2, XID-3 */
-    end();
+    cluster_end(&c);
 }
 
 static void
@@ -331,7 +317,7 @@ a_clean_stop_goes_on_with_the_next_id(void **state)
     st = start(&info);
     assert_true(info.was_clean);
     assert_int_equal(assign(st), xid + 1);
-    end();
+    cluster_end(&c);
 }
 
 int
