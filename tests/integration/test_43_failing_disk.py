@@ -1,8 +1,13 @@
 """Disks that fail: a damaged page is an error of who reads it and of nobody else; a directory that cannot be removed holds up nobody who does not want to wait."""
+import errno
+import os
 import re
+import subprocess
+from pathlib import Path
 
+import pytest
 import server as support
-from wire import connect
+from wire import Closed, connect
 
 PAGE = 8192
 
@@ -71,3 +76,82 @@ def test_a_database_whose_files_cannot_be_removed_is_dropped_all_the_same(server
     assert server.log().count("could not remove directory") < 10
     server.stop()
     server.start()
+
+
+class Failing:
+    """A server whose next call of a kind on a file fails, once."""
+
+    def __init__(self, cluster):
+        self.server = cluster(conf="shared_buffers = 1MB\nmax_wal_size = 64MB\n")
+        so, self.order = self.server.dir / "failing_io.so", self.server.dir / "order"
+        source = Path(support.__file__).with_name("failing_io.c")
+        subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", so, source, "-ldl"], check=True)
+        so.chmod(0o755)
+        self.server.start(env={"LD_PRELOAD": str(so), "FAILING_IO": str(self.order)})
+
+    def next(self, call, part, error=errno.EIO):
+        new = self.order.with_suffix(".new")
+        new.write_text(f"{call} {part} {error}")
+        os.replace(new, self.order)
+
+    def has_fired(self):
+        return not self.order.exists()
+
+
+def session(server):
+    """A session, when the server has recovered."""
+    def attempt():
+        try:
+            return connect(server)
+        except (OSError, Closed):
+            return None
+    return support.until(attempt, "a session")
+
+
+@pytest.mark.parametrize("call, part, words, what", [
+    ("fdatasync", "/pg_wal/0", "could not sync the write-ahead log", "INSERT INTO t VALUES (1000, 'x')"),
+    ("pwrite", "/pg_wal/0", "could not write the write-ahead log", "INSERT INTO t VALUES (1000, 'x')"),
+    ("fsync", "/base/5/5", 'could not fsync file "base/5/5"', "CHECKPOINT"),
+    ("fsync", "/global/pg_control", "pg_control", "CHECKPOINT"),
+    ("pwrite", "/global/pg_control", "pg_control", "CHECKPOINT"),
+])
+def test_a_failed_write_or_sync_of_what_must_not_fail_is_a_panic_and_a_recovery(cluster, call, part, words, what):
+    f = Failing(cluster)
+    server = f.server
+    with connect(server) as w:
+        fill(w)
+        f.next(call, part)
+        with pytest.raises(Closed) as e:   # the end of the connection, not of the server
+            w.query(what)
+            w.query("SELECT 1")
+        assert e.value.reply.code in (None, "57P02", "XX000", "58030"), e.value.reply
+    assert f.has_fired()
+    with session(server) as w:
+        assert server.status()["crashRestarts"] == 1   # one PANIC, one recovery: nothing was tried again
+        log = server.log()
+        panics = [x for x in log.splitlines() if "PANIC" in x]
+        assert len(panics) >= 1 and words in panics[0] and "redo starts at" in log, panics
+        n = int(w.ok("SELECT count(*) FROM t").rows[0][0])
+        assert n in (200, 201) and w.ok("PRAGMA integrity_check").rows == [("ok",)]
+        w.ok("INSERT INTO t VALUES (2000, 'y'); CHECKPOINT")
+    server.stop()
+
+
+@pytest.mark.parametrize("call, code", [("pread", "58030"), ("pwrite", "58030")])
+def test_a_failed_read_or_write_of_a_page_is_an_error_and_tried_again(cluster, call, code):
+    f = Failing(cluster)
+    server = f.server
+    with connect(server) as w:
+        fill(w, 2000)   # more than the cache has frames
+        w.ok("CHECKPOINT")
+        w.ok("UPDATE t SET pad = 'z' WHERE id = 7")
+        f.next(call, "/base/5/5")
+        r = w.query("SELECT sum(length(pad)) FROM t" if call == "pread" else "CHECKPOINT")
+        support.until(f.has_fired, "it has failed")
+        assert r.code in (code, None), r   # somebody else's page may have been written first
+        assert call == "pwrite" or (r.code == code and 'file "base/5/5"' in r.error), r
+        w.ok("SELECT sum(length(pad)) FROM t")
+        support.until(lambda: not w.query("CHECKPOINT").errors, "a checkpoint succeeds")
+        assert w.ok("PRAGMA integrity_check").rows == [("ok",)]
+    assert server.status()["crashRestarts"] == 0 and "PANIC" not in server.log()
+    server.stop()

@@ -1,0 +1,84 @@
+/* A disk that fails once: preloaded (LD_PRELOAD) into a server by tests/integration. When the file
+ * $FAILING_IO exists and holds "CALL PART ERRNO", the next CALL (fsync, fdatasync, pwrite, pread)
+ * on a file whose path contains PART fails with that number; whoever removes the file fires. */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static int
+fires(const char *call, int fd)
+{
+    const char *order = getenv("FAILING_IO");
+    char link[64], path[4096], text[256], want[32], part[128];
+    int saved = errno, error = 0, in;
+    ssize_t n;
+
+    if (order == NULL || (in = open(order, O_RDONLY | O_CLOEXEC)) < 0) {
+        errno = saved;
+        return 0;
+    }
+    n = read(in, text, sizeof text - 1);
+    (void) close(in);
+    text[n > 0 ? n : 0] = '\0';
+    (void) snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    n = readlink(link, path, sizeof path - 1);
+    path[n > 0 ? n : 0] = '\0';
+    if (sscanf(text, "%31s %127s %d", want, part, &error) != 3 || strcmp(want, call) != 0 ||
+        strstr(path, part) == NULL || unlink(order) < 0)
+        error = 0;
+    errno = saved;
+    return error;
+}
+
+#define REAL(name) ((__typeof__(&name)) dlsym(RTLD_NEXT, #name))
+#define FAIL_IF_ORDERED(call, fd) \
+    int error = fires(call, fd);  \
+    if (error != 0) {             \
+        errno = error;            \
+        return -1;                \
+    }
+
+int
+fsync(int fd)
+{
+    FAIL_IF_ORDERED("fsync", fd)
+    return REAL(fsync)(fd);
+}
+
+int
+fdatasync(int fd)
+{
+    FAIL_IF_ORDERED("fdatasync", fd)
+    return REAL(fdatasync)(fd);
+}
+
+ssize_t
+pwrite64(int fd, const void *p, size_t n, off64_t off)
+{
+    FAIL_IF_ORDERED("pwrite", fd)
+    return REAL(pwrite64)(fd, p, n, off);
+}
+
+ssize_t
+pread64(int fd, void *p, size_t n, off64_t off)
+{
+    FAIL_IF_ORDERED("pread", fd)
+    return REAL(pread64)(fd, p, n, off);
+}
+
+ssize_t
+pwrite(int fd, const void *p, size_t n, off_t off)
+{
+    return pwrite64(fd, p, n, off);
+}
+
+ssize_t
+pread(int fd, void *p, size_t n, off_t off)
+{
+    return pread64(fd, p, n, off);
+}
