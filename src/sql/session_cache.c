@@ -126,7 +126,8 @@ prepare(struct session *s, struct session_cached *c, size_t n_literals)
     c->types = malloc(MAX(bytes, 1u));
     if (c->types == NULL)
         return -ERR_OUT_OF_MEMORY;
-    memcpy(c->types, c->q.types, bytes);
+    if (bytes > 0)
+        memcpy(c->types, c->q.types, bytes);
     c->bytes = (size_t) sqlite3_stmt_status(c->q.stmt, SQLITE_STMTSTATUS_MEMUSED, 0);
     s->cache_bytes += c->bytes;
     trim(s);
