@@ -33,13 +33,14 @@ log_received(const struct backend *b)
 }
 
 static void
-set_socket_options(int fd)
+set_socket_options(const struct backend *b)
 {
     int on = 1;
 
-    /* Fails on Unix sockets, where neither is needed. */
-    (void) setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    (void) setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+    if (b->peer.family == 0) /* a Unix socket needs neither */
+        return;
+    (void) setsockopt(b->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    (void) setsockopt(b->fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
 }
 
 NORETURN void
@@ -51,7 +52,7 @@ backend_main(const struct child_start *start)
 
     backend_init(b, start, segment_slot(start->segment, start->slot_idx));
     backend_set_last_words(b);
-    set_socket_options(b->fd);
+    set_socket_options(b);
     log_received(b);
     backend_read_startup(b, &startup);
     r = attach_begin(&attached, start, &e);
@@ -72,7 +73,7 @@ dead_end_main(const struct child_start *start)
 
     backend_init(b, start, NULL);
     backend_set_last_words(b);
-    set_socket_options(b->fd);
+    set_socket_options(b);
     backend_read_startup(b, &startup);
     (void) child_verdict_err(start->verdict, &e);
     backend_fatal(b, &e);

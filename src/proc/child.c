@@ -181,7 +181,10 @@ child_begin(const struct child_start *start)
     /* No orphan outlives its segment: the signal, and the race before it was asked for. */
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != start->parent)
         _exit(CHILD_FATAL);
-    (void) setsid();
+    /* A group of its own: a ^C at the postmaster's terminal is not for us, and what we start can be
+     * signalled with us. Not a session: the kernel would make a scheduling group for each
+     * (sched_autogroup), which costs milliseconds where other work waits for the processor. */
+    (void) setpgid(0, 0);
     r = fdlist_close_others(start->client_fd);
     if (r == 0)
         r = open_signals(&e);

@@ -341,8 +341,11 @@ put_hex(struct types_out *out, const uint8_t *src, size_t n, size_t *ret_at, str
 {
     static const char hex[] = "0123456789abcdef";
     char *p = NULL;
-    int r = src == NULL && n > 0 ? no_value(e) : out_grow(out, 2 + 2 * n, &p, ret_at, e);
+    int r;
 
+    if (src == NULL && n > 0)
+        return no_value(e);
+    r = out_grow(out, 2 + 2 * n, &p, ret_at, e);
     if (r < 0)
         return r;
     *p++ = '\\';
