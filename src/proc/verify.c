@@ -245,12 +245,19 @@ on_plain_line(void *arg, int n, const char *const *values)
     return 0;
 }
 
+static void
+show_structure(const struct findings *f)
+{
+    char text[90];
+
+    (void) snprintf(text, sizeof text, "%s: structure", f->db->name);
+    report_progress(&f->v->report, text, 0, 0);
+}
+
 static bool
 on_plain_progress(void *arg)
 {
-    const struct findings *f = arg;
-
-    report_progress(&f->v->report, f->db->name, 0, 0);
+    show_structure(arg);
     return false;
 }
 
@@ -277,6 +284,7 @@ ask_structure(struct findings *f, struct err *e)
     int r = -ERR_SNAPSHOT_TOO_OLD;
 
     (void) snprintf(sql, sizeof sql, "SELECT pinion_check_database(%u)", f->db->oid);
+    show_structure(f);
     for (int i = 0; i < STRUCTURE_TRIES && r == -ERR_SNAPSHOT_TOO_OLD; i++) {
         err_clear(e);
         r = verify_client_query(f->v->client, sql, on_lines, f, e);

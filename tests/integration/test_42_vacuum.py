@@ -138,7 +138,7 @@ def test_vacuum_waits_in_the_queue_and_can_be_stopped(cluster):
 def test_vacuum_survives_kills_at_any_moment(cluster):
     server = start(cluster)
     rng = random.Random(42)
-    rounds = 40 if os.environ.get("PINION_LONG") else 5
+    rounds = 40 if os.environ.get("PINION_LONG") else 3
     with connect(server) as w:
         w.ok(TABLE)
     for gen in range(rounds):
