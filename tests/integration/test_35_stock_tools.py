@@ -74,6 +74,11 @@ def test_stock_tools_read_everything(cluster):
         assert p.stdout.strip() == "ok", f"{f}: {p.stdout}"
 
 
+def databases(server):
+    """The names in base that are databases."""
+    return [d for d in os.listdir(server.data / "base") if d.isdigit()]
+
+
 def sqlite_says(path):
     """What stock SQLite says to a reader: "" if it lets it in; None if there is no such file (any more)."""
     try:
@@ -93,7 +98,7 @@ def test_a_new_database_is_locked_from_the_first_moment(server):
 
     def poke():
         while not stop.is_set():
-            for d in os.listdir(server.data / "base"):
+            for d in databases(server):
                 if int(d) >= 16384:
                     says = sqlite_says(server.data / "base" / d / d)
                     said[says] = said.get(says, 0) + 1
@@ -136,12 +141,12 @@ def test_recovery_locks_the_files_before_it_touches_them(cluster):
         if pid > 0 and support.freeze(pid):
             break
     assert pid > 0
-    for d in os.listdir(server.data / "base"):
+    for d in databases(server):
         p = subprocess.run(["sqlite3", server.data / "base" / d / d, "SELECT count(*) FROM sqlite_master"], capture_output=True, text=True, check=False)
         assert "locked" in p.stderr, f"{d}: {p}"
     os.kill(pid, signal.SIGCONT)
     support.until(lambda: server.status().get("state") == "ready", "it is up")
-    for d in os.listdir(server.data / "base"):
+    for d in databases(server):
         assert sqlite_says(server.data / "base" / d / d) == "database is locked"
 
 
