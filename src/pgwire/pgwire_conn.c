@@ -29,9 +29,9 @@ pgwire_has_input(const struct pgwire_conn *c)
     return c->in_n > c->in_at;
 }
 
-/* Room for at least one more byte. */
+/* Room for at least one more byte, of n that are wanted in all. */
 static int
-make_room(struct pgwire_conn *c, struct err *e)
+make_room(struct pgwire_conn *c, size_t n, struct err *e)
 {
     size_t cap = c->in_cap > 0 ? c->in_cap * 2 : PGWIRE_IN_BYTES;
     uint8_t *p;
@@ -43,6 +43,8 @@ make_room(struct pgwire_conn *c, struct err *e)
     }
     if (c->in_n < c->in_cap)
         return 0;
+    if (cap > PGWIRE_KEEP_BYTES && n > c->in_cap)
+        cap = MIN(cap, n); /* a large message has its length, not twice that */
     p = realloc(c->in, cap);
     if (p == NULL)
         return ERR(e, OUT_OF_MEMORY, "out of memory");
@@ -79,7 +81,7 @@ need(struct pgwire_conn *c, size_t n, struct err *e)
 {
     while (c->in_n - c->in_at < n) {
         ssize_t got;
-        int r = c->in_n == c->in_cap ? make_room(c, e) : 0;
+        int r = c->in_n == c->in_cap ? make_room(c, n, e) : 0;
 
         if (r == 0 && !c->may_have_more)
             r = c->io->wait(c->arg, false, e);
@@ -125,6 +127,28 @@ pgwire_read_startup(struct pgwire_conn *c, const uint8_t **ret_p, size_t *ret_n,
     return 0;
 }
 
+/* Past n bytes that nobody wants. */
+static int
+skip(struct pgwire_conn *c, size_t n, struct err *e)
+{
+    while (n > 0) {
+        size_t part = MIN(n, c->in_n - c->in_at);
+        int r;
+
+        c->in_at += part;
+        n -= part;
+        if (n == 0)
+            break;
+        c->in_at = c->in_n = 0;
+        r = need(c, 1, e);
+        if (r == PGWIRE_EOF)
+            r = ERR(e, CONNECTION_FAILURE, "unexpected EOF on client connection");
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
 int
 pgwire_read_message(struct pgwire_conn *c, struct pgwire_msg *ret, struct err *e)
 {
@@ -147,6 +171,13 @@ pgwire_read_message(struct pgwire_conn *c, struct pgwire_msg *ret, struct err *e
     n = get_be32(c->in + c->in_at + 1);
     if (n < 4 || n > max)
         return ERR(e, PROTOCOL_VIOLATION, "invalid message length");
+    ret->too_long = 0;
+    if (c->in_max != 0 && n > c->in_max) {
+        ret->too_long = n;
+        ret->body = NULL;
+        ret->n = 0;
+        return skip(c, (size_t) n + 1, e);
+    }
     r = need(c, (size_t) n + 1, e);
     if (r != 0)
         return r;

@@ -32,6 +32,7 @@ struct pgwire_conn {
     void *arg;
     uint8_t *in;                /* owned */
     size_t in_at, in_n, in_cap; /* in[in_at .. in_n) is unread */
+    size_t in_max;              /* longest message that is kept; 0: pgwire_length_max() */
     bool may_have_more;         /* the last recv filled the buffer: try again before waiting */
     struct pgwire_out out;
     size_t out_at; /* out.p[0 .. out_at) is sent */
@@ -47,7 +48,8 @@ void pgwire_conn_done(struct pgwire_conn *c);
  * -ERR_CONNECTION_FAILURE (closed inside, I/O), -ENOMEM, or what wait() gave. */
 int pgwire_read_startup(struct pgwire_conn *c, const uint8_t **ret_p, size_t *ret_n, struct err *e);
 /* The same for a message. An unknown type or a length beyond pgwire_length_max() is
- * -ERR_PROTOCOL_VIOLATION: the stream is lost, the connection must end. */
+ * -ERR_PROTOCOL_VIOLATION: the stream is lost, the connection must end. One beyond in_max is
+ * skipped: ret->too_long. */
 int pgwire_read_message(struct pgwire_conn *c, struct pgwire_msg *ret, struct err *e);
 /* Are there unread bytes in the buffer? (After an SSLRequest: a violation; in a pipeline: no need
  * to flush yet.) */

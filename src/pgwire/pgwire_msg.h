@@ -60,6 +60,7 @@ struct pgwire_msg {
     char type;
     const uint8_t *body; /* borrowed from the connection until its next read */
     size_t n;
+    size_t too_long; /* > 0: so many bytes were more than the connection takes, and were skipped */
 };
 
 /* A counted list inside a message; items are read by index. */

@@ -208,6 +208,7 @@ next_message(struct backend *b, struct pgwire_msg *m)
     if (b->ready_due && b->state == PGWIRE_IDLE)
         tell_ready(b);
     set_patience(b);
+    b->conn.in_max = (size_t) b->conf.cur.v.session_memory_limit;
     r = pgwire_read_message(&b->conn, m, e);
     b->deadline = 0;
     b->patience = PATIENCE_NONE;
@@ -252,6 +253,17 @@ run_sync(struct backend *b, const struct pgwire_msg *m, bool failed, struct err 
     int r2 = session_sync(b->session, failed || r < 0, e);
 
     return r < 0 ? r : r2;
+}
+
+static int
+refuse_too_long(struct backend *b, enum pgwire_order order, const struct pgwire_msg *m,
+                struct err *e)
+{
+    int r = ERR(e, OUT_OF_MEMORY, "out of memory");
+
+    b->ready_due = order == PGWIRE_DO_QUERY || order == PGWIRE_DO_REFUSE_FUNCTION;
+    err_detail(e, "A message of %zu bytes is longer than session_memory_limit.", m->too_long);
+    return r;
 }
 
 static int
@@ -318,7 +330,10 @@ backend_loop(struct backend *b)
         int r;
 
         b->in_statement = step.order != PGWIRE_DO_FLUSH;
-        r = carry_out(b, step.order, &m, &b->err);
+        if (m.too_long > 0 && step.order != PGWIRE_DO_NOTHING)
+            r = refuse_too_long(b, step.order, &m, &b->err);
+        else
+            r = carry_out(b, step.order, &m, &b->err);
         b->in_statement = false;
         if (r < 0)
             answer_error(b, r);

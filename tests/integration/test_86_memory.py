@@ -74,6 +74,17 @@ def test_values_rows_and_statements_beyond_the_fixed_limits_fail_with_54000(smal
     conn.close()
 
 
+def test_a_message_longer_than_the_limit_is_skipped_with_53200(small):
+    conn = small.connect()
+    cur = conn.cursor()
+    for _ in range(2):
+        assert "session_memory_limit" in fails(cur, "SELECT length('" + "x" * (LIMIT_MB * 1024 * 1024 + 1) + "')", "53200")
+        cur.execute("SELECT 1")
+        assert cur.fetchall() == [(1,)]
+    assert peak_mb(conn) <= OWN_MB
+    conn.close()
+
+
 USES_FILES = [
     NUMBERS.format(40000) + "SELECT count(*) FROM (SELECT hex(randomblob(200)) AS h FROM c ORDER BY h LIMIT 39999)",
     NUMBERS.format(40000) + "SELECT count(DISTINCT hex(randomblob(200))) FROM c",

@@ -93,7 +93,7 @@ a_start_up_packet_has_a_bounded_number_of_parameters(void **state)
 static struct pgwire_msg
 msg(char type, const void *body, size_t n)
 {
-    return (struct pgwire_msg){ type, body, n };
+    return (struct pgwire_msg){ .type = type, .body = body, .n = n };
 }
 
 static void
@@ -523,7 +523,7 @@ random_bytes_never_crash_the_decoders(void **state)
     for (int i = 0; i < 20000; i++) {
         size_t n = rng_below(&rng, 64);
         uint8_t *p = malloc(n + 1);
-        struct pgwire_msg m = { 'Q', p, n };
+        struct pgwire_msg m = { .type = 'Q', .body = p, .n = n };
 
         assert_non_null(p);
         for (size_t k = 0; k < n; k++)
