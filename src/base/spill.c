@@ -73,6 +73,19 @@ spill_charge(uint64_t bytes, struct err *e)
     return r;
 }
 
+int
+spill_refused(int r, uint64_t bytes, struct err *e)
+{
+    if (r == -ENOSPC || r == -EDQUOT) {
+        err_detail(e, "The temporary file was to grow by %" PRIu64 " bytes.", bytes);
+        err_hint(e,
+                 "Free space on the file system of \"%s\", or let the statement need less: "
+                 "smaller transactions, more work_mem.",
+                 spill_dir);
+    }
+    return r;
+}
+
 void
 spill_release(uint64_t bytes)
 {

@@ -21,5 +21,7 @@ uint64_t spill_bytes(void);
 int spill_open(struct err *e);
 /* The file grows by so much: before it does. 0 or -ERR_CONFIGURATION_LIMIT_EXCEEDED (53400). */
 int spill_charge(uint64_t bytes, struct err *e);
+/* It could not grow: r < 0, e says what failed; a full disk gets detail and hint. Returns r. */
+int spill_refused(int r, uint64_t bytes, struct err *e);
 /* It was cut, or is closed. */
 void spill_release(uint64_t bytes);

@@ -164,7 +164,9 @@ map_file(struct store_ws *ws, uint64_t bytes, uint8_t **ret, struct err *e)
     r = spill_charge(bytes, e);
     if (r < 0)
         return r;
-    r = posix_fallocate(ws->fd - 1, (off_t) ws->file_bytes, (off_t) bytes);
+    do
+        r = posix_fallocate(ws->fd - 1, (off_t) ws->file_bytes, (off_t) bytes);
+    while (r == EINTR);
     if (r == 0) {
         map = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, ws->fd - 1,
                    (off_t) ws->file_bytes);
@@ -172,7 +174,8 @@ map_file(struct store_ws *ws, uint64_t bytes, uint8_t **ret, struct err *e)
     }
     if (r != 0) {
         spill_release(bytes);
-        return err_set_errno(e, r, "could not extend the temporary file of a transaction");
+        (void) err_set_errno(e, r, "could not extend the temporary file of a transaction");
+        return spill_refused(-r, bytes, e);
     }
     ws->file_bytes += bytes;
     *ret = map;

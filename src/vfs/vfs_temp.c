@@ -66,7 +66,8 @@ put(struct vfs_temp *f, const void *p, size_t n, uint64_t off)
         ssize_t w = pwrite(f->fd, (const char *) p + done, n - done, (off_t) (off + done));
 
         if (w < 0 && errno != EINTR)
-            return write_failed(ERR_ERRNO(&temp_err, "could not write a temporary file"));
+            return write_failed(spill_refused(
+                ERR_ERRNO(&temp_err, "could not write a temporary file"), n, &temp_err));
         done += w > 0 ? (size_t) w : 0;
     }
     return SQLITE_OK;
