@@ -348,6 +348,7 @@ put_hex(struct types_out *out, const uint8_t *src, size_t n, size_t *ret_at, str
     r = out_grow(out, 2 + 2 * n, &p, ret_at, e);
     if (r < 0)
         return r;
+    ASSERT(p != NULL);
     *p++ = '\\';
     *p++ = 'x';
     for (size_t i = 0; i < n; i++) {
