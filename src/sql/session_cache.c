@@ -62,7 +62,9 @@ session_cache_clear(struct session *s)
 static void
 trim(struct session *s)
 {
-    while (s->n_cached > CACHE_STATEMENTS || (s->n_cached > 1 && s->cache_bytes > CACHE_BYTES)) {
+    size_t most = MIN((size_t) CACHE_BYTES, (size_t) s->cfg.conf->cur.v.session_memory_limit / 16);
+
+    while (s->n_cached > CACHE_STATEMENTS || (s->n_cached > 1 && s->cache_bytes > most)) {
         struct session_cached **at = &s->cached;
 
         while ((*at)->next != NULL)
