@@ -81,9 +81,10 @@ static void
 put(struct store *st, const struct wal_rec *rec, bool is_last)
 {
     struct store_encode *enc = st->enc;
-    struct err e = ERR_INIT;
     size_t from = enc->b.n;
+    struct err e;
 
+    err_clear(&e); /* not all 1.5 kB: this runs in the gate */
     ASSERT(enc->n_recs < RECS_MAX);
     if (wal_record_put(&enc->b, rec, &e) < 0)
         log_panic(&e);

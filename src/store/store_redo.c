@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "base/fault.h"
-#include "store/store_db.h"
 #include "store/store_page.h"
 #include "store/store_shared.h"
 #include "wal/wal_delta.h"
@@ -26,18 +25,22 @@ redo_init(struct redo *r, struct store *st, const struct wal_history *history, x
                         .limit_of = next_xid,
                         .next_oid = next_oid };
     r->page = malloc(PAGE_BYTES);
-    return r->page == NULL ? ERR(e, OUT_OF_MEMORY, "out of memory for redo") : 0;
+    r->batch = calloc(1, sizeof *r->batch);
+    return r->page == NULL || r->batch == NULL ? ERR(e, OUT_OF_MEMORY, "out of memory for redo")
+                                               : 0;
 }
 
 void
 redo_done(struct redo *r)
 {
+    redo_batch_drop(r);
     redo_open_clear(r);
     for (uint32_t i = 0; i < r->open_cap; i++)
         free(r->open[i].items);
     free(r->open);
     free(r->ghosts);
     free(r->page);
+    free(r->batch);
     if (r->reader != NULL) {
         wal_reader_free(r->reader);
         wal_source_io_done(&r->source);
@@ -71,24 +74,42 @@ unpack_image(const struct wal_image *image, uint8_t *frame, struct err *e)
     }
 }
 
-/* The page as this record leaves it, into `frame`. */
+/* The newest version of a page into `frame`. */
 static int
-make_page(struct redo *r, uint32_t db, const struct wal_block *b, uint8_t *frame, struct err *e)
+copy_base(struct redo *r, uint32_t db, const struct wal_block *b, uint8_t *frame, struct err *e)
 {
     struct cache_page base;
-    int rc;
+    int rc = cache_get_newest(r->st->cache, db, b->rel.rel, b->blk, r->page, &base, e);
 
-    if ((b->flags & WAL_BLOCK_HAS_IMAGE) != 0 && (b->image.info & WAL_IMAGE_APPLY) != 0) {
-        rc = unpack_image(&b->image, frame, e); /* REDO-3: replaces, reading nothing */
-    } else {
-        rc = cache_get_newest(r->st->cache, db, b->rel.rel, b->blk, r->page, &base, e);
-        if (rc < 0)
-            return rc; /* REDO-3: a base that fails its CRC ends recovery */
-        memcpy(frame, base.data, PAGE_BYTES);
-        cache_unpin(r->st->cache, &base);
-        rc = wal_delta_apply(frame, b->data, b->data_bytes, e);
-    }
+    if (rc < 0)
+        return rc; /* REDO-3: a base that fails its CRC ends recovery */
+    memcpy(frame, base.data, PAGE_BYTES);
     memset(frame + PAGE_TAIL_AT, 0, PAGE_TAIL_BYTES);
+    cache_unpin(r->st->cache, &base);
+    return 0;
+}
+
+/* REDO-3: an image replaces, reading nothing; a delta overwrites. */
+static int
+apply_block(struct redo *r, const struct wal_block *b, lsn_t lsn, struct err *e)
+{
+    bool is_image = (b->flags & WAL_BLOCK_HAS_IMAGE) != 0 && (b->image.info & WAL_IMAGE_APPLY) != 0;
+    uint8_t *frame = redo_batch_find(r, b->blk, lsn);
+    int rc = 0;
+
+    if (frame == NULL) {
+        rc = redo_batch_add(r, b->blk, lsn, &frame, e);
+        if (rc == 0 && !is_image)
+            rc = copy_base(r, r->batch->db, b, frame, e);
+    }
+    if (rc < 0)
+        return rc;
+    rc = is_image ? unpack_image(&b->image, frame, e)
+                  : wal_delta_apply(frame, b->data, b->data_bytes, e);
+    if (is_image)
+        memset(frame + PAGE_TAIL_AT, 0, PAGE_TAIL_BYTES);
+    if (rc == 0 && b->blk == 0)
+        redo_batch_resized(r, page1_size(frame));
     return rc;
 }
 
@@ -102,56 +123,17 @@ check_block(const struct wal_block *b, struct err *e)
                b->rel.db, b->rel.rel);
 }
 
-/* A rewrite gave the database another file (FILE-5). */
-static void
-follow_file(struct store_db *d, oid_t rel)
-{
-    uint32_t cur = atomic_load_explicit(&d->cur, memory_order_acquire);
-
-    if (store_db_rel(d) != rel)
-        atomic_store_explicit(&d->file[cur].rel, rel, memory_order_release);
-}
-
-/* Blocks [from, to) of one record are of one file: make them and link them as version `lsn`. */
+/* Blocks [from, to) of one record are of one file. */
 static int
 apply_run(struct redo *r, const struct wal_decoded *d, uint32_t from, uint32_t to, lsn_t lsn,
           struct err *e)
 {
-    struct store *st = r->st;
-    const struct wal_rel *rel = &d->blocks[from].rel;
-    uint32_t frames[WAL_BLOCKS];
-    blk_t blocks[WAL_BLOCKS];
-    uint32_t n = to - from;
-    uint32_t db = CACHE_NONE;
-    pgno_t size = 0;
-    int rc = redo_file_want(r, rel->db, rel->rel, lsn, true, e);
+    int rc = redo_batch_open(r, &d->blocks[from].rel, lsn, e);
 
-    if (rc == 0)
-        rc = store_db_attach_redo(st, rel->db, rel->rel, &db, e);
-    if (rc < 0)
-        return rc;
-    follow_file(store_db_at(st, db), rel->rel);
-    rc = cache_frames_take(st->cache, db, n, frames, e);
-    if (rc < 0) {
-        store_db_detach(st, db);
-        return rc;
-    }
-    for (uint32_t i = 0; i < n && rc == 0; i++) {
-        const struct wal_block *b = &d->blocks[from + i];
-
-        blocks[i] = b->blk;
-        rc = make_page(r, db, b, cache_frame(st->cache, frames[i]), e);
-        if (b->blk == 0)
-            size = page1_size(cache_frame(st->cache, frames[i]));
-    }
-    if (rc == 0) {
-        cache_publish(st->cache, db, rel->rel, blocks, frames, n, lsn);
-        rc = FAULT(REDO_PUBLISH);
-        if (rc == 0 && size != 0)
-            store_db_publish(st, db, size, lsn); /* REDO-3: as COMMIT-5 does */
-    } else
-        cache_frames_give_back(st->cache, frames, n);
-    store_db_detach(st, db);
+    for (uint32_t i = from; i < to && rc == 0; i++)
+        rc = apply_block(r, &d->blocks[i], lsn, e);
+    if (rc == 0 && redo_batch_is_full(r))
+        rc = redo_batch_publish(r, e);
     return rc;
 }
 
@@ -210,6 +192,10 @@ apply_database(struct redo *r, const struct wal_decoded *d, struct err *e)
 static int
 apply_item(struct redo *r, const struct wal_decoded *d, lsn_t lsn, struct err *e)
 {
+    int rc = d->rmid == RM_GENERIC ? 0 : redo_batch_publish(r, e); /* files come and go */
+
+    if (rc < 0)
+        return rc;
     switch (d->rmid) {
     case RM_GENERIC:
         return apply_pages(r, d, lsn, e);
@@ -238,6 +224,8 @@ apply_commit(struct redo *r, xid_t xid, const struct wal_decoded *commit, struct
     }
     if (rc == 0)
         rc = wal_xact_get_end(commit->main, commit->main_bytes, commit->info, &end, e);
+    if (rc == 0 && end.n_rels > 0)
+        rc = redo_batch_publish(r, e);
     for (uint32_t i = 0; rc == 0 && i < end.n_rels; i++) {
         struct wal_rel rel = wal_xact_rel(end.rels, i);
 

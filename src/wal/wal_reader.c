@@ -248,11 +248,12 @@ read_record(struct wal_reader *r, lsn_t lsn, struct err *e)
 {
     uint32_t at = wal_page_offset(lsn);
     uint32_t header = wal_page_header_bytes(lsn, r->params.segment_bytes);
-    struct err bad = ERR_INIT;
     const uint8_t *p = r->page + at;
+    struct err bad;
     uint32_t tot_len;
     int rc;
 
+    err_clear(&bad); /* not all 1.5 kB: this runs for every record */
     if (lsn % 8 != 0 || at < header)
         return end_of_log(r, LSN_FMT " is no place for a record", LSN_ARGS(lsn));
     rc = load_page(r, wal_page_start(lsn), at + 8, e);
