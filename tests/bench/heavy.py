@@ -36,8 +36,6 @@ def crashed(bench, target, n):
     wal = target.value("SELECT pg_current_wal_flush_lsn()")
     target.kill_all()
     target.data.rename(target.dir / "crashed")
-    if target.label == "postgres":  # a zombie that nobody reaps would pass for a running postmaster
-        (target.dir / "crashed/postmaster.pid").unlink()
     return wal
 
 

@@ -131,6 +131,9 @@ class Postgres(Target):
             except ProcessLookupError:
                 pass
         support.until(lambda: not self.processes(), "all processes of PostgreSQL are gone")
+        # Their PID may be a zombie's that nobody reaps, or somebody else's by now: it would pass for a running postmaster.
+        for left in (self.data / "postmaster.pid", self.dir / f".s.PGSQL.{self.port}.lock"):
+            left.unlink(missing_ok=True)
 
     def done(self):
         self.kill_all()
