@@ -1,6 +1,6 @@
 /* Preloaded into a server under test: the wall clock is off by the seconds in the file
  * $CLOCK_SHIFT, read at every look at the clock. The monotonic clock is left alone, as by a real
- * jump. Built by the test that uses it (integration/test_80_bad_input.py): cc -shared -fPIC.
+ * jump. Built by the test that uses it (integration/test_81_bad_input.py): cc -shared -fPIC.
  * Source: none. */
 #include <dlfcn.h>
 #include <fcntl.h>
