@@ -48,7 +48,7 @@ sources_of() {
             tests/sim/io_sim*.c src/sql/*.c src/vfs/*.c src/conf/*.c src/store/*.c src/wal/*.c $cache $no_wait $no_clock \
             "| -lsqlite3 -lsystemd -llz4 -lm" ;;
     test_vfs)
-        echo "| tests/unit/test_vfs.c" $(echo src/vfs/*.c | tr ' ' '\n' | grep -vE '/vfs_(store|build).c') $base \
+        echo "| tests/unit/test_vfs.c" $(echo src/vfs/*.c | tr ' ' '\n' | grep -vE '/vfs_(store|build|plain).c') $base \
             "| -lcmocka -lsqlite3 -lsystemd" ;;
     test_cache*|test_chain_serve|test_retire_interval|test_scan_50x)
         echo "| tests/unit/$1.c tests/support/cache_fake.c" $cache $shm $base "| -lcmocka -lsystemd -lpthread" ;;
