@@ -186,7 +186,7 @@ static int
 mapped_chunk(struct store_ws *ws, struct ws_chunk **ret, struct err *e)
 {
     uint32_t n = MAX(CHUNK_PAGES_MAX, MIN(MAP_PAGES_MAX, ws->n / 8));
-    CLEANUP(freep) struct ws_chunk *c = malloc(sizeof *c);
+    CLEANUP(freep) struct ws_chunk *c = aligned_alloc(alignof(struct ws_chunk), sizeof *c);
     int r;
 
     if (c == NULL)

@@ -148,6 +148,7 @@ def own_kilobytes(pid):
     return total
 
 
+@pytest.mark.skipif(support.is_sanitized(), reason="SKIP: a sanitizer keeps what is freed")
 def test_an_idle_connection_costs_less_than_a_megabyte(server):
     """Design 10, measured: about 0.55 MB in 50 connections."""
     idle = [connect(server) for _ in range(30)]
@@ -160,6 +161,7 @@ def test_an_idle_connection_costs_less_than_a_megabyte(server):
     print(f"{mean:.0f} kB")
 
 
+@pytest.mark.skipif(support.is_sanitized(), reason="SKIP: a sanitizer keeps what is freed")
 def test_a_session_that_falls_silent_gives_memory_back(server):
     with connect(server) as w:
         w.ok("SELECT count(*) FROM (WITH RECURSIVE c(x) AS (VALUES (1) UNION ALL SELECT x + 1 FROM c WHERE x < 100000) SELECT x, hex(randomblob(80)) AS y FROM c ORDER BY y)")

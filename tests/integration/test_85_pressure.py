@@ -14,7 +14,7 @@ LONG = bool(os.environ.get("PINION_LONG"))
 BUFFERS_MB, DATA_MB, OVERFLOW_MB = (32, 2048, 8192) if LONG else (1, 50, 512)
 READER_SECONDS = float(os.environ.get("PINION_READER_SECONDS", 600 if LONG else 5))
 STALL_MAX = 1.0 if LONG else 10.0          # CI shares its machine
-BACKEND_MB_MAX, OTHER_MB_MAX = (96, 32)    # private memory (anonymous) of one process
+BACKEND_MB_MAX, OTHER_MB_MAX = (1 << 20, 1 << 20) if support.is_sanitized() else (96, 32)   # private memory (anonymous) of one process
 PAD = 700                                   # bytes of a row beside its key: ten to a page
 ROWS = DATA_MB * 1024 * 1024 // 800
 

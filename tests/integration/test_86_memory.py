@@ -7,7 +7,7 @@ import server as support
 
 NUMBERS = "WITH RECURSIVE c(x) AS (VALUES (1) UNION ALL SELECT x + 1 FROM c WHERE x < {}) "
 LIMIT_MB = 32
-OWN_MB = 12   # of a backend beside SQLite's memory
+OWN_MB = 1 << 20 if support.is_sanitized() else 12   # of a backend beside SQLite's memory
 
 
 def peak_mb(conn):
