@@ -18,6 +18,7 @@ enum {
     COMPAT = CONF_FLAG_COMPAT,
     TXN = CONF_FLAG_TXN,
     OCTAL = CONF_FLAG_OCTAL,
+    PRIVATE = CONF_FLAG_PRIVATE,
 };
 
 /* clang-format off */
@@ -378,8 +379,19 @@ conf_check(enum conf_id id, const char *text, struct err *e)
     return r;
 }
 
-const char *
-conf_show(const struct conf *conf, enum conf_id id, char *p, size_t cap)
+static void
+show_int(const struct conf_desc *d, int64_t value, bool with_unit, char *p, size_t cap)
+{
+    int64_t n = value > 0 ? value / conf_unit_factor(d->unit) : value;
+
+    if ((d->flags & CONF_FLAG_OCTAL) != 0)
+        (void) snprintf(p, cap, "%04" PRIo64, (uint64_t) value);
+    else
+        (void) conf_format_int(n, with_unit ? d->unit : CONF_UNIT_NONE, p, cap);
+}
+
+static const char *
+show(const struct conf *conf, enum conf_id id, bool with_unit, char *p, size_t cap)
 {
     const struct conf_desc *d = &descs[id];
     union conf_value v = value_of(conf, id);
@@ -391,11 +403,7 @@ conf_show(const struct conf *conf, enum conf_id id, char *p, size_t cap)
         (void) snprintf(p, cap, "%s", v.b ? "on" : "off");
         break;
     case CONF_TYPE_INT:
-        if ((d->flags & CONF_FLAG_OCTAL) != 0)
-            (void) snprintf(p, cap, "%04" PRIo64, (uint64_t) v.i);
-        else
-            (void) conf_format_int(v.i > 0 ? v.i / conf_unit_factor(d->unit) : v.i, d->unit, p,
-                                   cap);
+        show_int(d, v.i, with_unit, p, cap);
         break;
     case CONF_TYPE_REAL:
         (void) snprintf(p, cap, "%g", v.r);
@@ -409,6 +417,18 @@ conf_show(const struct conf *conf, enum conf_id id, char *p, size_t cap)
         break;
     }
     return p;
+}
+
+const char *
+conf_show(const struct conf *conf, enum conf_id id, char *p, size_t cap)
+{
+    return show(conf, id, true, p, cap);
+}
+
+const char *
+conf_show_bare(const struct conf *conf, enum conf_id id, char *p, size_t cap)
+{
+    return show(conf, id, false, p, cap);
 }
 
 bool
@@ -471,6 +491,9 @@ conf_done(struct conf *conf)
 
         conf_swap(conf, (enum conf_id) id, &v);
         conf_value_done((enum conf_id) id, &v);
+        if (conf->origins != NULL)
+            free(conf->origins[id].file);
     }
+    free(conf->origins);
     *conf = (struct conf){ 0 };
 }

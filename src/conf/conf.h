@@ -47,10 +47,11 @@ enum conf_context {
 };
 
 enum conf_flag {
-    CONF_FLAG_REPORT = 1, /* ParameterStatus */
-    CONF_FLAG_COMPAT = 2, /* accepted, no effect */
-    CONF_FLAG_TXN = 4,    /* the session answers while a transaction is open */
-    CONF_FLAG_OCTAL = 8   /* printed as 0777 */
+    CONF_FLAG_REPORT = 1,  /* ParameterStatus */
+    CONF_FLAG_COMPAT = 2,  /* accepted, no effect */
+    CONF_FLAG_TXN = 4,     /* the session answers while a transaction is open */
+    CONF_FLAG_OCTAL = 8,   /* printed as 0777 */
+    CONF_FLAG_PRIVATE = 16 /* shown to superusers only */
 };
 
 enum conf_source {
@@ -75,9 +76,17 @@ struct conf_desc {
     const char *text;
 };
 
+/* Where a value was written, and what the files say beyond it. */
+struct conf_origin {
+    char *file;      /* owned; NULL: not from a file */
+    int line;        /* from 1 */
+    bool is_pending; /* the files hold another value, which a restart will apply */
+};
+
 struct conf {
     struct conf_values v;
     uint8_t source[CONF_SETTINGS]; /* enum conf_source */
+    struct conf_origin *origins;   /* [CONF_SETTINGS], owned; NULL but in what conf_load() made */
 };
 
 /* A value outside a conf; which member counts is the type of its setting. */
@@ -93,10 +102,15 @@ union conf_value {
 const struct conf_desc *conf_desc(enum conf_id id);
 /* The setting of that name, upper and lower case alike, or -1. */
 int conf_find(const char *name);
+/* The same; for an unknown name 42704 with a hint: why PostgreSQL's setting is not here, or which
+ * name is near. */
+int conf_find_or_say(const char *name, struct err *e);
+/* The i-th setting in order of name, i < CONF_SETTINGS. */
+enum conf_id conf_by_name(unsigned i);
 
 /* All defaults. Returns 0 or -ENOMEM. */
 int conf_init(struct conf *ret, struct err *e);
-/* Deep copy. Returns 0 or -ENOMEM. */
+/* Deep copy, without the origins. Returns 0 or -ENOMEM. */
 int conf_copy(struct conf *ret, const struct conf *from, struct err *e);
 void conf_done(struct conf *conf);
 
@@ -109,6 +123,8 @@ int conf_put(struct conf *conf, enum conf_id id, const char *text, enum conf_sou
 int conf_check(enum conf_id id, const char *text, struct err *e);
 /* The value as SHOW prints it, cut to cap. Returns p. */
 const char *conf_show(const struct conf *conf, enum conf_id id, char *p, size_t cap);
+/* The same without a unit: numbers count the unit of the row, as pg_settings shows them. */
+const char *conf_show_bare(const struct conf *conf, enum conf_id id, char *p, size_t cap);
 bool conf_equal(const struct conf *a, const struct conf *b, enum conf_id id);
 /* Exchange the stored value with *value: cannot fail. For a STRING, what goes in must be a heap
  * string. */
@@ -143,5 +159,6 @@ struct conf_diff {
 
 /* Compare: pure. */
 void conf_diff(const struct conf *cur, const struct conf *next, struct conf_diff *ret);
-/* Take over from `next` what may change now; the rest of *cur stays. Empties *next. */
+/* Take over from `next` what may change now; the rest of *cur stays, marked as pending in its
+ * origins. Empties *next. */
 void conf_apply(struct conf *cur, struct conf *next, const struct conf_diff *diff);

@@ -21,6 +21,19 @@ settable_at_start(enum conf_id id, struct err *e)
     return 0;
 }
 
+/* Remember where the value of a setting was written; `file` NULL: in no file. */
+static int
+set_origin(struct conf *conf, enum conf_id id, const char *file, int line)
+{
+    struct conf_origin *o = &conf->origins[id];
+
+    free(o->file);
+    *o = (struct conf_origin){ .line = line };
+    if (file != NULL && (o->file = strdup(file)) == NULL)
+        return -ENOMEM;
+    return 0;
+}
+
 /* Each row to its setting; what is wrong to issues. Returns 0 or -ENOMEM. */
 static int
 put_rows(struct conf *conf, const struct conf_rows *rows, enum conf_source source,
@@ -29,16 +42,15 @@ put_rows(struct conf *conf, const struct conf_rows *rows, enum conf_source sourc
     for (size_t i = 0; i < rows->n; i++) {
         const struct conf_row *row = &rows->rows[i];
         struct err e = ERR_INIT;
-        int id = conf_find(row->name), r;
+        int id = conf_find_or_say(row->name, &e);
+        int r = id < 0 ? id : settable_at_start((enum conf_id) id, &e);
 
-        if (id < 0)
-            r = ERR(&e, UNDEFINED_OBJECT, "unrecognized configuration parameter \"%s\"", row->name);
-        else
-            r = settable_at_start((enum conf_id) id, &e);
         if (r == 0)
             r = conf_put(conf, (enum conf_id) id, row->value, source, &e);
         if (r < 0)
             conf_issues_add(issues, row->file, row->line, row->name, &e);
+        else if (set_origin(conf, (enum conf_id) id, row->file, row->line) < 0)
+            return -ENOMEM;
     }
     return 0;
 }
@@ -160,6 +172,9 @@ conf_load(const struct conf_where *where, const char *const *args, size_t n_args
 
     if (r < 0)
         return r;
+    next.origins = calloc(CONF_SETTINGS, sizeof *next.origins);
+    if (next.origins == NULL)
+        return ERR(e, OUT_OF_MEMORY, "out of memory");
     r = load_files(where, &next, issues);
     if (r == 0)
         r = load_args(args, n_args, &next, issues);
@@ -195,6 +210,22 @@ conf_diff(const struct conf *cur, const struct conf *next, struct conf_diff *ret
     }
 }
 
+/* The places of next become those of cur, but for what waits for a restart: there the value in
+ * force keeps its own. */
+static void
+take_origins(struct conf *cur, struct conf *next, const struct conf_diff *diff)
+{
+    for (int id = 0; id < CONF_SETTINGS; id++) {
+        cur->origins[id].is_pending = diff->restart[id];
+        if (diff->restart[id])
+            continue;
+        free(cur->origins[id].file);
+        cur->origins[id] = next->origins[id];
+        next->origins[id] = (struct conf_origin){ .file = NULL };
+        cur->source[id] = next->source[id];
+    }
+}
+
 void
 conf_apply(struct conf *cur, struct conf *next, const struct conf_diff *diff)
 {
@@ -208,5 +239,7 @@ conf_apply(struct conf *cur, struct conf *next, const struct conf_diff *diff)
         conf_value_done((enum conf_id) id, &v);
         cur->source[id] = next->source[id];
     }
+    if (cur->origins != NULL && next->origins != NULL)
+        take_origins(cur, next, diff);
     conf_done(next);
 }

@@ -22,7 +22,7 @@ conf_session_init(struct conf_session *s, const struct conf *base, bool is_super
 {
     int r;
 
-    *s = (struct conf_session){ .is_superuser = is_superuser };
+    *s = (struct conf_session){ .base = base, .is_superuser = is_superuser };
     r = conf_copy(&s->cur, base, e);
     if (r == 0)
         r = conf_copy(&s->reset, base, e);
@@ -88,20 +88,11 @@ check_context(const struct conf_session *s, enum conf_id id, struct err *e)
     return -ERR_INTERNAL_ERROR;
 }
 
-static int
-find(const char *name, struct err *e)
-{
-    int id = conf_find(name);
-
-    return id >= 0 ? id
-                   : ERR(e, UNDEFINED_OBJECT, "unrecognized configuration parameter \"%s\"", name);
-}
-
 int
 conf_session_set_at_start(struct conf_session *s, const char *name, const char *value,
                           struct err *e)
 {
-    int id = find(name, e), r;
+    int id = conf_find_or_say(name, e), r;
 
     if (id < 0)
         return id;
@@ -195,7 +186,7 @@ int
 conf_session_set(struct conf_session *s, const char *name, const char *value, bool is_local,
                  struct err *e)
 {
-    int id = find(name, e);
+    int id = conf_find_or_say(name, e);
     int r = id < 0 ? id : check_context(s, (enum conf_id) id, e);
 
     if (r < 0)
@@ -238,15 +229,20 @@ take_over(struct conf *to, const struct conf *base, enum conf_id id, struct err 
 int
 conf_session_reload(struct conf_session *s, const struct conf *base, struct err *e)
 {
+    s->base = base;
     for (int i = 0; i < CONF_SETTINGS; i++) {
         enum conf_id id = (enum conf_id) i;
 
         if (conf_desc(id)->context < CONF_CONTEXT_SIGHUP || s->reset.source[id] > CONF_FROM_ARGS)
             continue;
-        if (s->cur.source[id] <= CONF_FROM_ARGS && !conf_equal(&s->cur, base, id)) {
-            if (take_over(&s->cur, base, id, e) < 0)
+        if (s->cur.source[id] <= CONF_FROM_ARGS) {
+            bool is_new = !conf_equal(&s->cur, base, id);
+
+            if (is_new && take_over(&s->cur, base, id, e) < 0)
                 return -ERR_OUT_OF_MEMORY;
-            changed(s, id);
+            if (is_new)
+                changed(s, id);
+            s->cur.source[id] = base->source[id];
         }
         if (take_over(&s->reset, base, id, e) < 0)
             return -ERR_OUT_OF_MEMORY;
@@ -295,15 +291,12 @@ conf_session_pop(struct conf_session *s, bool commit)
 }
 
 int
-conf_session_show(const struct conf_session *s, const char *name, char *p, size_t cap,
-                  struct err *e)
+conf_session_may_show(const struct conf_session *s, enum conf_id id, struct err *e)
 {
-    int id = find(name, e);
-
-    if (id < 0)
-        return id;
-    (void) conf_show(&s->cur, (enum conf_id) id, p, cap);
-    return 0;
+    if (s->is_superuser || (conf_desc(id)->flags & CONF_FLAG_PRIVATE) == 0)
+        return 0;
+    return ERR(e, INSUFFICIENT_PRIVILEGE, "must be superuser to examine \"%s\"",
+               conf_desc(id)->name);
 }
 
 int

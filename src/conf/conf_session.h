@@ -9,9 +9,10 @@ struct conf_undo;
 enum { CONF_UNDO_MAX = 10000 }; /* entries of one transaction */
 
 struct conf_session {
-    struct conf cur;        /* what is in force: read cur.v.<setting> */
-    struct conf reset;      /* what RESET goes back to */
-    struct conf_undo *undo; /* newest first; owned */
+    const struct conf *base; /* the process's own, borrowed: origins of what comes from files */
+    struct conf cur;         /* what is in force: read cur.v.<setting> */
+    struct conf reset;       /* what RESET goes back to */
+    struct conf_undo *undo;  /* newest first; owned */
     unsigned n_undo;
     unsigned level; /* 0 = no transaction, 1 = transaction, 2… = savepoints */
     bool is_superuser;
@@ -19,7 +20,8 @@ struct conf_session {
     bool has_report;            /* one of them may be set */
 };
 
-/* Copies `base` (the postmaster's). All REPORT settings count as changed. Returns 0 or -ENOMEM. */
+/* Copies `base` (the postmaster's), which must stay as long as the session. All REPORT settings
+ * count as changed. Returns 0 or -ENOMEM. */
 int conf_session_init(struct conf_session *s, const struct conf *base, bool is_superuser,
                       struct err *e);
 void conf_session_done(struct conf_session *s);
@@ -48,8 +50,7 @@ int conf_session_reload(struct conf_session *s, const struct conf *base, struct 
 void conf_session_push(struct conf_session *s);
 void conf_session_pop(struct conf_session *s, bool commit);
 
-/* SHOW name. Returns 0 or -ERR_UNDEFINED_OBJECT. */
-int conf_session_show(const struct conf_session *s, const char *name, char *p, size_t cap,
-                      struct err *e);
+/* May this session see it? 42501. */
+int conf_session_may_show(const struct conf_session *s, enum conf_id id, struct err *e);
 /* The next REPORT setting that changed since it was told, forgetting it; -1 if none. */
 int conf_session_next_report(struct conf_session *s);

@@ -330,13 +330,14 @@ fn_current_setting(sqlite3_context *ctx, int n, sqlite3_value **v)
 {
     struct session *s = session_of(ctx);
     const char *name = (const char *) sqlite3_value_text(v[0]);
-    char value[1024];
+    char value[CONF_VALUE_BYTES_MAX + 1];
 
     if (name == NULL)
         return;
-    if (conf_session_show(s->cfg.conf, name, value, sizeof value, &s->interrupt) == 0) {
+    if (session_show_setting(s, name, value, sizeof value, &s->interrupt) == 0) {
         result_text(ctx, value);
-    } else if (n > 1 && sqlite3_value_int(v[1]) != 0) { /* missing_ok */
+    } else if (s->interrupt.code == -ERR_UNDEFINED_OBJECT && n > 1 &&
+               sqlite3_value_int(v[1]) != 0) { /* missing_ok */
         err_clear(&s->interrupt);
     } else {
         result_err(ctx);
@@ -349,13 +350,19 @@ fn_set_config(sqlite3_context *ctx, int n, sqlite3_value **v)
     struct session *s = session_of(ctx);
     const char *name = (const char *) sqlite3_value_text(v[0]);
     const char *value = (const char *) sqlite3_value_text(v[1]);
+    bool is_local = sqlite3_value_int(v[2]) != 0;
+    char text[CONF_VALUE_BYTES_MAX + 1];
+    int id = name != NULL ? conf_find(name) : -1;
 
     (void) n;
     if (name == NULL)
         (void) ERR(&s->interrupt, INVALID_PARAMETER_VALUE, "SET requires a parameter name");
-    else if (conf_session_set(s->cfg.conf, name, value, sqlite3_value_int(v[2]) != 0,
-                              &s->interrupt) == 0) {
-        result_text(ctx, value != NULL ? value : "");
+    else if (id >= 0 && (conf_desc((enum conf_id) id)->flags & CONF_FLAG_TXN) != 0)
+        (void) ERR(&s->interrupt, FEATURE_NOT_SUPPORTED,
+                   "\"%s\" is set with SET TRANSACTION, not with set_config()", name);
+    else if (conf_session_set(s->cfg.conf, name, value, is_local, &s->interrupt) == 0 &&
+             session_show_setting(s, name, text, sizeof text, &s->interrupt) == 0) {
+        result_text(ctx, text);
         return;
     }
     result_err(ctx);

@@ -190,6 +190,14 @@ bool session_waits(const struct session *s); /* synchronous_commit */
 int session_setting_command(struct session *s, struct sql_stmt *stmt,
                             const struct session_sink *sink, struct err *e);
 
+/* The value in force, those of the transaction included; `is_bare`: numbers without unit. Cut to
+ * cap. Returns p. */
+const char *session_setting_text(const struct session *s, enum conf_id id, bool is_bare, char *p,
+                                 size_t cap);
+/* The same by name and with the right to see it checked: SHOW. 42704, 42501. */
+int session_show_setting(const struct session *s, const char *name, char *p, size_t cap,
+                         struct err *e);
+
 /* ---- session_util.c ---- */
 int session_utility(struct session *s, struct sql_stmt *stmt, const struct session_sink *sink,
                     struct err *e);
@@ -216,6 +224,10 @@ int session_add_functions(struct session *s, struct err *e);
 /* ---- session_stat.c ---- */
 /* pg_stat_activity, pg_cancel_backend(), pg_terminate_backend(). */
 int session_add_activity(struct session *s, struct err *e);
+
+/* ---- session_settings.c ---- */
+/* pg_settings, pg_reload_conf(). */
+int session_add_settings(struct session *s, struct err *e);
 
 /* ---- session_verify.c ---- */
 /* pinion_database_files(), pinion_check_database(). */

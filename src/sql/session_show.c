@@ -26,19 +26,29 @@ isolation_name(enum sql_isolation i)
     return "read committed";
 }
 
-/* The value of a setting; those of the transaction are the session's. */
-static int
-show_value(struct session *s, const char *name, char *p, size_t cap, struct err *e)
+const char *
+session_setting_text(const struct session *s, enum conf_id id, bool is_bare, char *p, size_t cap)
 {
-    if (strcasecmp(name, "transaction_isolation") == 0) {
+    if (id == CONF_transaction_isolation)
         (void) snprintf(p, cap, "%s", isolation_name(s->isolation));
-        return 0;
-    }
-    if (strcasecmp(name, "transaction_read_only") == 0) {
+    else if (id == CONF_transaction_read_only)
         (void) snprintf(p, cap, "%s", s->read_only ? "on" : "off");
-        return 0;
-    }
-    return conf_session_show(s->cfg.conf, name, p, cap, e);
+    else if (is_bare)
+        (void) conf_show_bare(&s->cfg.conf->cur, id, p, cap);
+    else
+        (void) conf_show(&s->cfg.conf->cur, id, p, cap);
+    return p;
+}
+
+int
+session_show_setting(const struct session *s, const char *name, char *p, size_t cap, struct err *e)
+{
+    int id = conf_find_or_say(name, e);
+    int r = id < 0 ? id : conf_session_may_show(s->cfg.conf, (enum conf_id) id, e);
+
+    if (r == 0)
+        (void) session_setting_text(s, (enum conf_id) id, false, p, cap);
+    return r;
 }
 
 static int
@@ -51,7 +61,7 @@ show_one(struct session *s, const char *name, const struct session_sink *sink, s
                                   .type_len = -1,
                                   .type_mod = -1 };
     struct session_value v;
-    int r = show_value(s, name, value, sizeof value, e);
+    int r = session_show_setting(s, name, value, sizeof value, e);
 
     if (r < 0)
         return r;
@@ -61,7 +71,7 @@ show_one(struct session *s, const char *name, const struct session_sink *sink, s
 }
 
 static int
-show_all(struct session *s, const struct session_sink *sink, struct err *e)
+show_all(struct session *s, const struct session_sink *sink)
 {
     static const char *const names[] = { "name", "setting", "description" };
     struct session_column cols[3];
@@ -72,17 +82,19 @@ show_all(struct session *s, const struct session_sink *sink, struct err *e)
             .name = names[i], .type = TYPE_TEXT, .type_len = -1, .type_mod = -1
         };
     r = sink->columns(sink->arg, cols, 3);
-    for (int id = 0; id < CONF_SETTINGS && r == 0; id++) {
-        const struct conf_desc *d = conf_desc((enum conf_id) id);
+    for (unsigned i = 0; i < CONF_SETTINGS && r == 0; i++) {
+        enum conf_id id = conf_by_name(i);
+        const struct conf_desc *d = conf_desc(id);
         char value[VALUE_BYTES];
         struct session_value v[3];
 
-        r = show_value(s, d->name, value, sizeof value, e);
+        if (conf_session_may_show(s->cfg.conf, id, NULL) < 0)
+            continue;
+        (void) session_setting_text(s, id, false, value, sizeof value);
         v[0] = (struct session_value){ .p = d->name, .n = (int32_t) strlen(d->name) };
         v[1] = (struct session_value){ .p = value, .n = (int32_t) strlen(value) };
         v[2] = (struct session_value){ .p = d->text, .n = (int32_t) strlen(d->text) };
-        if (r == 0)
-            r = sink->row(sink->arg, v, 3);
+        r = sink->row(sink->arg, v, 3);
     }
     return r;
 }
@@ -150,7 +162,7 @@ session_setting_command(struct session *s, struct sql_stmt *stmt, const struct s
     if (stmt->kind == SQL_SET_CHARACTERISTICS)
         return do_characteristics(s, stmt, e);
     if (stmt->kind == SQL_SHOW)
-        return all ? show_all(s, sink, e) : show_one(s, stmt->name, sink, e);
+        return all ? show_all(s, sink) : show_one(s, stmt->name, sink, e);
     ASSERT(stmt->kind == SQL_RESET);
     return all ? conf_session_reset_all(s->cfg.conf, e)
                : conf_session_set(s->cfg.conf, stmt->name, NULL, false, e);

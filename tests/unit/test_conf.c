@@ -209,6 +209,7 @@ a_bad_load_lists_all_faults_and_changes_nothing(void **state)
     assert_int_equal(issues.items[1].line, 2);
     assert_string_equal(issues.items[1].err.message,
                         "unrecognized configuration parameter \"fsync\"");
+    assert_non_null(strstr(issues.items[1].err.hint, "synchronous_commit = off"));
     assert_string_equal(conf_issue_text(&issues.items[5], text, sizeof text),
                         "command line: unrecognized configuration parameter \"nope\"");
     assert_string_equal(issues.items[6].name, "superuser_reserved_connections");
@@ -251,7 +252,48 @@ a_reload_takes_what_may_change_and_names_what_needs_a_restart(void **state)
     assert_true(cur.v.lock_timeout == 6000000);
     assert_false(cur.v.log_connections);
     assert_true(cur.v.shared_buffers == 128 << 20);
+    assert_int_equal(cur.origins[CONF_lock_timeout].line, 1);
+    assert_null(cur.origins[CONF_log_connections].file);
+    assert_int_equal(cur.source[CONF_log_connections], CONF_FROM_DEFAULT);
+    assert_true(cur.origins[CONF_shared_buffers].is_pending);
+    assert_null(cur.origins[CONF_shared_buffers].file);
+
+    write_conf(d, "pinion.conf", "\n\nlock_timeout = 6000\n");
+    assert_ok(load(d, NULL, NULL, &next, &issues, &e), &e);
+    conf_diff(&cur, &next, &diff);
+    assert_int_equal(diff.n_changed + diff.n_restart, 0);
+    conf_apply(&cur, &next, &diff);
+    assert_int_equal(cur.origins[CONF_lock_timeout].line, 3); /* the same value, elsewhere */
+    assert_false(cur.origins[CONF_shared_buffers].is_pending);
     conf_done(&cur);
+}
+
+static void
+an_unknown_name_is_told_why_or_what_was_meant(void **state)
+{
+    static const struct {
+        const char *name, *hint;
+    } rows[] = {
+        { "fsync", "A commit is always durable." },
+        { "Enable_SeqScan", "The planner is SQLite's" },
+        { "loc_timeout", "Perhaps you meant \"lock_timeout\"." },
+        { "max_conections", "Perhaps you meant \"max_connections\"." },
+        { "sharedbuffers", "Perhaps you meant \"shared_buffers\"." },
+        { "xyz", "" },
+        { "my.own", "" },
+    };
+
+    (void) state;
+    for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
+        struct err e = ERR_INIT;
+
+        assert_int_equal(conf_find_or_say(rows[i].name, &e), -ERR_UNDEFINED_OBJECT);
+        if (strncmp(e.hint, rows[i].hint, MAX(strlen(rows[i].hint), 1)) != 0)
+            fail_msg("%s: %s", rows[i].name, e.hint);
+    }
+    for (unsigned i = 1; i < CONF_SETTINGS; i++)
+        assert_true(
+            strcasecmp(conf_desc(conf_by_name(i - 1))->name, conf_desc(conf_by_name(i))->name) < 0);
 }
 
 static void
@@ -385,8 +427,8 @@ a_session_follows_a_reload_except_where_it_set_itself(void **state)
     assert_true(s.cur.v.lock_timeout == 1000000);
     assert_true(s.cur.v.statement_timeout == 3000000);
     assert_int_equal(conf_session_reset_all(&s, NULL), 0);
-    assert_int_equal(conf_session_show(&s, "Lock_Timeout", p, sizeof p, NULL), 0);
-    assert_string_equal(p, "2s");
+    assert_string_equal(conf_show(&s.cur, CONF_lock_timeout, p, sizeof p), "2s");
+    assert_string_equal(conf_show_bare(&s.cur, CONF_lock_timeout, p, sizeof p), "2000");
     conf_session_done(&s);
     conf_done(&base);
 }
@@ -403,6 +445,7 @@ main(void)
         cmocka_unit_test_setup_teardown(a_missing_main_file_is_a_fault, setup, teardown),
         cmocka_unit_test_setup_teardown(
             a_reload_takes_what_may_change_and_names_what_needs_a_restart, setup, teardown),
+        cmocka_unit_test(an_unknown_name_is_told_why_or_what_was_meant),
         cmocka_unit_test(set_obeys_the_context_of_a_setting),
         cmocka_unit_test(set_lives_and_dies_with_its_transaction),
         cmocka_unit_test(the_client_is_told_of_thirteen_settings_and_of_each_change),

@@ -548,6 +548,54 @@ one_transaction_changes_more_pages_than_there_are_frames_or_is_refused_cleanly(v
     clients_expect(1, "SELECT page_count < 10 FROM pragma_page_count", "1;[SELECT 1]");
 }
 
+static void
+pg_settings_has_a_row_for_every_setting(void **state)
+{
+    char want[16];
+
+    (void) state;
+    (void) snprintf(want, sizeof want, "%d;[SELECT 1]", CONF_SETTINGS);
+    clients_expect(0, "SELECT count(*) FROM pg_settings", want);
+    clients_expect(0, "SELECT * FROM pg_catalog.pg_settings WHERE name = 'shared_buffers'",
+                   "<name:25,setting:25,unit:25,category:25,short_desc:25,extra_desc:25,"
+                   "context:25,vartype:25,source:25,min_val:25,max_val:25,enumvals:25,boot_val:25,"
+                   "reset_val:25,sourcefile:25,sourceline:23,pending_restart:16>"
+                   "shared_buffers|16384|8kB|Memory|Size of the shared page cache.|NULL|"
+                   "postmaster|integer|default|128|1073741823|NULL|16384|16384|NULL|NULL|f;"
+                   "[SELECT 1]");
+    clients_expect(0,
+                   "SET lock_timeout = '2s'; SELECT setting, source, reset_val FROM pg_settings"
+                   " WHERE name = 'lock_timeout'",
+                   "[SET]2000|session|0;[SELECT 1]");
+    clients_expect(0,
+                   "SELECT enumvals FROM pg_settings WHERE name IN ('transaction_isolation',"
+                   " 'synchronous_commit') ORDER BY name",
+                   "{off,local,on};{\"read uncommitted\",\"read committed\",\"repeatable "
+                   "read\",serializable};[SELECT 2]");
+    clients_expect(0,
+                   "BEGIN ISOLATION LEVEL SERIALIZABLE; SELECT setting,"
+                   " current_setting('transaction_isolation') FROM pg_settings WHERE name ="
+                   " 'transaction_isolation'; COMMIT",
+                   "[BEGIN]serializable|serializable;[SELECT 1][COMMIT]");
+    clients_expect(0, "UPDATE pg_settings SET setting = '1'", "!42501");
+    clients_expect(0, "SELECT set_config('work_mem', '8192', false)", "8MB;[SELECT 1]");
+    clients_expect(0, "SELECT set_config('transaction_read_only', 'on', true)", "!0A000");
+    clients_expect(0, "SELECT current_setting('no_such', true)", "NULL;[SELECT 1]");
+    clients_expect(0, "SELECT current_setting('no_such')", "!42704");
+}
+
+static void
+places_are_shown_to_superusers_only(void **state)
+{
+    (void) state;
+    clients_expect(0, "SHOW config_file", ";[SHOW]");
+    clients.confs[0].is_superuser = false;
+    clients_expect(0, "SHOW config_file", "!42501");
+    clients_expect(0, "SELECT current_setting('hba_file', true)", "!42501");
+    clients_expect(0, "SELECT count(*) FROM pg_settings WHERE name LIKE '%_file'", "0;[SELECT 1]");
+    clients.confs[0].is_superuser = true;
+}
+
 int
 main(void)
 {
@@ -566,6 +614,8 @@ main(void)
         T(begin_immediate_takes_the_lock_at_once),
         T(a_statement_that_runs_too_long_is_cancelled),
         T(settings_follow_their_transaction),
+        T(pg_settings_has_a_row_for_every_setting),
+        T(places_are_shown_to_superusers_only),
         T(functions_of_the_server_answer),
         T(what_only_looks_like_reading_gets_its_write_transaction),
         T(transaction_ids_tell_their_fate),
