@@ -1,10 +1,20 @@
-/* The few messages of PostgreSQL's protocol that asking a question takes. Runs in: `piniond
- * verify`. Owns: the socket, one buffer. Source: wal-format 6.1 … 6.7. */
+/* The few messages of PostgreSQL's protocol that asking a question takes.
+ *
+ * Not libpq: `piniond verify` is the same program as the server, and a library that is linked for
+ * one tool is mapped and relocated in every fork of the postmaster (libpq brings Kerberos, LDAP and
+ * SASL with it). What is needed here are five messages over a Unix socket.
+ *
+ * A question may keep the server busy for minutes. While one is under way SIGINT and SIGTERM are
+ * blocked and arrive by a descriptor; the server is told to cancel it, then the signal has its way.
+ *
+ * Runs in: `piniond verify`. Owns: the socket, one buffer. Source: wal-format 6.1 … 6.7. */
 #include <errno.h>
+#include <poll.h>
 #include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -12,41 +22,71 @@
 #include "base/buf.h"
 #include "proc/verify_int.h"
 
-#define PROTOCOL_3     196608u
-#define CANCEL_CODE    80877102u
-#define MESSAGE_MAX    (4u << 20)
-#define COLUMNS_MAX    8u
-#define DATABASE       "postgres"
-#define CONNECT_SEC    30
-#define EXIT_INTERRUPT 130
+#define PROTOCOL_3   196608u
+#define CANCEL_CODE  80877102u
+#define CANCEL_BYTES 16u
+#define MESSAGE_MAX  (4u << 20)
+#define COLUMNS_MAX  8u
+#define DATABASE     "postgres"
+#define CONNECT_MSEC (30 * 1000)
 
 struct verify_client {
     int fd;
+    int signal_fd;
+    int patience_msec; /* for each part of an answer; -1 = for ever */
+    struct sockaddr_un at;
+    uint8_t key[8]; /* of a cancel request */
     uint8_t *bytes; /* the last message's body and a NUL; owned */
     size_t cap;
     uint32_t n;
     char kind;
 };
 
-/* For the signal handler: where to, and what. Written before it is installed. */
-static struct {
-    struct sockaddr_un at;
-    uint8_t message[16];
-} cancel;
+/* ---- signals ---- */
 
-static void
-on_signal(int sig)
+static sigset_t
+signals(void)
 {
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    sigset_t set;
 
-    (void) sig;
-    if (fd >= 0 && connect(fd, (const struct sockaddr *) &cancel.at, sizeof cancel.at) == 0) {
-        ssize_t n = write(fd, cancel.message, sizeof cancel.message);
+    (void) sigemptyset(&set);
+    (void) sigaddset(&set, SIGINT);
+    (void) sigaddset(&set, SIGTERM);
+    return set;
+}
 
-        (void) n;
-        (void) read(fd, cancel.message, 1); /* closed when it was taken */
+/* The server closes the connection when it has taken the request. */
+static void
+cancel(const struct verify_client *c)
+{
+    CLEANUP(closep) int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    struct pollfd closed = { .fd = fd, .events = POLLIN };
+    uint8_t message[CANCEL_BYTES];
+
+    put_be32(message, CANCEL_BYTES);
+    put_be32(message + 4, CANCEL_CODE);
+    memcpy(message + 8, c->key, sizeof c->key);
+    if (fd >= 0 && connect(fd, (const struct sockaddr *) &c->at, sizeof c->at) == 0 &&
+        send(fd, message, sizeof message, MSG_NOSIGNAL) == (ssize_t) sizeof message)
+        (void) poll(&closed, 1, CONNECT_MSEC);
+}
+
+/* Until there is something to read. A signal ends the process. */
+static int
+wait_readable(const struct verify_client *c, struct err *e)
+{
+    struct pollfd fds[] = { { .fd = c->fd, .events = POLLIN },
+                            { .fd = c->signal_fd, .events = POLLIN } };
+    const sigset_t set = signals();
+    int r = poll(fds, ELEMENTSOF(fds), c->patience_msec);
+
+    if (r > 0 && fds[1].revents != 0) {
+        cancel(c);
+        (void) sigprocmask(SIG_UNBLOCK, &set, NULL); /* and it is delivered */
     }
-    _exit(EXIT_INTERRUPT);
+    if (r == 0)
+        return ERR(e, CONNECTION_FAILURE, "the server does not answer");
+    return 0;
 }
 
 /* ---- messages ---- */
@@ -75,9 +115,12 @@ receive_all(struct verify_client *c, void *p, size_t n, struct err *e)
     uint8_t *at = p;
 
     while (n > 0) {
-        ssize_t got = recv(c->fd, at, n, 0);
+        int r = wait_readable(c, e);
+        ssize_t got = r < 0 ? 0 : recv(c->fd, at, n, MSG_DONTWAIT);
 
-        if (got < 0 && errno == EINTR)
+        if (r < 0)
+            return r;
+        if (got < 0 && (errno == EINTR || errno == EAGAIN))
             continue;
         if (got <= 0)
             return ERR(e, CONNECTION_FAILURE, "the server closed the connection");
@@ -227,52 +270,39 @@ log_in(struct verify_client *c, struct err *e)
         if (c->kind == 'R' && (c->n < 4 || get_be32(c->bytes) != 0))
             return ERR(e, INVALID_PASSWORD, "the server wants a password");
         if (c->kind == 'K' && c->n == 8)
-            memcpy(cancel.message + 8, c->bytes, 8);
+            memcpy(c->key, c->bytes, sizeof c->key);
         if (c->kind == 'Z')
             return 0;
     }
-}
-
-static void
-catch_signals(const struct sockaddr_un *at)
-{
-    struct sigaction sa = { .sa_handler = on_signal };
-
-    cancel.at = *at;
-    put_be32(cancel.message, sizeof cancel.message);
-    put_be32(cancel.message + 4, CANCEL_CODE);
-    (void) sigaction(SIGINT, &sa, NULL);
-    (void) sigaction(SIGTERM, &sa, NULL);
 }
 
 int
 verify_client_open(const char *socket_path, const char *user, struct verify_client **ret,
                    struct err *e)
 {
-    struct sockaddr_un at = { .sun_family = AF_UNIX };
-    struct timeval patience = { .tv_sec = CONNECT_SEC };
-    struct timeval none = { .tv_sec = 0 };
     struct verify_client *c = calloc(1, sizeof *c);
+    const sigset_t set = signals();
     int r;
 
     if (c == NULL)
         return ERR(e, OUT_OF_MEMORY, "out of memory");
-    (void) snprintf(at.sun_path, sizeof at.sun_path, "%s", socket_path);
+    c->at.sun_family = AF_UNIX;
+    (void) snprintf(c->at.sun_path, sizeof c->at.sun_path, "%s", socket_path);
+    c->patience_msec = CONNECT_MSEC;
+    c->signal_fd = signalfd(-1, &set, SFD_CLOEXEC);
     c->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (c->fd < 0 || connect(c->fd, (const struct sockaddr *) &at, sizeof at) < 0) {
+    if (c->signal_fd < 0 || c->fd < 0 ||
+        connect(c->fd, (const struct sockaddr *) &c->at, sizeof c->at) < 0)
         r = ERR(e, CONNECTION_FAILURE, "could not connect to \"%s\": %m", socket_path);
-    } else {
-        (void) setsockopt(c->fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+    else
         r = send_startup(c, user, e);
-    }
     if (r == 0)
         r = log_in(c, e);
     if (r < 0) {
         verify_client_close(c);
         return r;
     }
-    (void) setsockopt(c->fd, SOL_SOCKET, SO_RCVTIMEO, &none, sizeof none); /* a check takes long */
-    catch_signals(&at);
+    c->patience_msec = -1; /* a check takes long */
     *ret = c;
     return 0;
 }
@@ -287,41 +317,57 @@ verify_client_close(struct verify_client *c)
     if (c->fd >= 0)
         (void) send_all(c, "X\0\0\0\4", 5, &ignored);
     closep(&c->fd);
+    closep(&c->signal_fd);
     free(c->bytes);
     free(c);
 }
 
-int
-verify_client_query(struct verify_client *c, const char *sql, verify_row_fn fn, void *arg,
-                    struct err *e)
+static int
+ask(struct verify_client *c, const char *sql, struct err *e)
 {
     uint8_t bytes[1024];
     struct buf b = buf_init(bytes, sizeof bytes);
-    int r;
 
     buf_put_u8(&b, 'Q');
     buf_put_be32(&b, 0);
     buf_put(&b, sql, strlen(sql) + 1);
     ASSERT(buf_ok(&b));
     buf_patch_be32(&b, 1, (uint32_t) b.n - 1);
-    r = send_all(c, bytes, b.n, e);
-    while (r >= 0) {
-        int got = receive(c, e);
+    return send_all(c, bytes, b.n, e);
+}
+
+/* All messages up to ReadyForQuery, also behind an error. */
+static int
+take_answer(struct verify_client *c, verify_row_fn fn, void *arg, struct err *e)
+{
+    struct err ignored = ERR_INIT;
+    int r = 0;
+
+    do {
+        int got = receive(c, r < 0 ? &ignored : e);
 
         if (got < 0)
-            return got;
-        if (c->kind == 'E')
+            return r < 0 ? r : got;
+        if (c->kind == 'E' && r >= 0)
             r = failed(c, e);
-        else if (c->kind == 'D' && r == 0)
+        else if (c->kind == 'D' && r >= 0)
             r = take_row(c, fn, arg, e);
-        else if (c->kind == 'Z')
-            return 0;
-    }
-    while (c->kind != 'Z') { /* what follows an error */
-        struct err ignored = ERR_INIT;
+    } while (c->kind != 'Z');
+    return r < 0 ? r : 0;
+}
 
-        if (receive(c, &ignored) < 0)
-            break;
-    }
+int
+verify_client_query(struct verify_client *c, const char *sql, verify_row_fn fn, void *arg,
+                    struct err *e)
+{
+    const sigset_t set = signals();
+    sigset_t before;
+    int r;
+
+    (void) sigprocmask(SIG_BLOCK, &set, &before);
+    r = ask(c, sql, e);
+    if (r >= 0)
+        r = take_answer(c, fn, arg, e);
+    (void) sigprocmask(SIG_SETMASK, &before, NULL);
     return r;
 }
