@@ -17,4 +17,5 @@ int cmd_checkpoint(const struct args *a, struct problem *p);
 /* cmd_make.c */
 int cmd_init(const struct args *a, struct problem *p);
 int cmd_create(const struct args *a, struct problem *p);
+/* cmd_verify.c */
 int cmd_verify(const struct args *a, struct problem *p);

@@ -1,4 +1,4 @@
-/* Commands about the files of a cluster: init, create, verify.
+/* Commands that make a cluster: init, create.
  * Runs in: pinionctl. Owns: nothing. Source: design 11 (modes, init), systemd-ops 4.4. */
 #include <errno.h>
 #include <fcntl.h>
@@ -186,61 +186,4 @@ cmd_create(const struct args *a, struct problem *p)
         t.instance);
     out->result(&t, message, NULL);
     return CTL_OK;
-}
-
-/* ---- verify ---- */
-
-static int
-find_datadir(const struct args *a, struct target *t, struct stat *ret_st, struct problem *p)
-{
-    int r = target_find(a, t, p);
-
-    if (r != 0)
-        return r;
-    if (t->datadir[0] == '\0')
-        return fail(p, CTL_USAGE, "\"verify\" needs -D or -i: it reads the files");
-    if (stat(t->datadir, ret_st) < 0)
-        return fail(p, errno == EACCES ? CTL_PERMISSION : CTL_NO_INSTANCE,
-                    "could not open data directory \"%s\": %m", t->datadir);
-    return 0;
-}
-
-/* As the owner of the files, whom the server knows too (peer). */
-static int
-run_as_owner(const char *const *argv, const struct stat *owner, struct problem *p)
-{
-    int status = process_run(argv, NULL, 0, owner->st_uid, owner->st_gid);
-
-    return status >= 0 ? status : fail(p, CTL_FAILED, "could not run \"%s\"", argv[0]);
-}
-
-int
-cmd_verify(const struct args *a, struct problem *p)
-{
-    struct target t;
-    struct stat owner;
-    char server[4096];
-    const char *argv[10];
-    int n = 0;
-    int r = find_datadir(a, &t, &owner, p);
-
-    if (r != 0 || (r = process_find_server(server, sizeof server, p)) != 0)
-        return r;
-    argv[n++] = server;
-    argv[n++] = "verify";
-    argv[n++] = "-D";
-    argv[n++] = t.datadir;
-    if (args_has(a, OPTION_USER)) {
-        argv[n++] = "-U";
-        argv[n++] = a->value[OPTION_USER];
-    }
-    if (args_has(a, OPTION_JSON))
-        argv[n++] = "--json";
-    if (args_has(a, OPTION_QUIET))
-        argv[n++] = "--quiet";
-    argv[n] = NULL;
-    if (geteuid() == 0 && owner.st_uid != 0)
-        return run_as_owner(argv, &owner, p);
-    (void) execv(server, (char *const *) argv);
-    return fail(p, CTL_FAILED, "could not run \"%s\": %m", server);
 }

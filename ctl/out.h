@@ -23,6 +23,12 @@ struct out {
     void (*progress)(const struct target *t, const char *message, const json_t *parameters);
     /* It is done: `message` in words (NULL = nothing to say), the reply's parameters or NULL. */
     void (*result)(const struct target *t, const char *message, const json_t *parameters);
+    /* A verification goes on: how far it is; a part is done (`kind` as in piniond(8), its fields
+     * and the problems found in it); all is done (the whole report, the problems that belong to no
+     * part that was shown). */
+    void (*verifying)(const json_t *progress);
+    void (*verified)(const char *kind, const json_t *part, const json_t *problems);
+    void (*report)(const json_t *report, const json_t *problems);
     /* Any reply, as it is. */
     void (*reply)(const json_t *parameters);
     void (*failure)(const struct problem *p);

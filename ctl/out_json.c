@@ -62,6 +62,27 @@ json_out_reply(const json_t *parameters)
 }
 
 static void
+json_out_verifying(const json_t *progress)
+{
+    (void) progress;
+}
+
+static void
+json_out_verified(const char *kind, const json_t *part, const json_t *problems)
+{
+    (void) kind;
+    (void) part;
+    (void) problems; /* it is all in the report */
+}
+
+static void
+json_out_report(const json_t *report, const json_t *problems)
+{
+    (void) problems;
+    print(report);
+}
+
+static void
 json_out_progress(const struct target *t, const char *message, const json_t *parameters)
 {
     (void) t;
@@ -116,6 +137,9 @@ const struct out out_json = {
     .watch = json_out_reply,
     .progress = json_out_progress,
     .result = json_out_result,
+    .verifying = json_out_verifying,
+    .verified = json_out_verified,
+    .report = json_out_report,
     .reply = json_out_reply,
     .failure = json_out_failure,
     .list_begin = json_out_list_begin,

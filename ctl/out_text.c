@@ -340,6 +340,120 @@ text_result(const struct target *t, const char *message, const json_t *parameter
         (void) printf("%s: %s\n", t->name, message);
 }
 
+/* ---- verify ---- */
+
+/* A line that a terminal redraws, beside the parts that stand. */
+static void
+text_verifying(const json_t *progress)
+{
+    uint64_t all = number_of(progress, "all");
+
+    if (out_options.quiet || isatty(STDOUT_FILENO) == 0)
+        return;
+    close_line();
+    (void) printf("%s", text_of(progress, "what"));
+    if (all > 0)
+        (void) printf(": %" PRIu64 " %%", number_of(progress, "done") * 100 / all);
+    (void) fflush(stdout);
+    line_open = true;
+}
+
+static void
+print_problems(const json_t *problems)
+{
+    size_t i;
+    json_t *o;
+
+    json_array_foreach(problems, i, o)
+    {
+        (void) printf("  ");
+        if (text_of(o, "database")[0] != '\0')
+            (void) printf("database \"%s\", ", text_of(o, "database"));
+        (void) printf("%s", text_of(o, "file"));
+        if (number_of(o, "page") != 0)
+            (void) printf(", page %" PRIu64, number_of(o, "page"));
+        (void) printf(": %s\n", text_of(o, "message"));
+        if (text_of(o, "detail")[0] != '\0')
+            (void) printf("    %s\n", text_of(o, "detail"));
+    }
+}
+
+static void
+say_control(char *to, size_t cap, const json_t *o)
+{
+    if (number_of(o, "usableCopies") == 0)
+        (void) snprintf(to, cap, "no usable copy");
+    else
+        (void) snprintf(to, cap, "usable copies %" PRIu64 ", %s, checkpoint %s, redo %s",
+                        number_of(o, "usableCopies"), text_of(o, "clusterState"),
+                        text_of(o, "checkpoint"), text_of(o, "redo"));
+}
+
+static void
+say_log(char *to, size_t cap, const json_t *o)
+{
+    uint64_t segments = number_of(o, "segments"), records = number_of(o, "records");
+
+    (void) snprintf(to, cap, "%" PRIu64 " segment%s, %" PRIu64 " record%s from %s to %s", segments,
+                    segments == 1 ? "" : "s", records, records == 1 ? "" : "s", text_of(o, "from"),
+                    text_of(o, "to"));
+}
+
+static void
+say_database(char *to, size_t cap, const json_t *o)
+{
+    (void) snprintf(to, cap, "%s: %" PRIu64 " pages, %" PRIu64 " damaged, structure %s",
+                    text_of(o, "file"), number_of(o, "pages"), number_of(o, "damaged"),
+                    text_of(o, "structure"));
+}
+
+static void
+text_verified(const char *kind, const json_t *part, const json_t *problems)
+{
+    const char *name = text_of(part, "name");
+    bool is_bad = json_array_size(problems) > 0 || number_of(part, "damaged") > 0 ||
+                  strcmp(text_of(part, "structure"), "damaged") == 0;
+    char row[512];
+
+    close_line();
+    if (name[0] != '\0')
+        say_database(row, sizeof row, part);
+    else if (strcmp(kind, "control") == 0)
+        say_control(row, sizeof row, part);
+    else
+        say_log(row, sizeof row, part);
+    if (!out_options.quiet || is_bad)
+        (void) printf("%-16s %-8s %s\n", name[0] != '\0' ? name : kind, is_bad ? "DAMAGED" : "ok",
+                      row);
+    print_problems(problems);
+    (void) fflush(stdout);
+}
+
+static void
+text_report(const json_t *report, const json_t *problems)
+{
+    uint64_t n = number_of(report, "problemCount");
+    uint64_t shown = json_array_size(json_object_get(report, "problems"));
+    const char *result = text_of(report, "result");
+    size_t i;
+    json_t *o;
+
+    close_line();
+    print_problems(problems);
+    json_array_foreach(json_object_get(report, "unchecked"), i, o)(void)
+        printf("not checked: %s\n", json_string_value(o));
+    if (n > shown)
+        (void) printf("%" PRIu64 " more problems are not shown\n", n - shown);
+    if (strcmp(result, "damaged") == 0)
+        (void) printf("%" PRIu64 " problem%s found\n", n, n == 1 ? "" : "s");
+    else if (strcmp(result, "incomplete") == 0)
+        (void) puts("no problem found, but not everything could be checked");
+    else if (!out_options.quiet)
+        (void) puts("no problem found");
+}
+
+/* ---- anything ---- */
+
 static void
 text_reply(const json_t *parameters)
 {
@@ -375,6 +489,9 @@ const struct out out_text = {
     .watch = text_watch,
     .progress = text_progress,
     .result = text_result,
+    .verifying = text_verifying,
+    .verified = text_verified,
+    .report = text_report,
     .reply = text_reply,
     .failure = text_failure,
     .list_begin = text_list,

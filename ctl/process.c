@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -115,8 +116,45 @@ become(const char *const *argv, int out_fd, uid_t uid, gid_t gid)
         (void) fprintf(stderr, "pinionctl: error: could not become user %u: %m\n", (unsigned) uid);
         _exit(127);
     }
+    if (out_fd >= 0)
+        (void) prctl(PR_SET_PDEATHSIG, SIGTERM); /* nobody is left who reads it */
     (void) execvp(argv[0], (char *const *) argv);
     _exit(127);
+}
+
+/* Fork and exec; *ret_fd (or NULL) is the end of its standard output to read from. */
+static pid_t
+start(const char *const *argv, int *ret_fd, uid_t uid, gid_t gid)
+{
+    int fds[2] = { -1, -1 };
+
+    if (ret_fd != NULL && pipe2(fds, O_CLOEXEC) < 0)
+        return -1;
+    (void) fflush(NULL);
+    pid_t pid = fork();
+    if (pid == 0)
+        become(argv, fds[1], uid, gid);
+    closep(&fds[1]);
+    if (pid < 0)
+        closep(&fds[0]);
+    if (ret_fd != NULL)
+        *ret_fd = fds[0];
+    return pid;
+}
+
+/* Exit status, 128 + signal, or -1: it could not be run. */
+static int
+wait_for(pid_t pid)
+{
+    int status;
+
+    while (waitpid(pid, &status, 0) < 0) {
+        if (errno != EINTR)
+            return -1;
+    }
+    if (WIFSIGNALED(status))
+        return 128 + WTERMSIG(status);
+    return WEXITSTATUS(status) == 127 ? -1 : WEXITSTATUS(status);
 }
 
 static void
@@ -138,26 +176,43 @@ read_output(int fd, char *output, size_t cap)
 int
 process_run(const char *const *argv, char *output, size_t cap, uid_t uid, gid_t gid)
 {
-    int fds[2] = { -1, -1 };
-    int status;
+    CLEANUP(closep) int fd = -1;
+    pid_t pid = start(argv, output != NULL ? &fd : NULL, uid, gid);
 
-    if (output != NULL && pipe2(fds, O_CLOEXEC) < 0)
-        return -1;
-    (void) fflush(NULL);
-    pid_t pid = fork();
-    if (pid == 0)
-        become(argv, fds[1], uid, gid);
-    closep(&fds[1]);
-    if (pid > 0 && output != NULL)
-        read_output(fds[0], output, cap);
-    closep(&fds[0]);
     if (pid < 0)
         return -1;
-    while (waitpid(pid, &status, 0) < 0) {
-        if (errno != EINTR)
-            return -1;
+    if (output != NULL)
+        read_output(fd, output, cap);
+    closep(&fd);
+    return wait_for(pid);
+}
+
+int
+process_run_lines(const char *const *argv, uid_t uid, gid_t gid, process_line_fn fn, void *arg)
+{
+    int fd = -1;
+    pid_t pid = start(argv, &fd, uid, gid);
+    FILE *in = pid < 0 ? NULL : fdopen(fd, "r");
+    CLEANUP(freep) char *line = NULL;
+    size_t cap = 0;
+    ssize_t n;
+
+    if (pid < 0)
+        return -1;
+    while (in != NULL) {
+        errno = 0;
+        n = getline(&line, &cap, in);
+        if (n < 0 && errno != EINTR)
+            break;
+        clearerr(in);
+        if (util_interrupted) {
+            (void) kill(pid, SIGTERM);
+        } else if (n > 0) {
+            line[n - 1] = line[n - 1] == '\n' ? '\0' : line[n - 1];
+            fn(arg, line);
+        }
     }
-    if (WIFSIGNALED(status))
-        return 128 + WTERMSIG(status);
-    return WEXITSTATUS(status) == 127 ? -1 : WEXITSTATUS(status);
+    if (in == NULL || fclose(in) != 0)
+        closep(&fd);
+    return wait_for(pid);
 }

@@ -19,6 +19,12 @@ int process_spawn_server(const char *const *argv, const char *log_file, pid_t *r
  * signal, or -1 if it could not be run. `uid`/`gid`: become that user first; (uid_t) -1 = stay. */
 int process_run(const char *const *argv, char *output, size_t cap, uid_t uid, gid_t gid);
 
+/* Run argv and hand on its standard output line by line (without the new line; to be changed at
+ * will). Returns as process_run(). An interrupt (util_interrupted) ends it by SIGTERM, and so does
+ * our own end. */
+typedef void (*process_line_fn)(void *arg, char *line);
+int process_run_lines(const char *const *argv, uid_t uid, gid_t gid, process_line_fn fn, void *arg);
+
 /* Wait until the process behind pidfd has ended, at most until deadline (monotonic). 1 ended, 0 not
  * yet. */
 bool process_wait(int pidfd, uint64_t deadline_usec);

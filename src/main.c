@@ -52,12 +52,10 @@ static const char usage_text[] =
     "  -E, --encoding=UTF8        the only encoding\n"
     "      --locale=C             the only locale\n"
     "\n"
-    "Options of verify (exit codes 0 no problem, 1 problems found, 4 no data directory, 5 no "
-    "problem\n"
-    "found but not everything could be checked, 77 permission denied):\n"
+    "Options of verify, which prints lines for programs; people use pinionctl verify (exit codes\n"
+    "0 no problem, 1 problems found, 4 no data directory, 5 no problem found but not everything\n"
+    "could be checked, 77 permission denied):\n"
     "  -U NAME                    superuser to ask a running server as (default: you)\n"
-    "      --json                 one JSON object\n"
-    "  -q, --quiet                print problems only\n"
     "\n"
     "Exit codes: 0 stopped as asked, 1 ended abnormally, 64 usage, 65 damaged data, 66 no data\n"
     "directory, 69 address in use, 71 out of memory, processes or files, 73 cannot create,\n"
@@ -123,8 +121,7 @@ enum {
     OPT_LOCALE,
     OPT_HELP,
     OPT_VERSION,
-    OPT_INSTANCE,
-    OPT_JSON
+    OPT_INSTANCE
 };
 
 static const struct option init_options[] = {
@@ -216,9 +213,10 @@ init(int argc, char **argv)
 
 /* ---- verify ---- */
 static const struct option verify_options[] = {
-    { "pgdata", required_argument, NULL, 'D' }, { "username", required_argument, NULL, 'U' },
-    { "json", no_argument, NULL, OPT_JSON },    { "quiet", no_argument, NULL, 'q' },
-    { "help", no_argument, NULL, OPT_HELP },    { NULL, 0, NULL, 0 },
+    { "pgdata", required_argument, NULL, 'D' },
+    { "username", required_argument, NULL, 'U' },
+    { "help", no_argument, NULL, OPT_HELP },
+    { NULL, 0, NULL, 0 },
 };
 
 /* < 0: go on; else an exit code. */
@@ -232,12 +230,6 @@ take_verify_option(int c, struct verify_params *p)
     case 'U':
         p->user = optarg;
         break;
-    case OPT_JSON:
-        p->is_json = true;
-        break;
-    case 'q':
-        p->is_quiet = true;
-        break;
     case OPT_HELP:
         return help();
     default: /* getopt's characters, not an enum of ours */
@@ -250,22 +242,17 @@ static int
 verify(int argc, char **argv)
 {
     struct verify_params p = { .data_dir = NULL };
-    struct err e = ERR_INIT;
     int r;
     int c;
 
-    while ((c = getopt_long(argc, argv, "D:U:q", verify_options, NULL)) != -1) { /* NOLINT */
+    while ((c = getopt_long(argc, argv, "D:U:", verify_options, NULL)) != -1) { /* NOLINT */
         r = take_verify_option(c, &p);
         if (r >= 0)
             return r;
     }
     if (optind < argc || p.data_dir == NULL)
         return usage(optind < argc ? "too many arguments" : "verify needs -D DIR");
-    r = verify_cluster(&p, &e);
-    if (r >= 0)
-        return r;
-    log_err(LOG_LEVEL_ERROR, "", &e);
-    return r == -ENOENT || r == -ENOTDIR ? 4 : r == -EACCES ? 77 : 1;
+    return (int) verify_cluster(&p);
 }
 
 /* ---- serving ---- */

@@ -8,6 +8,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "proc/files.h"
@@ -17,6 +18,7 @@
 
 #define STRUCTURE_TRIES 3 /* of one that ended with "snapshot too old" */
 #define LINES_MAX       100u
+#define PAUSE_NSEC      (10 * 1000 * 1000)
 
 /* ---- the server ---- */
 
@@ -34,6 +36,16 @@ bool
 verify_is_running(const struct verify *v)
 {
     return v->server == SERVER_RUNNING;
+}
+
+/* Time is all there is to wait for: a file does not say that somebody who is a stranger to us has
+ * finished a write, and a torn write may also be damage, which no event would ever end. */
+bool
+verify_pause(const struct verify *v)
+{
+    struct timespec pause = { .tv_nsec = PAUSE_NSEC };
+
+    return verify_is_running(v) && nanosleep(&pause, NULL) == 0;
 }
 
 static int
@@ -56,14 +68,13 @@ verify_ask_end(struct verify *v, lsn_t *ret, struct err *e)
 
 /* Lines 4 and 5 of postmaster.pid. */
 static int
-find_socket(const struct verify *v, char *ret, size_t cap, struct err *e)
+find_socket(struct verify *v, char *ret, size_t cap, struct err *e)
 {
     char text[16384];
     char *rest = text;
     char *port = NULL;
     char *dir = NULL;
-    ssize_t n =
-        io_read_file((struct io *) (uintptr_t) &v->io, "postmaster.pid", text, sizeof text - 1);
+    ssize_t n = io_read_file(&v->io, "postmaster.pid", text, sizeof text - 1);
 
     if (n >= 0) {
         text[n] = '\0';
@@ -366,22 +377,20 @@ check_database(struct verify *v, const struct verify_db *db)
     uint32_t n_pages = 0;
     int64_t n_bad = verify_pages(v, db, &n_pages);
     const char *structure = n_bad < 0 ? NULL : check_structure(v, db);
-    char name[400];
-    char text[200];
-    char json[700];
+    char file[STORE_PATH_BYTES];
 
     if (n_bad < 0 || structure == NULL)
         return; /* dropped meanwhile */
     n_bad += settle_suspects(v);
-    report_escape(name, sizeof name, db->name);
-    (void) snprintf(text, sizeof text, "base/%u/%u: %u pages, %lld damaged, structure %s", db->oid,
-                    db->rel, n_pages, (long long) n_bad, structure);
-    (void) snprintf(
-        json, sizeof json,
-        "\"oid\":%u,\"name\":\"%s\",\"file\":\"base/%u/%u\",\"pages\":%u,\"damaged\":%lld,"
-        "\"structure\":\"%s\"",
-        db->oid, name, db->oid, db->rel, n_pages, (long long) n_bad, structure);
-    report_database(&v->report, db->name, text, json);
+    store_path_file(file, sizeof file, db->oid, db->rel);
+    report_line("database");
+    report_number(VERIFY_OID, db->oid);
+    report_text(VERIFY_NAME, db->name);
+    report_text(VERIFY_FILE, file);
+    report_number(VERIFY_PAGES, n_pages);
+    report_number(VERIFY_DAMAGED, (uint64_t) n_bad);
+    report_text(VERIFY_STRUCTURE, structure);
+    report_line_end();
 }
 
 /* ---- what the last clean stop noted ---- */
@@ -453,7 +462,10 @@ check_all(struct verify *v, struct err *e)
     else if (wal_control_read(&v->io, &at_start, NULL) >= 0 &&
              at_start.state != WAL_STATE_SHUT_DOWN)
         v->server = SERVER_CRASHED;
-    report_begin(&v->report, v->params->data_dir, server_names[v->server]);
+    report_line("cluster");
+    report_text(VERIFY_DIRECTORY, v->params->data_dir);
+    report_text(VERIFY_SERVER, server_names[v->server]);
+    report_line_end();
     r = verify_control(v);
     if (r < 0)
         report_unchecked(&v->report, "log and databases: there is no usable control file");
@@ -480,31 +492,36 @@ static void
 verify_done(struct verify *v)
 {
     verify_client_close(v->client);
-    report_done(&v->report);
     free(v->dbs);
     free(v->suspects);
     closep(&v->dir_fd);
 }
 
-int
-verify_cluster(const struct verify_params *params, struct err *e)
+static int
+verify_open(struct verify *v, struct err *e)
+{
+    const char *dir = v->params->data_dir;
+
+    v->dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (v->dir_fd < 0)
+        return ERR_ERRNO(e, "could not open data directory \"%s\"", dir);
+    if (faccessat(v->dir_fd, WAL_CONTROL_PATH, R_OK, AT_EACCESS) < 0)
+        return ERR_ERRNO(e, "\"%s\" is not the data directory of a cluster", dir);
+    io_real_init(&v->io, v->dir_fd);
+    v->suspects = calloc(SUSPECTS_MAX, sizeof *v->suspects);
+    if (v->suspects == NULL)
+        return ERR(e, OUT_OF_MEMORY, "out of memory");
+    return vfs_register("/tmp", e);
+}
+
+enum verify_exit
+verify_cluster(const struct verify_params *params)
 {
     CLEANUP(verify_done) struct verify v = { .params = params, .dir_fd = -1 };
-    int r;
+    struct err e = ERR_INIT;
+    int r = verify_open(&v, &e);
 
-    v.report.is_json = params->is_json;
-    v.report.is_quiet = params->is_quiet;
-    v.dir_fd = open(params->data_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (v.dir_fd < 0)
-        return ERR_ERRNO(e, "could not open data directory \"%s\"", params->data_dir);
-    if (faccessat(v.dir_fd, WAL_CONTROL_PATH, R_OK, AT_EACCESS) < 0)
-        return ERR_ERRNO(e, "\"%s\" is not the data directory of a cluster", params->data_dir);
-    io_real_init(&v.io, v.dir_fd);
-    v.suspects = calloc(SUSPECTS_MAX, sizeof *v.suspects);
-    if (v.suspects == NULL)
-        return ERR(e, OUT_OF_MEMORY, "out of memory");
-    r = vfs_register("/tmp", e);
     if (r == 0)
-        r = check_all(&v, e);
-    return r < 0 ? r : (int) report_end(&v.report);
+        r = check_all(&v, &e);
+    return r < 0 ? report_error(r, &e) : report_end(&v.report);
 }

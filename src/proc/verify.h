@@ -3,22 +3,21 @@
  * cannot say (structure, end of the log). */
 #pragma once
 
-#include "base/err.h"
-
 struct verify_params {
     const char *data_dir;
     const char *user; /* role to connect as; NULL: the operating system's user */
-    bool is_json;
-    bool is_quiet; /* print problems only */
 };
 
-/* What verify_cluster() returns when it could look. */
-enum verify_result {
-    VERIFY_GOOD = 0,
-    VERIFY_DAMAGED = 1,
-    VERIFY_INCOMPLETE = 5, /* no problem found, but not everything could be checked */
+/* What `piniond verify` ends with. pinionctl hands it on. */
+enum verify_exit {
+    VERIFY_EXIT_GOOD = 0,
+    VERIFY_EXIT_DAMAGED = 1,
+    VERIFY_EXIT_FAILED = 1,       /* it could not go on: the last line is "error" */
+    VERIFY_EXIT_NO_DIRECTORY = 4, /* likewise */
+    VERIFY_EXIT_INCOMPLETE = 5,   /* no problem found, but not everything could be checked */
+    VERIFY_EXIT_NOT_PERMITTED = 77,
 };
 
-/* Check control file, log and every database; prints what it finds. < 0: it could not begin
- * (-ENOENT: there is no such directory …), nothing was printed. */
-int verify_cluster(const struct verify_params *params, struct err *e);
+/* Check control file, log and every database; prints what it finds, and why it could not go on
+ * (verify_report.c). */
+enum verify_exit verify_cluster(const struct verify_params *params);

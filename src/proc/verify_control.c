@@ -1,13 +1,11 @@
 /* The control file, both copies. Runs in: `piniond verify`. Owns: nothing. Source: CKPT-5. */
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "proc/verify_int.h"
 
 /* A server writes the second copy, syncs, then the first: they differ for the time of a sync. */
-#define TRIES      100
-#define PAUSE_USEC 20000
+#define TRIES 200
 
 struct copies {
     uint8_t bytes[WAL_CONTROL_FILE_BYTES];
@@ -100,15 +98,11 @@ int
 verify_control(struct verify *v)
 {
     struct copies c;
-    char text[256];
-    char json[512];
     int used;
 
     look_at_copies(v, &c);
-    for (int i = 0; i < TRIES && v->server == SERVER_RUNNING && !is_fine(&c); i++) {
-        (void) usleep(PAUSE_USEC);
+    for (int i = 0; i < TRIES && !is_fine(&c) && verify_pause(v); i++)
         look_at_copies(v, &c);
-    }
     /* Between the two writes (of a crash, or of a server whose disk is slow) the second is newer.
      */
     if (c.r[0] == 0 && c.r[1] == 0 && !are_equal(&c) && rest_is_zero(&c) &&
@@ -117,20 +111,14 @@ verify_control(struct verify *v)
     if (!is_fine(&c))
         tell(v, &c);
     used = c.r[0] == 0 ? 0 : c.r[1] == 0 ? 1 : -1;
-    if (used < 0) {
-        report_part(&v->report, "control", "no usable copy", "\"usableCopies\":0");
-        return -ERR_DATA_CORRUPTED;
+    report_line("control");
+    report_number(VERIFY_USABLE_COPIES, (unsigned) (c.r[0] == 0) + (c.r[1] == 0));
+    if (used >= 0) {
+        v->control = c.control[used];
+        report_text(VERIFY_CLUSTER_STATE, wal_state_name(v->control.state));
+        report_lsn(VERIFY_CHECKPOINT, v->control.checkpoint_lsn);
+        report_lsn(VERIFY_REDO, v->control.checkpoint.redo);
     }
-    v->control = c.control[used];
-    (void) snprintf(text, sizeof text,
-                    "usable copies %d, %s, checkpoint " LSN_FMT ", redo " LSN_FMT,
-                    (c.r[0] == 0) + (c.r[1] == 0), wal_state_name(v->control.state),
-                    LSN_ARGS(v->control.checkpoint_lsn), LSN_ARGS(v->control.checkpoint.redo));
-    (void) snprintf(json, sizeof json,
-                    "\"usableCopies\":%d,\"clusterState\":\"%s\",\"checkpoint\":\"" LSN_FMT
-                    "\",\"redo\":\"" LSN_FMT "\"",
-                    (c.r[0] == 0) + (c.r[1] == 0), wal_state_name(v->control.state),
-                    LSN_ARGS(v->control.checkpoint_lsn), LSN_ARGS(v->control.checkpoint.redo));
-    report_part(&v->report, "control", text, json);
-    return 0;
+    report_line_end();
+    return used < 0 ? -ERR_DATA_CORRUPTED : 0;
 }

@@ -1,12 +1,22 @@
 /* The inside of `piniond verify`, shared by verify*.c. */
 #pragma once
 
+#include "base/err.h"
 #include "base/io.h"
 #include "proc/verify.h"
 #include "wal/wal_control.h"
 #include "wal/wal_record.h"
 
-/* ---- verify_report.c: what was found, as text or JSON ---- */
+/* ---- verify_report.c: what was found, a line each ---- */
+
+/* clang-format off */
+enum verify_field {
+#define VERIFY_FIELD(id, key, is_number) VERIFY_##id,
+#include "tbl/verify_fields.def"
+#undef VERIFY_FIELD
+    VERIFY_FIELDS
+};
+/* clang-format on */
 
 struct verify_problem {
     char part[12];     /* "control", "wal", "database" */
@@ -18,46 +28,38 @@ struct verify_problem {
 };
 
 struct report {
-    bool is_json;
-    bool is_quiet;
-    bool on_terminal;
-    struct verify_problem *problems; /* owned; the first ones */
-    uint32_t n_kept;
-    uint32_t n_shown; /* of those kept */
     uint64_t n_problems;
-    uint64_t n_of_part; /* when the part began */
-    char **unchecked;   /* owned: sentences without a full stop */
     uint32_t n_unchecked;
-    uint32_t n_rows; /* JSON: databases printed */
     usec_t progress_at;
-    bool has_progress; /* a line stands on the terminal */
 };
 
-void report_begin(struct report *r, const char *data_dir, const char *server);
-/* One part ends: `name` and numbers in words for people, `json` as the body of an object. */
-void report_part(struct report *r, const char *name, const char *text, const char *json);
-/* The same for a row of "databases". */
-void report_database(struct report *r, const char *name, const char *text, const char *json);
+/* A line of one kind, its fields, its end. */
+void report_line(const char *kind);
+void report_text(enum verify_field field, const char *value);
+void report_number(enum verify_field field, uint64_t value);
+void report_lsn(enum verify_field field, lsn_t lsn);
+void report_line_end(void);
+
 void report_problem(struct report *r, const struct verify_problem *p);
 /* Something could not be looked at; a clause such as "structure of …: why". */
 void report_unchecked(struct report *r, const char *fmt, ...) PRINTF(2, 3);
-/* Redraw the line on the terminal, at most four times per second. */
+/* At most four times per second; `all` 0: nobody knows. */
 void report_progress(struct report *r, const char *what, uint64_t done, uint64_t all);
-enum verify_result report_end(struct report *r);
-void report_done(struct report *r);
-/* `text` as the inside of a JSON string. */
-void report_escape(char *to, size_t cap, const char *text);
+/* The last line: the result, or why there is none (`r` as the function that failed returned it). */
+enum verify_exit report_end(const struct report *r);
+enum verify_exit report_error(int r, const struct err *e);
 
 /* ---- verify_client.c: a connection to a running server ---- */
 
 struct verify_client;
 /* One row: `n` columns as text, NULL for NULL. */
 typedef int (*verify_row_fn)(void *arg, uint32_t n, const char *const *values);
-/* Connect to database postgres. < 0: e has the server's code and words. SIGINT and SIGTERM then
- * cancel what the server does for us and end the process. */
+/* Connect to database postgres. < 0: e has the server's code and words. */
 int verify_client_open(const char *socket_path, const char *user, struct verify_client **ret,
                        struct err *e);
 void verify_client_close(struct verify_client *c); /* accepts NULL */
+/* Ask and hand on the rows. A SIGINT or SIGTERM meanwhile cancels the question at the server, then
+ * ends this process. */
 int verify_client_query(struct verify_client *c, const char *sql, verify_row_fn fn, void *arg,
                         struct err *e);
 
@@ -100,6 +102,9 @@ struct verify {
 };
 
 bool verify_is_running(const struct verify *v);
+/* The pause before something is read once more that a running server may be writing. Returns
+ * whether that can help: false for a server that does not run. */
+bool verify_pause(const struct verify *v);
 /* The server's durable end of log. */
 int verify_ask_end(struct verify *v, lsn_t *ret, struct err *e);
 

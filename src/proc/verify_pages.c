@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "proc/verify_int.h"
 #include "store/store_file.h"
@@ -12,7 +11,6 @@
 
 #define CHUNK_PAGES 64u
 #define TRIES       20 /* of a page that a running server may be writing just now */
-#define PAUSE_USEC  10000
 #define BAD_MANY    10 /* so many in one file: no more patience with each */
 
 struct pages {
@@ -62,11 +60,9 @@ try_again(struct pages *p, blk_t block, lsn_t *ret_lsn, struct err *e)
     int tries = p->n_bad < BAD_MANY ? TRIES : 1;
     int r = -ERR_DATA_CORRUPTED;
 
-    for (int i = 0; i < tries && r < 0 && verify_is_running(p->v); i++) {
-        ssize_t n;
+    for (int i = 0; i < tries && r < 0 && verify_pause(p->v); i++) {
+        ssize_t n = io_pread(&p->v->io, p->fd, page, sizeof page, (uint64_t) block * PAGE_BYTES);
 
-        (void) usleep(PAUSE_USEC);
-        n = io_pread(&p->v->io, p->fd, page, sizeof page, (uint64_t) block * PAGE_BYTES);
         if (n == 0)
             return 0; /* cut off meanwhile */
         if (n < (ssize_t) sizeof page)

@@ -5,8 +5,6 @@
  * server's durable end, or the checkpoint record and the newest page. What comes behind is the end
  * of the log if nothing is there. */
 #include <stdio.h>
-#include <string.h>
-#include <unistd.h>
 
 #include "proc/verify_int.h"
 #include "wal/wal_reader.h"
@@ -14,8 +12,7 @@
 
 #define BREAKS_MAX     20
 #define PROGRESS_EVERY 4096u
-#define TRIES          50 /* of a record that a running server should have */
-#define PAUSE_USEC     20000
+#define TRIES          100 /* of a record that a running server should have */
 
 struct log_check {
     struct verify *v;
@@ -95,10 +92,9 @@ next_record(struct log_check *l, const struct wal_decoded **ret, struct err *e)
 {
     int r = wal_reader_next(l->reader, ret, e);
 
-    for (int i = 0; i < TRIES && r != 0 && verify_is_running(l->v); i++) {
-        if (wal_reader_end(l->reader) >= l->must)
+    for (int i = 0; i < TRIES && r != 0 && wal_reader_end(l->reader) < l->must; i++) {
+        if (!verify_pause(l->v))
             return r;
-        (void) usleep(PAUSE_USEC);
         wal_source_io_forget(&l->source);
         err_clear(e);
         r = wal_reader_next(l->reader, ret, e);
@@ -207,19 +203,14 @@ say(struct log_check *l, lsn_t to)
 {
     const struct verify *v = l->v;
     uint32_t bytes = v->control.segment_bytes;
-    unsigned long long n =
-        to > l->from ? wal_segno(to - 1, bytes) - wal_segno(l->from, bytes) + 1 : 0;
-    char text[200];
-    char json[200];
+    uint64_t n = to > l->from ? wal_segno(to - 1, bytes) - wal_segno(l->from, bytes) + 1 : 0;
 
-    (void) snprintf(text, sizeof text, "%llu segment%s, %llu record%s from " LSN_FMT " to " LSN_FMT,
-                    n, n == 1 ? "" : "s", (unsigned long long) l->n_records,
-                    l->n_records == 1 ? "" : "s", LSN_ARGS(l->from), LSN_ARGS(to));
-    (void) snprintf(json, sizeof json,
-                    "\"segments\":%llu,\"records\":%llu,\"from\":\"" LSN_FMT "\",\"to\":\"" LSN_FMT
-                    "\"",
-                    n, (unsigned long long) l->n_records, LSN_ARGS(l->from), LSN_ARGS(to));
-    report_part(&l->v->report, "wal", text, json);
+    report_line("wal");
+    report_number(VERIFY_SEGMENTS, n);
+    report_number(VERIFY_RECORDS, l->n_records);
+    report_lsn(VERIFY_FROM, l->from);
+    report_lsn(VERIFY_TO, to);
+    report_line_end();
 }
 
 void

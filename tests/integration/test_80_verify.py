@@ -1,7 +1,10 @@
 """`pinionctl verify`: clean, damaged in each part, crashed, and running under load without a false alarm."""
 import json
 import os
+import signal
+import subprocess
 import threading
+from pathlib import Path
 
 import pytest
 import server as support
@@ -187,6 +190,42 @@ def test_what_cannot_be_checked_is_said(cluster):
     assert server.ctl("verify", "-D", server.dir, check=False).returncode == 4
     assert server.ctl("verify", "--socket", server.data / "control", check=False).returncode == 2
     assert server.ctl("verify", "-D", server.data, "more", check=False).returncode == 2
+
+
+def test_why_it_could_not_begin_is_said_in_json_too(cluster):
+    server = make(cluster, rows=10)
+    p = server.ctl("verify", "-D", server.dir, "--json", check=False)
+    error = json.loads(p.stdout)["error"]
+    assert (p.returncode, error["exit"]) == (4, 4) and "is not the data directory of a cluster" in error["message"]
+
+
+def test_a_name_with_tab_new_line_and_backslash_arrives_as_it_is(cluster):
+    server = make(cluster, rows=10)
+    server.stop()
+    path = server.dir / "a\tb\nc\\nd"
+    support.run("cp", "-a", server.data, path)
+    assert json.loads(server.ctl("verify", "-D", path, "--json").stdout)["directory"] == str(path)
+
+
+def test_an_interrupt_ends_the_question_at_the_server_too(cluster):
+    server = make(cluster, rows=50000)   # long enough to be met
+    with connect(server) as w:
+        def asker():   # its login is over
+            rows = w.query("SELECT pid FROM pg_stat_activity WHERE application_name = 'pinionctl verify' AND query <> ''").rows
+            return int(rows[0][0]) if rows else None
+        ctl = subprocess.Popen(support.as_user(support.PINIONCTL, "verify", "-D", server.data, "-U", "postgres"),
+                               env={**os.environ, "PINIOND": str(support.PINIOND)}, stdout=subprocess.DEVNULL)
+        pid = support.until(asker, "it asks the server")
+        assert support.freeze(pid)   # now an answer takes as long as we like
+        try:
+            child = int(Path(f"/proc/{ctl.pid}/task/{ctl.pid}/children").read_text())
+            support.until(lambda: "poll" in Path(f"/proc/{child}/wchan").read_text(), "it waits for an answer")
+            ctl.send_signal(signal.SIGINT)
+            assert ctl.wait(support.DEADLINE) == 130
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        support.until(lambda: asker() is None, "its session has ended")
+    assert "canceling statement due to user request" in server.log()
 
 
 def test_no_false_alarm_under_load(cluster):

@@ -36,6 +36,36 @@ class Ctl(unittest.TestCase):
         self.ctl("init", "-D", self.dir)
         return self.ctl("start", "-D", self.dir, "-l", f"{self.top}/log", *args, code=code, **env)
 
+    def verify(self, script, *args, code=0):
+        """pinionctl verify with a `piniond` that says what we like."""
+        path = os.path.join(self.top, "piniond")
+        os.makedirs(self.dir, exist_ok=True)
+        with open(path, "w", encoding="utf-8") as f:
+            f.write("#!/bin/sh\n" + script)
+        os.chmod(path, 0o755)
+        return self.ctl("verify", "-D", self.dir, *args, code=code, PINIOND=path)
+
+    def test_verify_shows_each_problem_below_its_part_and_passes_over_what_it_does_not_know(self):
+        script = r"""printf 'cluster\tdirectory=/x\\ty\tserver=stopped\n'
+            printf 'problem\tpart=database\tdatabase=b\tfile=base/2/2\tpage=7\tmessage=odd\tdetail=one\\ntwo\\\\n\n'
+            printf 'news\tof=tomorrow\ndatabase\toid=1\tname=a\tfile=base/1/1\tpages=3\tdamaged=0\tstructure=ok\tmood=good\n'
+            printf 'database\toid=2\tname=b\tfile=base/2/2\tpages=9\tdamaged=1\tstructure=ok\n'
+            printf 'problem\tpart=database\tfile=base/3/3\tmessage=gone\nend\tresult=damaged\n'
+            exit 1"""
+        lines = self.verify(script, code=1).stdout.splitlines()
+        self.assertEqual([line.split(":")[0].split()[:2] for line in lines],
+                         [["a", "ok"], ["b", "DAMAGED"], ["database", '"b",'], ["one"], ["two\\n"], ["base/3/3"], ["2", "problems"]])
+        reply = json.loads(self.verify(script, "--json", code=1).stdout)
+        self.assertEqual((reply["directory"], reply["databases"][0]["mood"], reply["databases"][1]["oid"], reply["problemCount"]),
+                         ("/x\ty", "good", 2, 2))
+        self.assertEqual((reply["problems"][0]["page"], reply["problems"][0]["detail"]), (7, "one\ntwo\\n"))
+
+    def test_a_verification_that_ends_early_is_a_failure(self):
+        self.assertIn("ended with status 0 before it was done", self.verify("echo cluster\n", code=1).stderr)
+        self.assertIn("ended with status 137 before", self.verify("kill -9 $$\n", code=1).stderr)
+        error = json.loads(self.verify("printf 'error\\tmessage=no\\thint=Try.\\n'; exit 77\n", "--json", code=77).stdout)["error"]
+        self.assertEqual((error["message"], error["hint"], error["exit"]), ("no", "Try.", 77))
+
     def test_usage_errors_exit_2_and_say_what_is_wrong(self):
         for args, what in [
             ((), "no command given"),
