@@ -33,6 +33,10 @@ struct backend {
     bool is_trimmed; /* in this wait free memory has gone back to the system */
     bool ready_due;  /* ReadyForQuery is owed */
 
+    /* Looking at the socket instead of sleeping while a writer lock is held: how often in a row it
+     * was in vain (to a limit), and how many waits go without it now. */
+    uint32_t looks_missed, looks_left_out;
+
     usec_t deadline; /* monotonic, of the read we wait in; 0 = none */
     enum backend_patience patience;
 

@@ -22,6 +22,8 @@
  * (INT-1). */
 #define LOOK_USEC (100 * USEC_PER_MSEC)
 #define TRIM_USEC USEC_PER_SEC
+/* look() in vain: up to 2^6 waits in a row then begin without. */
+#define LOOKS_MISSED_MAX 6
 /* How long a client may take to accept our last message. */
 #define GOODBYE_USEC (200 * USEC_PER_MSEC)
 
@@ -196,28 +198,63 @@ give_back_memory(struct backend *b, usec_t since)
     }
 }
 
-/* poll() for at most until `deadline` (0 = none). Returns > 0 if the socket is ready, 0, or -errno.
- */
+/* Returns > 0 if the socket is ready, 0, or -errno; notes signals. */
 static int
-sleep_once(struct backend *b, bool for_write, usec_t deadline)
+poll_for(struct backend *b, bool for_write, int msec)
 {
     struct pollfd fds[2] = { { .fd = b->fd, .events = for_write ? POLLOUT : POLLIN },
                              { .fd = child_signal_fd(), .events = POLLIN } };
+    int n = poll(fds, 2, msec);
+
+    if (n < 0)
+        return errno == EINTR ? 0 : -errno;
+    b->signalled = fds[1].revents != 0;
+    return fds[0].revents != 0;
+}
+
+/* While others wait for the writer lock, two sleeps and wake-ups for each message of its holder are
+ * the larger part of what they wait for: look for the answer of a quick client without sleeping.
+ * Each look in vain doubles the number of waits that begin with none. */
+static int
+look(struct backend *b)
+{
+    usec_t limit = b->has_conf ? (usec_t) b->conf.cur.v.writer_lock_spin : 0;
+    usec_t end;
+
+    if (limit == 0 || b->session == NULL || !session_is_writing(b->session))
+        return 0;
+    if (b->looks_left_out > 0) {
+        b->looks_left_out--;
+        return 0;
+    }
+    end = clock_mono_usec() + limit;
+    do {
+        int ready = poll_for(b, false, 0);
+
+        if (ready != 0 || b->signalled) {
+            b->looks_missed = 0;
+            return ready;
+        }
+    } while (clock_mono_usec() < end);
+    b->looks_missed = MIN(b->looks_missed + 1, LOOKS_MISSED_MAX);
+    b->looks_left_out = UINT32_C(1) << b->looks_missed;
+    return 0;
+}
+
+/* poll() for at most until `deadline` (0 = none). Returns as poll_for(). */
+static int
+sleep_once(struct backend *b, bool for_write, usec_t deadline)
+{
     usec_t usec = may_hold_snapshot(b) ? LOOK_USEC
                   : b->is_trimmed      ? INT32_MAX * USEC_PER_MSEC
                                        : TRIM_USEC;
-    int n;
 
     if (deadline != 0) {
         usec_t now = clock_mono_usec();
 
         usec = MIN(usec, deadline > now ? deadline - now : 0);
     }
-    n = poll(fds, 2, (int) ((usec + USEC_PER_MSEC - 1) / USEC_PER_MSEC));
-    if (n < 0)
-        return errno == EINTR ? 0 : -errno;
-    b->signalled = fds[1].revents != 0;
-    return fds[0].revents != 0;
+    return poll_for(b, for_write, (int) ((usec + USEC_PER_MSEC - 1) / USEC_PER_MSEC));
 }
 
 static void
@@ -234,6 +271,7 @@ io_wait(void *arg, bool for_write, struct err *e)
     enum backend_patience patience;
     usec_t deadline = wait_deadline(b, for_write, &patience);
     usec_t since = clock_mono_usec();
+    bool may_look = !for_write;
     int r;
 
     set_wait_event(b, for_write ? WAIT_CLIENT_WRITE : WAIT_CLIENT_READ);
@@ -243,7 +281,10 @@ io_wait(void *arg, bool for_write, struct err *e)
         r = take_requests(b, e);
         if (r < 0)
             break;
-        ready = sleep_once(b, for_write, deadline);
+        ready = may_look ? look(b) : 0;
+        may_look = false;
+        if (ready == 0 && !b->signalled)
+            ready = sleep_once(b, for_write, deadline);
         if (ready < 0)
             r = err_set(e, -ERR_CONNECTION_FAILURE, "could not wait for client");
         else if (ready == 0 && deadline != 0 && clock_mono_usec() >= deadline)

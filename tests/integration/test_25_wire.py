@@ -448,6 +448,23 @@ def test_a_silent_writer_loses_the_writer_lock(shared):
         other.ok("DROP TABLE iw")
 
 
+@pytest.mark.parametrize("spin", ("0", "1ms"))
+def test_a_writer_between_two_messages_hears_terminate_and_forgets_cancel(shared, spin):
+    with connect(shared) as w, connect(shared) as other:
+        other.ok("CREATE TABLE ws (a integer)")
+        w.ok(f"SET writer_lock_spin = '{spin}'")
+        w.ok("BEGIN")
+        for i in range(20):   # some of it while it looks, some while it sleeps
+            w.ok(f"INSERT INTO ws VALUES ({i})")
+            w.cancel(shared)
+        assert w.ok("SELECT count(*) FROM ws").rows == [("20",)]
+        os.kill(w.key[0], signal.SIGTERM)
+        assert w.read_end().code == "57P01"
+        other.ok("INSERT INTO ws VALUES (1)")   # the lock is free
+        assert other.ok("SELECT a FROM ws").rows == [("1",)]
+        other.ok("DROP TABLE ws")
+
+
 def test_a_reader_in_a_transaction_is_not_a_silent_writer(shared):
     with connect(shared) as w:
         w.ok("SET idle_in_write_transaction_timeout = 50")

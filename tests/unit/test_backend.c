@@ -536,6 +536,81 @@ a_client_that_does_not_read_cannot_keep_a_snapshot_or_a_lock(void **state)
     assert_true(w.has_closed);
 }
 
+/* A session that holds a writer lock, with so long a look at its client's socket. */
+static void
+log_in_as_writer(const char *spin)
+{
+    assert_int_equal(conf_put(&base, CONF_writer_lock_spin, spin, CONF_FROM_FILE, NULL), 0);
+    log_in();
+    w.is_writing = true;
+    b.looks_missed = 3;
+}
+
+static void
+a_writer_looks_for_a_quick_client_before_it_sleeps(void **state)
+{
+    (void) state;
+    log_in_as_writer("1ms");
+    SAY(QUERY("abc", "\x08") LEAVE);
+    assert_int_equal(run_loop(), CHILD_OK);
+    assert_string_equal(answers(), "TDCZ");
+    assert_int_equal(b.looks_missed, 0);
+}
+
+static void
+only_a_writer_looks_and_only_if_told_to(void **state)
+{
+    (void) state;
+    for (int i = 0; i < 2; i++) {
+        if (i > 0) {
+            assert_int_equal(teardown(state), 0);
+            assert_int_equal(setup(state), 0);
+        }
+        log_in_as_writer(i == 0 ? "0" : "1ms");
+        w.is_writing = i == 0;
+        SAY(LEAVE);
+        assert_int_equal(run_loop(), CHILD_OK);
+        assert_int_equal(b.looks_missed, 3);
+    }
+}
+
+static void
+a_writer_whose_client_is_slow_looks_less_and_its_patience_still_ends(void **state)
+{
+    (void) state;
+    assert_int_equal(
+        conf_put(&base, CONF_idle_in_write_transaction_timeout, "2ms", CONF_FROM_FILE, NULL), 0);
+    log_in_as_writer("1ms");
+    assert_int_equal(run_loop(), CHILD_FATAL);
+    assert_true(strcmp(answers(), "E") == 0 && has_text("C25P03"));
+    assert_int_equal(b.looks_missed, 4);
+    assert_int_equal(b.looks_left_out, 16);
+}
+
+static void
+a_writer_that_has_missed_sleeps_at_once_for_a_while(void **state)
+{
+    (void) state;
+    log_in_as_writer("1ms");
+    b.looks_left_out = 1;
+    SAY(QUERY("abc", "\x08") LEAVE);
+    assert_int_equal(run_loop(), CHILD_OK);
+    assert_int_equal(b.looks_missed, 3);
+    assert_int_equal(b.looks_left_out, 0);
+}
+
+static void
+a_writer_that_looks_hears_terminate(void **state)
+{
+    (void) state;
+    log_in_as_writer("1ms");
+    w.signals = REQ_TERMINATE;
+    assert_int_equal(eventfd_write(w.signal_fd, 1), 0);
+    assert_int_equal(run_loop(), CHILD_FATAL);
+    assert_true(strcmp(answers(), "E") == 0 && has_text("C57P01"));
+    assert_int_equal(b.looks_missed, 0); /* it was heard in a look */
+}
+
 /* ---- start-up ---- */
 
 static void
@@ -648,6 +723,11 @@ main(void)
         TEST(silence_ends_by_the_patience_that_applies),
         TEST(requests_are_acted_on_while_the_client_is_silent),
         TEST(a_client_that_does_not_read_cannot_keep_a_snapshot_or_a_lock),
+        TEST(a_writer_looks_for_a_quick_client_before_it_sleeps),
+        TEST(only_a_writer_looks_and_only_if_told_to),
+        TEST(a_writer_whose_client_is_slow_looks_less_and_its_patience_still_ends),
+        TEST(a_writer_that_has_missed_sleeps_at_once_for_a_while),
+        TEST(a_writer_that_looks_hears_terminate),
         TEST(encryption_is_refused_once_each_then_the_packet_is_taken),
         TEST(bytes_behind_an_encryption_request_are_an_attack),
         TEST(a_start_up_packet_is_handed_on),
