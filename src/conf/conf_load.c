@@ -8,11 +8,10 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "conf/conf.h"
+#include "conf/conf_auto.h"
 
-/* May a file or argument set it? */
-static int
-settable_at_start(enum conf_id id, struct err *e)
+int
+conf_may_be_in_files(enum conf_id id, struct err *e)
 {
     const struct conf_desc *d = conf_desc(id);
 
@@ -43,7 +42,7 @@ put_rows(struct conf *conf, const struct conf_rows *rows, enum conf_source sourc
         const struct conf_row *row = &rows->rows[i];
         struct err e = ERR_INIT;
         int id = conf_find_or_say(row->name, &e);
-        int r = id < 0 ? id : settable_at_start((enum conf_id) id, &e);
+        int r = id < 0 ? id : conf_may_be_in_files((enum conf_id) id, &e);
 
         if (r == 0)
             r = conf_put(conf, (enum conf_id) id, row->value, source, &e);
@@ -129,8 +128,11 @@ load_files(const struct conf_where *w, struct conf *conf, struct conf_issues *is
     r = conf_parse_file(path, false, &rows, issues);
     if (r < 0)
         return r;
-    (void) snprintf(path, sizeof path, "%s/postgresql.auto.conf", w->data_dir);
-    r = conf_parse_file(path, true, &rows, issues);
+    (void) snprintf(path, sizeof path, "%s/" CONF_AUTO_FILE, w->data_dir);
+    if (w->auto_text != NULL)
+        r = conf_parse_auto_text(path, w->auto_text, strlen(w->auto_text), &rows, issues);
+    else
+        r = conf_parse_auto_file(path, &rows, issues);
     return r < 0 ? r : put_rows(conf, &rows, CONF_FROM_FILE, issues);
 }
 

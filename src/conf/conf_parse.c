@@ -21,6 +21,7 @@ struct parse {
     struct conf_issues *issues;
     const char *path; /* file being read */
     unsigned depth;
+    bool is_auto; /* no includes */
 };
 
 static int parse_file(struct parse *ps, const char *path, bool missing_ok, int from_line);
@@ -375,6 +376,12 @@ follow_include(struct parse *ps, const char *name, const char *value, int line)
 
     if (!is_dir && !missing_ok && strcasecmp(name, "include") != 0)
         return 0;
+    if (ps->is_auto) {
+        (void) ERR(&e, CONFIG_FILE_ERROR, "%s is not allowed in this file", name);
+        err_hint(&e, "Include files from pinion.conf; this file is written by ALTER SYSTEM.");
+        issue(ps, ps->path, line, name, &e);
+        return 1;
+    }
     if (value[0] == '\0' || !path_beside(ps, value, path, sizeof path)) {
         (void) ERR(&e, CONFIG_FILE_ERROR, "invalid path in %s", name);
         issue(ps, ps->path, line, name, &e);
@@ -485,7 +492,7 @@ parse_file(struct parse *ps, const char *path, bool missing_ok, int from_line)
     CLEANUP(freep) char *text = NULL;
     struct err e = ERR_INIT;
     ssize_t n = slurp(path, &text, &e);
-    struct parse sub = { ps->rows, ps->issues, path, ps->depth + 1 };
+    struct parse sub = { ps->rows, ps->issues, path, ps->depth + 1, ps->is_auto };
 
     if (n == -ENOMEM)
         return -ENOMEM;
@@ -502,7 +509,7 @@ int
 conf_parse_text(const char *path, const char *text, size_t n, struct conf_rows *rows,
                 struct conf_issues *issues)
 {
-    struct parse ps = { rows, issues, path, 0 };
+    struct parse ps = { rows, issues, path, 0, false };
 
     return parse_text(&ps, text, n);
 }
@@ -511,9 +518,26 @@ int
 conf_parse_file(const char *path, bool missing_ok, struct conf_rows *rows,
                 struct conf_issues *issues)
 {
-    struct parse ps = { rows, issues, path, 0 };
+    struct parse ps = { rows, issues, path, 0, false };
 
     return parse_file(&ps, path, missing_ok, 0);
+}
+
+int
+conf_parse_auto_text(const char *path, const char *text, size_t n, struct conf_rows *rows,
+                     struct conf_issues *issues)
+{
+    struct parse ps = { rows, issues, path, 0, true };
+
+    return parse_text(&ps, text, n);
+}
+
+int
+conf_parse_auto_file(const char *path, struct conf_rows *rows, struct conf_issues *issues)
+{
+    struct parse ps = { rows, issues, path, 0, true };
+
+    return parse_file(&ps, path, true, 0);
 }
 
 /* Copy a setting's name, "-" as "_". Returns false if it is no name. */

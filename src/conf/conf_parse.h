@@ -59,6 +59,11 @@ int conf_parse_text(const char *path, const char *text, size_t n, struct conf_ro
 /* The same for a file. A missing file is an issue, unless `missing_ok`. */
 int conf_parse_file(const char *path, bool missing_ok, struct conf_rows *rows,
                     struct conf_issues *issues);
+/* The same for postgresql.auto.conf, which may be missing, and in which include lines are issues:
+ * the server writes this file anew. */
+int conf_parse_auto_text(const char *path, const char *text, size_t n, struct conf_rows *rows,
+                         struct conf_issues *issues);
+int conf_parse_auto_file(const char *path, struct conf_rows *rows, struct conf_issues *issues);
 /* One "name=value" of a -c argument; "-" in the name reads as "_". */
 int conf_parse_arg(const char *arg, struct conf_rows *rows, struct conf_issues *issues);
 /* The `options` of a start-up packet: "-c name=value", "-cname=value", "--name=value" by white

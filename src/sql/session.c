@@ -259,6 +259,8 @@ session_command(struct session *s, struct sql_stmt *stmt, const struct session_s
     case SQL_SHOW:
     case SQL_RESET:
         return session_setting_command(s, stmt, sink, e);
+    case SQL_ALTER_SYSTEM:
+        return session_alter_system(s, stmt, e);
     case SQL_VACUUM:
         return session_vacuum(s, stmt, sink, e);
     case SQL_DISCARD:

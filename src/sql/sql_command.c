@@ -300,6 +300,26 @@ parse_show(struct sql_lex *lex, struct sql_stmt *s, struct err *e)
     return r < 0 ? r : expect_end(lex, e);
 }
 
+/* ALTER SYSTEM SET name = value | TO DEFAULT, RESET name | ALL. */
+static int
+parse_alter_system(struct sql_lex *lex, struct sql_stmt *s, struct err *e)
+{
+    int r;
+
+    sql_lex_next(lex);
+    sql_lex_next(lex);
+    if (sql_lex_accept(lex, "RESET")) {
+        r = sql_lex_accept(lex, "ALL") ? 0 : parse_setting_name(lex, s, e);
+        return r < 0 ? r : expect_end(lex, e);
+    }
+    r = expect(lex, "SET", e);
+    if (r == 0)
+        r = parse_setting_name(lex, s, e);
+    if (r == 0 && !sql_lex_accept(lex, "TO") && !sql_lex_accept_char(lex, '='))
+        r = syntax_error(lex, e);
+    return r < 0 ? r : parse_value_or_default(lex, s, e);
+}
+
 static int
 parse_discard(struct sql_lex *lex, struct sql_stmt *s, struct err *e)
 {
@@ -514,6 +534,8 @@ sql_command_parse(struct sql_lex *lex, struct sql_stmt *s, struct err *e)
     case SQL_SHOW:
     case SQL_RESET:
         return parse_show(lex, s, e);
+    case SQL_ALTER_SYSTEM:
+        return parse_alter_system(lex, s, e);
     case SQL_DISCARD:
         return parse_discard(lex, s, e);
     case SQL_DEALLOCATE:

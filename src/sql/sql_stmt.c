@@ -160,10 +160,13 @@ kind_ddl(struct sql_lex lex)
     };
     bool is_create = sql_lex_is(&lex, "CREATE");
     bool is_drop = sql_lex_is(&lex, "DROP");
+    bool is_alter = sql_lex_is(&lex, "ALTER");
 
     sql_lex_next(&lex);
     if (sql_lex_is(&lex, "DATABASE"))
         return is_create ? SQL_CREATE_DB : is_drop ? SQL_DROP_DB : SQL_REFUSED;
+    if (is_alter && sql_lex_is(&lex, "SYSTEM"))
+        return SQL_ALTER_SYSTEM;
     for (size_t i = 0; i < ELEMENTSOF(not_here); i++) {
         if (sql_lex_is(&lex, not_here[i]))
             return SQL_REFUSED;

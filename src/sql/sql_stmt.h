@@ -21,6 +21,7 @@ enum sql_kind {
     SQL_SET_CHARACTERISTICS,
     SQL_SHOW, /* name "" = ALL */
     SQL_RESET,
+    SQL_ALTER_SYSTEM, /* name = value; value NULL = out of the file, name "" = ALL */
     SQL_DISCARD,
     SQL_CHECKPOINT,
     SQL_VACUUM, /* name: the table, "" = unsaid */

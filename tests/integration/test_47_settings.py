@@ -1,5 +1,10 @@
 """pg_settings, SHOW, reloads: what is in force, where it is written, and what a restart would change."""
+import contextlib
 import re
+import threading
+
+import psycopg2
+import pytest
 
 import server as support
 
@@ -51,3 +56,70 @@ def test_what_needs_a_restart_is_pending_until_there_is_one(server):
 
 def test_psql_lists_what_is_not_default(server):
     assert "port|" in server.psql(r"\dconfig", args=("-F", "|")).stdout
+
+
+def auto_conf(server):
+    return (server.data / "postgresql.auto.conf").read_text(encoding="utf-8")
+
+
+def test_alter_system_takes_effect_at_a_reload_or_at_a_restart(server):
+    with contextlib.closing(server.connect()) as open_before, open_before.cursor() as cur:
+        server.sql("ALTER SYSTEM SET lock_timeout = '11s'")
+        server.sql("ALTER SYSTEM SET max_connections = 33")
+        assert auto_conf(server).splitlines()[2:] == ["lock_timeout = '11s'", "max_connections = '33'"]
+        assert not list(server.data.glob("*.tmp"))
+        cur.execute("SHOW lock_timeout")
+        assert cur.fetchall() == [("0",)]
+        server.sql("SELECT pg_reload_conf()")
+        support.until(lambda: setting(server, "max_connections", "pending_restart") == (True,), "the reload is seen")
+
+        def shown():
+            cur.execute("SHOW lock_timeout")
+            return cur.fetchall() == [("11s",)]
+        support.until(shown, "the open session follows")
+    assert setting(server, "lock_timeout") == ("11000", "configuration file", str(server.data / "postgresql.auto.conf"), 3, False)
+    server.stop("immediate")   # it is durable
+    server.start()
+    assert server.sql("SHOW max_connections") == [("33",)]
+    server.sql("ALTER SYSTEM RESET ALL")
+    server.sql("SELECT pg_reload_conf()")
+    support.until(lambda: setting(server, "max_connections", "pending_restart") == (True,), "it would go back")
+    assert server.sql("SHOW lock_timeout") == [("0",)]
+
+
+def test_alter_system_never_writes_what_the_server_would_not_start_with(server):
+    before = auto_conf(server)
+    for text, code in [("max_connections = 2", "22023"), ("superuser_reserved_connections = 100", "22023"), ("fsync = off", "42704"),
+                       ("port = 99999", "22023"), ("block_size = 4096", "55P02"), ("wal_level = minimal", "55P02")]:
+        with pytest.raises(psycopg2.Error) as e:
+            server.sql(f"ALTER SYSTEM SET {text}")
+        assert e.value.pgcode == code, text
+    assert auto_conf(server) == before
+    server.sql("ALTER SYSTEM SET superuser_reserved_connections = 1")
+    server.sql("ALTER SYSTEM SET max_connections = 2")
+    server.stop()
+    server.start()
+    assert server.sql("SHOW max_connections") == [("2",)]
+
+
+def test_many_who_alter_the_system_at_once_lose_nothing(server):
+    names = ["lock_timeout", "statement_timeout", "idle_session_timeout", "bgwriter_delay", "wal_writer_delay", "work_mem", "temp_file_limit",
+             "checkpoint_warning"]
+    failures = []
+
+    def alter(name):
+        try:
+            with contextlib.closing(server.connect()) as c, c.cursor() as cur:
+                for i in range(100, 110):
+                    cur.execute(f"ALTER SYSTEM SET {name} = {i}")
+        except psycopg2.Error as e:
+            failures.append(e)
+
+    threads = [threading.Thread(target=alter, args=(name,)) for name in names]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert not failures
+    assert sorted(auto_conf(server).splitlines()[2:]) == sorted(f"{name} = '109'" for name in names)
+    assert server.ctl("reload", "-D", server.data).returncode == 0

@@ -584,6 +584,70 @@ pg_settings_has_a_row_for_every_setting(void **state)
     clients_expect(0, "SELECT current_setting('no_such')", "!42704");
 }
 
+/* What stands in postgresql.auto.conf behind its two lines of comment. */
+static const char *
+auto_rows(char *p, size_t cap)
+{
+    ssize_t n = io_read_file(&clients.dir.io, "postgresql.auto.conf", p, cap - 1);
+    const char *at = p;
+
+    assert_true(n >= 0);
+    p[n] = '\0';
+    for (int i = 0; i < 2; i++) {
+        at = strchr(at, '\n');
+        assert_non_null(at);
+        at++;
+    }
+    return at;
+}
+
+static void
+alter_system_writes_the_file_or_says_why_not(void **state)
+{
+    static const struct {
+        const char *sql, *want;
+    } rows[] = {
+        { "ALTER SYSTEM SET no_such = 1", "!42704" },
+        { "ALTER SYSTEM SET server_version = '9'", "!55P02" },
+        { "ALTER SYSTEM SET transaction_read_only = on", "!55P02" },
+        { "ALTER SYSTEM SET data_directory = '/'", "!55P02" },
+        { "ALTER SYSTEM SET port = 0", "!22023" },
+        { "ALTER SYSTEM SET application_name = 'a\nb'", "!0A000" },
+        { "ALTER SYSTEM RESET no_such", "!42704" },
+        { "ALTER SYSTEM RESET", "!42601" },
+        { "ALTER SYSTEM SET port", "!42601" },
+        { "ALTER SYSTEM work_mem = 1", "!42601" },
+        { "BEGIN; ALTER SYSTEM SET port = 1", "[BEGIN]!25001" },
+        { "ROLLBACK; SET default_transaction_read_only = on", "[ROLLBACK][SET]" },
+        { "ALTER SYSTEM SET port = 1", "!25006" },
+        { "SET default_transaction_read_only = off", "[SET]" },
+    };
+    char text[1000];
+
+    (void) state;
+    assert_ok(io_write_file_durably(&clients.dir.io, ".", "PG_VERSION", "15\n", 3, &clients.e),
+              &clients.e);
+    clients_expect(0, "ALTER SYSTEM SET work_mem = '8MB'", "[ALTER SYSTEM]");
+    clients_expect(0, "ALTER SYSTEM SET Listen_Addresses TO '*', 'it''s'", "[ALTER SYSTEM]");
+    clients_expect(0, "ALTER SYSTEM SET max_connections = 7", "[ALTER SYSTEM]");
+    clients_expect(0, "ALTER SYSTEM SET WORK_MEM = 70000; SELECT 1", "[ALTER SYSTEM]1;[SELECT 1]");
+    for (size_t i = 0; i < ELEMENTSOF(rows); i++)
+        clients_expect(0, rows[i].sql, rows[i].want);
+    clients.confs[0].is_superuser = false;
+    clients_expect(0, "ALTER SYSTEM SET work_mem = 64", "!42501");
+    clients_expect(0, "ALTER SYSTEM RESET ALL", "!42501");
+    clients.confs[0].is_superuser = true;
+    assert_string_equal(auto_rows(text, sizeof text),
+                        "listen_addresses = '*, it''s'\nmax_connections = '7'\nwork_mem = "
+                        "'70000'\n");
+    clients_expect(0, "SHOW work_mem", "4MB;[SHOW]"); /* not before a reload */
+    clients_expect(1, "ALTER SYSTEM SET max_connections TO DEFAULT", "[ALTER SYSTEM]");
+    clients_expect(1, "ALTER SYSTEM RESET listen_addresses", "[ALTER SYSTEM]");
+    assert_string_equal(auto_rows(text, sizeof text), "work_mem = '70000'\n");
+    clients_expect(1, "ALTER SYSTEM RESET ALL", "[ALTER SYSTEM]");
+    assert_string_equal(auto_rows(text, sizeof text), "");
+}
+
 static void
 places_are_shown_to_superusers_only(void **state)
 {
@@ -616,6 +680,7 @@ main(void)
         T(settings_follow_their_transaction),
         T(pg_settings_has_a_row_for_every_setting),
         T(places_are_shown_to_superusers_only),
+        T(alter_system_writes_the_file_or_says_why_not),
         T(functions_of_the_server_answer),
         T(what_only_looks_like_reading_gets_its_write_transaction),
         T(transaction_ids_tell_their_fate),

@@ -37,6 +37,8 @@ static const struct kind_row kind_rows[] = {
     { "release a", SQL_RELEASE, "RELEASE" },
     { "SET LOCAL a.b TO 'x', 2, off", SQL_SET, "SET" },
     { "SET TRANSACTION READ ONLY", SQL_SET_TRANSACTION, "SET" },
+    { "ALTER SYSTEM SET work_mem TO '1MB'", SQL_ALTER_SYSTEM, "ALTER SYSTEM" },
+    { "alter system reset all", SQL_ALTER_SYSTEM, "ALTER SYSTEM" },
     { "SET SESSION CHARACTERISTICS AS TRANSACTION READ WRITE", SQL_SET_CHARACTERISTICS, "SET" },
     { "SHOW ALL", SQL_SHOW, "SHOW" },
     { "RESET ALL", SQL_RESET, "RESET" },
