@@ -2,6 +2,7 @@
 #pragma once
 
 #include <inttypes.h>
+#include <stdatomic.h>
 #include <stdint.h>
 
 typedef uint64_t lsn_t;  /* byte position in the log; 0 = none */
@@ -28,3 +29,11 @@ typedef uint64_t usec_t; /* microseconds; clock named at each use */
 #define POSTGRES_DB_OID    UINT32_C(5)
 #define FIRST_USER_OID     UINT32_C(16384)
 #define FIRST_XID          UINT64_C(3)
+
+/* A counter or position in shared memory for somebody who only shows or judges it: a value it has
+ * had, ordered with nothing else. */
+static inline uint64_t
+peek64(const _Atomic uint64_t *word)
+{
+    return atomic_load_explicit(word, memory_order_relaxed);
+}

@@ -499,12 +499,6 @@ cache_n_free(const struct cache *c)
 }
 
 static uint64_t
-get64(const _Atomic uint64_t *v)
-{
-    return atomic_load_explicit(v, memory_order_relaxed);
-}
-
-static uint64_t
 over_bytes(const _Atomic uint32_t *n)
 {
     return (uint64_t) atomic_load_explicit(n, memory_order_relaxed) * CACHE_FRAME_BYTES;
@@ -516,7 +510,7 @@ n_written(const struct cache_shared *sh)
     uint64_t n = 0;
 
     for (int i = 0; i < CACHE_WRITERS; i++)
-        n += get64(&sh->n_written[i]);
+        n += peek64(&sh->n_written[i]);
     return n;
 }
 
@@ -545,15 +539,15 @@ cache_counts(const struct cache *c, uint64_t ret[CACHE_COUNTS])
     ret[CACHE_COUNT_OVER_BYTES] = over_bytes(&sh->over_grown);
     ret[CACHE_COUNT_OVER_USED] = over_bytes(&sh->over_in_use);
     ret[CACHE_COUNT_OVER_PEAK] = over_bytes(&sh->over_peak);
-    ret[CACHE_COUNT_READ] = get64(&sh->n_read);
-    ret[CACHE_COUNT_READ_THROUGH] = get64(&sh->n_read_through);
-    ret[CACHE_COUNT_BY_BACKENDS] = get64(&sh->n_written[CACHE_BACKEND]);
-    ret[CACHE_COUNT_BY_BGWRITER] = get64(&sh->n_written[CACHE_BGWRITER]);
-    ret[CACHE_COUNT_BY_CHECKPOINTER] = get64(&sh->n_written[CACHE_CHECKPOINTER]);
-    ret[CACHE_COUNT_EVICTED] = get64(&sh->n_evicted);
-    ret[CACHE_COUNT_PRUNED] = get64(&sh->n_pruned);
-    ret[CACHE_COUNT_TOO_OLD] = get64(&sh->n_cancelled);
-    ret[CACHE_COUNT_REFUSED] = get64(&sh->n_refused);
+    ret[CACHE_COUNT_READ] = peek64(&sh->n_read);
+    ret[CACHE_COUNT_READ_THROUGH] = peek64(&sh->n_read_through);
+    ret[CACHE_COUNT_BY_BACKENDS] = peek64(&sh->n_written[CACHE_BACKEND]);
+    ret[CACHE_COUNT_BY_BGWRITER] = peek64(&sh->n_written[CACHE_BGWRITER]);
+    ret[CACHE_COUNT_BY_CHECKPOINTER] = peek64(&sh->n_written[CACHE_CHECKPOINTER]);
+    ret[CACHE_COUNT_EVICTED] = peek64(&sh->n_evicted);
+    ret[CACHE_COUNT_PRUNED] = peek64(&sh->n_pruned);
+    ret[CACHE_COUNT_TOO_OLD] = peek64(&sh->n_cancelled);
+    ret[CACHE_COUNT_REFUSED] = peek64(&sh->n_refused);
 }
 
 void

@@ -24,12 +24,6 @@ struct control_pm {
     struct control *control;
 };
 
-static uint64_t
-get64(const _Atomic uint64_t *word)
-{
-    return atomic_load_explicit(word, memory_order_relaxed);
-}
-
 /* The words of design 11 are rows of control_states.def. */
 static enum control_state
 find_state(const char *word)
@@ -86,19 +80,19 @@ copy_positions(struct control_status *to, const struct shm_status *st)
     struct control_checkpoint *c = &to->checkpoint;
 
     to->timeline = atomic_load_explicit(&st->tli, memory_order_relaxed);
-    to->system_identifier = get64(&st->sysid);
-    to->visible_lsn = get64(&st->horizon_lsn);
+    to->system_identifier = peek64(&st->sysid);
+    to->visible_lsn = peek64(&st->horizon_lsn);
     if (recovers) {
-        to->replay_lsn = get64(&st->redo_lsn);
+        to->replay_lsn = peek64(&st->redo_lsn);
     } else {
-        to->insert_lsn = get64(&st->insert_lsn);
-        to->flush_lsn = get64(&st->flush_lsn);
+        to->insert_lsn = peek64(&st->insert_lsn);
+        to->flush_lsn = peek64(&st->flush_lsn);
     }
-    c->lsn = get64(&st->checkpoint_lsn);
-    c->redo_lsn = get64(&st->checkpoint_redo_lsn);
-    c->duration_usec = get64(&st->checkpoint_total_usec);
-    c->buffers_written = get64(&st->checkpoint_pages);
-    usec_t ended = get64(&st->checkpoint_time_usec);
+    c->lsn = peek64(&st->checkpoint_lsn);
+    c->redo_lsn = peek64(&st->checkpoint_redo_lsn);
+    c->duration_usec = peek64(&st->checkpoint_total_usec);
+    c->buffers_written = peek64(&st->checkpoint_pages);
+    usec_t ended = peek64(&st->checkpoint_time_usec);
     c->started_usec = ended > c->duration_usec ? ended - c->duration_usec : ended;
     name_causes(atomic_load_explicit(&st->checkpoint_flags, memory_order_relaxed), c->cause);
 }
@@ -114,16 +108,16 @@ copy_storage(struct control_status *to, const struct shm_status *st)
         const struct shm_space *s = &st->space[i];
         uint32_t error = atomic_load_explicit(&s->error, memory_order_relaxed);
 
-        if (get64(&s->total_bytes) == 0)
+        if (peek64(&s->total_bytes) == 0)
             continue;
         to->storages[to->n_storages++] = (struct control_storage){
             .name = names[i],
-            .free_bytes = get64(&s->free_bytes),
-            .total_bytes = get64(&s->total_bytes),
+            .free_bytes = peek64(&s->free_bytes),
+            .total_bytes = peek64(&s->total_bytes),
             .is_low = atomic_load_explicit(&s->is_low, memory_order_relaxed) != 0,
-            .full_since_usec = get64(&s->full_usec),
-            .refusals = get64(&s->n_refused),
-            .refused_usec = get64(&s->refused_usec),
+            .full_since_usec = peek64(&s->full_usec),
+            .refusals = peek64(&s->n_refused),
+            .refused_usec = peek64(&s->refused_usec),
             .error = error != 0 ? strerrordesc_np((int) error) : NULL,
         };
     }
@@ -133,7 +127,7 @@ static void
 copy_cache(struct control_status *to, const struct shm_status *st)
 {
     for (int i = 0; i < CACHE_COUNTS; i++)
-        to->cache[i] = get64(&st->cache[i]);
+        to->cache[i] = peek64(&st->cache[i]);
 }
 
 static void

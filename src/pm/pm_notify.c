@@ -15,12 +15,6 @@
 #define WATCHDOG_MAX_USEC (5 * USEC_PER_SEC)
 
 /* ---- progress ---- */
-static uint64_t
-get64(const _Atomic uint64_t *word)
-{
-    return atomic_load_explicit(word, memory_order_relaxed);
-}
-
 /* The slot of the only child of a kind. */
 static const struct slot *
 slot_of(const struct pm *pm, enum child_kind kind)
@@ -40,11 +34,11 @@ movement(const struct pm *pm)
     const struct segment_page *page = segment_page(pm->seg);
 
     if (pm->m.state < PM_RUN)
-        return get64(&st->redo_lsn) + get64(&slot_of(pm, CHILD_STARTUP)->progress) +
+        return peek64(&st->redo_lsn) + peek64(&slot_of(pm, CHILD_STARTUP)->progress) +
                (uint64_t) pm->m.state;
     if (pm->m.state == PM_WAIT_CHECKPOINT)
-        return get64(&page->checkpoint_permille) +
-               get64(&slot_of(pm, CHILD_CHECKPOINTER)->progress) + (uint64_t) pm->m.state;
+        return peek64(&page->checkpoint_permille) +
+               peek64(&slot_of(pm, CHILD_CHECKPOINTER)->progress) + (uint64_t) pm->m.state;
     return pm_view(pm).n_children + ((uint64_t) pm->m.state << 32);
 }
 
@@ -54,9 +48,9 @@ find_progress(struct pm *pm, usec_t now)
     const struct shm_status *st = segment_status(pm->seg);
     const struct segment_page *page = segment_page(pm->seg);
     struct pm_progress *p = &pm->progress;
-    uint64_t from = get64(&st->redo_from_lsn);
-    uint64_t at = get64(&st->redo_lsn);
-    uint64_t end = get64(&st->redo_end_lsn);
+    uint64_t from = peek64(&st->redo_from_lsn);
+    uint64_t at = peek64(&st->redo_lsn);
+    uint64_t end = peek64(&st->redo_end_lsn);
 
     *p = (struct pm_progress){ .elapsed_usec = now - pm->since_mono_usec };
     if (pm->m.state == PM_RECOVERY && at >= from) {
@@ -69,7 +63,7 @@ find_progress(struct pm *pm, usec_t now)
     } else if (pm->m.state == PM_WAIT_CHECKPOINT) {
         p->is_known = true;
         p->phase = "shutdown_checkpoint";
-        p->done = MIN(get64(&page->checkpoint_permille), 1000);
+        p->done = MIN(peek64(&page->checkpoint_permille), 1000);
         p->total = 1000;
     } else if (pm->m.stop != PM_STOP_NONE && pm_view(pm).n_backends > 0) {
         p->is_known = true;
@@ -112,12 +106,12 @@ add_space(const struct pm *pm, char *p, size_t n)
 
     for (int i = 0; i < SPACE_DISKS; i++) {
         const struct shm_space *s = &st->space[i];
-        bool is_full = get64(&s->full_usec) != 0;
+        bool is_full = peek64(&s->full_usec) != 0;
         size_t at = strlen(p);
 
         if (is_full || atomic_load_explicit(&s->is_low, memory_order_relaxed) != 0)
             (void) snprintf(p + at, n - at, "; %s: %s (%" PRIu64 " MB free)", names[i],
-                            is_full ? "disk full" : "low disk space", get64(&s->free_bytes) >> 20);
+                            is_full ? "disk full" : "low disk space", peek64(&s->free_bytes) >> 20);
     }
 }
 

@@ -27,12 +27,6 @@ static struct told {
 } told[SPACE_DISKS];
 static usec_t next_look;
 
-static uint64_t
-get(const _Atomic uint64_t *word)
-{
-    return atomic_load_explicit(word, memory_order_relaxed);
-}
-
 static const char *
 size_text(uint64_t bytes, char *p, size_t n)
 {
@@ -51,8 +45,8 @@ tell_low(enum space_disk disk, const struct shm_space *s, uint64_t threshold, bo
     char all[32];
     char least[32];
 
-    (void) size_text(get(&s->free_bytes), left, sizeof left);
-    (void) size_text(get(&s->total_bytes), all, sizeof all);
+    (void) size_text(peek64(&s->free_bytes), left, sizeof left);
+    (void) size_text(peek64(&s->total_bytes), all, sizeof all);
     if (!is_low) {
         log_msg(LOG_LEVEL_LOG, "disk space for the %s is no longer low: %s of %s free",
                 places[disk].what, left, all);
@@ -85,12 +79,12 @@ tell_full(enum space_disk disk, usec_t since, bool is_full)
 static void
 judge(enum space_disk disk, struct shm_space *s, uint64_t threshold)
 {
-    uint64_t full = get(&s->full_usec);
+    uint64_t full = peek64(&s->full_usec);
     usec_t now = clock_real_usec();
-    usec_t refused = get(&s->refused_usec);
-    struct space_view view = { .free_bytes = get(&s->free_bytes),
+    usec_t refused = peek64(&s->refused_usec);
+    struct space_view view = { .free_bytes = peek64(&s->free_bytes),
                                .threshold = threshold,
-                               .wanted = get(&s->wanted),
+                               .wanted = peek64(&s->wanted),
                                .since_refusal = now > refused ? now - refused : 0,
                                .was_low = told[disk].is_low,
                                .was_full = full != 0 };
