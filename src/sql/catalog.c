@@ -82,9 +82,8 @@ get_text(sqlite3_stmt *stmt, int col, char *ret, size_t cap)
     (void) snprintf(ret, cap, "%s", p != NULL ? p : "");
 }
 
-/* Of a statement that gives one row at most. 0, CATALOG_NONE or < 0. */
 static int
-find_row(struct catalog *c, sqlite3_stmt *stmt, struct err *e)
+step(struct catalog *c, sqlite3_stmt *stmt, struct err *e)
 {
     int rc = sqlite3_step(stmt);
 
@@ -93,18 +92,25 @@ find_row(struct catalog *c, sqlite3_stmt *stmt, struct err *e)
     return rc == SQLITE_ROW ? 0 : catalog_failed(c, rc, e);
 }
 
+/* The only row of a statement that gives one at most, in *ret. 0, CATALOG_NONE or < 0. */
+static int
+find_row(struct catalog *c, const char *sql, const char *p1, sqlite3_stmt **ret, struct err *e)
+{
+    int r = catalog_prepare(c, sql, p1, ret, e);
+
+    return r == 0 ? step(c, *ret, e) : r;
+}
+
 int
 catalog_find_role(struct catalog *c, const char *name, struct catalog_role *ret, struct err *e)
 {
     CLEANUP(finalizep) sqlite3_stmt *stmt = NULL;
-    int r = catalog_prepare(c,
-                            "SELECT oid, rolname, rolsuper, rolcanlogin, rolreplication, "
-                            "rolconnlimit, rolpassword, rolvaliduntil FROM pg_authid "
-                            "WHERE rolname = ?1",
-                            name, &stmt, e);
+    int r = find_row(c,
+                     "SELECT oid, rolname, rolsuper, rolcanlogin, rolreplication, "
+                     "rolconnlimit, rolpassword, rolvaliduntil FROM pg_authid "
+                     "WHERE rolname = ?1",
+                     name, &stmt, e);
 
-    if (r == 0)
-        r = find_row(c, stmt, e);
     if (r != 0)
         return r;
     *ret = (struct catalog_role){ .oid = (oid_t) sqlite3_column_int64(stmt, 0),
@@ -122,13 +128,11 @@ int
 catalog_find_db(struct catalog *c, const char *name, struct catalog_db *ret, struct err *e)
 {
     CLEANUP(finalizep) sqlite3_stmt *stmt = NULL;
-    int r = catalog_prepare(c,
-                            "SELECT oid, relfilenode, datname, datdba, datconnlimit, datallowconn "
-                            "FROM pg_database WHERE datname = ?1",
-                            name, &stmt, e);
+    int r = find_row(c,
+                     "SELECT oid, relfilenode, datname, datdba, datconnlimit, datallowconn "
+                     "FROM pg_database WHERE datname = ?1",
+                     name, &stmt, e);
 
-    if (r == 0)
-        r = find_row(c, stmt, e);
     if (r != 0)
         return r;
     *ret = (struct catalog_db){ .oid = (oid_t) sqlite3_column_int64(stmt, 0),
@@ -189,7 +193,7 @@ find_rel(struct catalog *c, oid_t oid, oid_t *ret, struct err *e)
     if (r < 0)
         return r;
     (void) sqlite3_bind_int64(stmt, 1, oid);
-    r = find_row(c, stmt, e);
+    r = step(c, stmt, e);
     if (r == 0)
         *ret = (oid_t) sqlite3_column_int64(stmt, 0);
     return r < 0 ? r : 0;
@@ -219,13 +223,11 @@ catalog_list_text(struct catalog *c, char **ret, struct err *e)
 {
     CLEANUP(finalizep) sqlite3_stmt *stmt = NULL;
     const char *text = NULL;
-    int r = catalog_prepare(c,
-                            "SELECT group_concat(line, char(10)) FROM (SELECT oid || ' ' || "
-                            "relfilenode || ' ' || datname AS line FROM pg_database ORDER BY oid)",
-                            NULL, &stmt, e);
+    int r = find_row(c,
+                     "SELECT group_concat(line, char(10)) FROM (SELECT oid || ' ' || "
+                     "relfilenode || ' ' || datname AS line FROM pg_database ORDER BY oid)",
+                     NULL, &stmt, e);
 
-    if (r == 0)
-        r = find_row(c, stmt, e);
     if (r == 0)
         text = (const char *) sqlite3_column_text(stmt, 0);
     if (r == 0)
