@@ -169,11 +169,11 @@ def measure_status(bench):
     try:
         beside = Asked(echo.path)
         load = workload.start(pinion, bench.scripts, "tpcb_message", clients=LOADED_CLIENTS, seconds=bench.options.seconds * 2 + 1)
-        time.sleep(0.5)
+        servers.wait_backends(pinion, LOADED_CLIENTS)
         while load.poll() is None:
             for label, s in (("pinion", control), ("ceiling", beside)):
                 taken[label].append(s.ask(STATUS)[0] * 1e3)
-                time.sleep(0.001)
+                time.sleep(0.001)   # this client's own pace: it measures, and is not a load
         load.communicate()
         n, pid = 1000, pinion.pid
         before = cpu_seconds(pid)

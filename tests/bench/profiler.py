@@ -3,9 +3,9 @@ frame that has an area: a folder of src/, what SQLite was asked for, or the syst
 import collections
 import re
 import subprocess
-import time
 from pathlib import Path
 
+import servers
 import workload
 
 AREAS = {
@@ -101,20 +101,14 @@ def fold(text, homes):
     return n, [(a, c * share) for a, c in areas.most_common()], [(s, a, c * share) for (s, a), c in symbols.most_common(25)]
 
 
-def backends(server):
-    return [str(pid) for pid, role in server.children().items() if role == "backend"]
-
-
 def record(bench, load):
     """perf script's text of one run."""
     server, data, seconds = bench.rig().pinion, bench.work / "perf.data", bench.options.seconds
     pgbench = workload.start(server, bench.scripts, load["script"], clients=load["clients"], seconds=seconds + 4, protocol=load["protocol"])
     try:
-        end = time.monotonic() + 60
-        while len(backends(server)) < load["clients"] and time.monotonic() < end:
-            time.sleep(0.1)
+        pids = servers.wait_backends(server, load["clients"])
         p = subprocess.run(["perf", "record", "-q", "-F", str(FREQUENCY), "--call-graph", "dwarf,16384", "-o", data, "-p",
-                            ",".join(backends(server)), "--", "sleep", str(seconds)], capture_output=True, text=True, check=False)
+                            ",".join(map(str, pids)), "--", "sleep", str(seconds)], capture_output=True, text=True, check=False)
         if p.returncode != 0:
             raise workload.Failed(f"perf record: {p.stderr.strip()[-300:]}")
     finally:

@@ -3,7 +3,6 @@ unprivileged user, on Unix sockets, with the same settings; nothing is left behi
 import os
 import pwd
 import shutil
-import signal
 import subprocess
 import tempfile
 import time
@@ -67,15 +66,6 @@ class Pinion(Target, support.Server):
     def version(self):
         return self.value("SELECT version()")
 
-    def kill_all(self):
-        """A power cut without the loss of what is in the page cache: SIGKILL to every process at once."""
-        for pid in self.processes():
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
-        self.wait_gone()
-
 
 class Postgres(Target):
     """A cluster of its own initdb. pg_ctl start / stop."""
@@ -122,14 +112,10 @@ class Postgres(Target):
         return int((self.data / "postmaster.pid").read_text().split()[0])
 
     def processes(self):
-        return processes_below(self.data)
+        return support.processes_below(self.data)
 
     def kill_all(self):
-        for pid in self.processes():
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
+        support.kill_each(self.processes())
         support.until(lambda: not self.processes(), "all processes of PostgreSQL are gone")
         # Their PID may be a zombie's that nobody reaps, or somebody else's by now: it would pass for a running postmaster.
         for left in (self.data / "postmaster.pid", self.dir / f".s.PGSQL.{self.port}.lock"):
@@ -138,11 +124,6 @@ class Postgres(Target):
     def done(self):
         self.kill_all()
         shutil.rmtree(self.dir)
-
-
-def processes_below(data):
-    """Live processes that have the data directory as their working directory."""
-    return support.Server.processes(type("Of", (), {"data": data})())
 
 
 class Program(Target):
@@ -193,6 +174,14 @@ def syncs_per_second(exe, seconds):
         shutil.rmtree(work)
 
 
+def wait_backends(pinion, n):
+    """Until so many clients are connected; the pids of their processes."""
+    def backends():
+        return [pid for pid, role in pinion.children().items() if role == "backend"]
+    support.until(lambda: len(backends()) >= n, f"{n} clients are connected")
+    return backends()
+
+
 def wait_ready(target, deadline=600):
     """Until a query is answered; the seconds it took."""
     begin = time.monotonic()
@@ -203,4 +192,4 @@ def wait_ready(target, deadline=600):
         except psycopg2.Error:
             if time.monotonic() - begin > deadline or (time.monotonic() - begin > 10 and not target.processes()):
                 raise
-            time.sleep(0.005)
+            time.sleep(0.005)   # neither server says when it is ready; what is measured is that to 5 ms

@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "base/buf.h"
-#include "base/rng.h"
 #include "sim/cluster.h"
 #include "store/store_checkpoint.h"
 #include "store/store_page.h"
@@ -13,17 +12,6 @@
 #include "wal/wal_format.h"
 
 static struct cluster c;
-
-static void
-page_of(uint8_t *p, uint64_t seed)
-{
-    struct rng r;
-
-    rng_init(&r, seed);
-    for (uint32_t at = 0; at + 8 <= PAGE_TAIL_AT; at += 8)
-        put_u64(p + at, rng_u64(&r));
-    memset(p + PAGE_TAIL_AT, 0, PAGE_TAIL_BYTES);
-}
 
 static int
 recover_with(struct err *e)
@@ -65,7 +53,7 @@ write_page(pgno_t pgno, uint64_t seed)
     struct err e = ERR_INIT;
     lsn_t lsn = 0;
 
-    page_of(p, seed);
+    cluster_noise(p, seed);
     assert_ok(cluster_write(cluster_store(&c, 0), POSTGRES_DB_OID, pgno, p, &lsn, &e), &e);
     return lsn;
 }
@@ -77,7 +65,7 @@ has_page(pgno_t pgno, uint64_t seed)
     uint8_t got[PAGE_BYTES];
     struct err e = ERR_INIT;
 
-    page_of(want, seed);
+    cluster_noise(want, seed);
     assert_ok(cluster_read(cluster_store(&c, 0), POSTGRES_DB_OID, pgno, got, &e), &e);
     return memcmp(want, got, PAGE_TAIL_AT) == 0;
 }

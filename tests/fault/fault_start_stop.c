@@ -5,9 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/buf.h"
 #include "base/log.h"
-#include "base/rng.h"
 #include "sim/cluster.h"
 #include "store/store_checkpoint.h"
 #include "store/store_db.h"
@@ -22,24 +20,13 @@ static struct io_sim *origin;
 
 /* ---- content ---- */
 
-static void
-page_of(uint8_t *p, uint64_t seed)
-{
-    struct rng r;
-
-    rng_init(&r, seed);
-    for (uint32_t at = 0; at + 8 <= PAGE_TAIL_AT; at += 8)
-        put_u64(p + at, rng_u64(&r));
-    memset(p + PAGE_TAIL_AT, 0, PAGE_TAIL_BYTES);
-}
-
 static int
 write_page(pgno_t pgno, uint64_t seed, struct err *e)
 {
     uint8_t p[PAGE_BYTES];
     lsn_t lsn;
 
-    page_of(p, seed);
+    cluster_noise(p, seed);
     return cluster_write(cluster_store(&c, 0), POSTGRES_DB_OID, pgno, p, &lsn, e);
 }
 
@@ -61,7 +48,7 @@ read_all(struct err *e)
 
         if (r < 0)
             return r;
-        page_of(want, seed_of(pgno));
+        cluster_noise(want, seed_of(pgno));
         if (memcmp(want, got, PAGE_TAIL_AT) != 0)
             return ERR(e, INTERNAL_ERROR, "page %u has another content", pgno);
     }

@@ -47,6 +47,17 @@ def cluster(request):
         s.done()
 
 
+@pytest.fixture(scope="module")
+def shared(request):
+    """One running server for the tests of a file that leave it as it was; `SHARED` of the file is what it is made with."""
+    s = support.Server(**getattr(request.module, "SHARED", {}))
+    try:
+        s.start()
+        yield s
+    finally:
+        s.done()
+
+
 @pytest.fixture
 def server(cluster):
     s = cluster()

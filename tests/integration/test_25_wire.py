@@ -14,15 +14,7 @@ SEED = int(os.environ.get("PINION_SEED", "0")) or random.randrange(1, 2**31)
 PARAMETERS = {"application_name", "client_encoding", "DateStyle", "default_transaction_read_only", "in_hot_standby",
               "integer_datetimes", "IntervalStyle", "is_superuser", "server_encoding", "server_version",
               "session_authorization", "standard_conforming_strings", "TimeZone"}
-
-
-@pytest.fixture(scope="module")
-def shared():
-    """One server for the tests that leave it as it was."""
-    s = support.Server(tcp=True)
-    s.start()
-    yield s
-    s.done()
+SHARED = {"tcp": True}   # how the fixture of this name is made
 
 
 @pytest.fixture

@@ -105,11 +105,7 @@ def kill_somebody(server, rng):
     roles = sorted(set(children.values())) + ["postmaster", "everything"]
     who = rng.choice(roles)
     if who in ("postmaster", "everything"):
-        for pid in ([server.pid] if who == "postmaster" else server.processes()):
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
+        support.kill_each([server.pid] if who == "postmaster" else server.processes())
         server.wait_gone()
         server.start()
     else:

@@ -32,15 +32,6 @@ def session(server, stop=None, **params):
     return None if got is stop else got
 
 
-def kill_everything(server):
-    for pid in server.processes():
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-    server.wait_gone()
-
-
 class Maker:
     """Makes, fills and drops databases; knows what was acknowledged."""
 
@@ -136,7 +127,7 @@ def test_databases_made_and_dropped_under_kills(cluster):
             t.start()
         goal = sum(m.steps for m in makers) + rng.randrange(1, 20)
         support.until(lambda wrong=wrong, goal=goal: wrong or sum(m.steps for m in makers) >= goal, "databases come and go")
-        kill_everything(server)
+        server.kill_all()
         stop.set()
         for t in threads:
             t.join(support.DEADLINE)
@@ -191,7 +182,7 @@ def test_a_transaction_larger_than_the_cache_is_all_or_nothing(cluster):
             w.send(b"Q" + (4 + len(f"UPDATE t SET gen = {gen}") + 1).to_bytes(4, "big") + f"UPDATE t SET gen = {gen}".encode() + b"\0")
             support.until(lambda w=w, gen=gen: worked(w.key[0]) >= 0.1 * (gen - 3) or select.select([w.sock], [], [], 0)[0],
                           "the UPDATE is on its way or through")
-            kill_everything(server)
+            server.kill_all()
             try:
                 acknowledged = w.read_to("Z").tags == ["UPDATE 20000"]
             except (Closed, OSError):
@@ -250,7 +241,7 @@ def test_asynchronous_commits_lose_only_their_end(cluster):
             t.start()
         support.until(lambda wrong=wrong, seen=seen, before=before: wrong or len(seen) == 4 and
                       all(n > b + 10 for n, b in zip(done, before)), "all write and are seen")
-        kill_everything(server)
+        server.kill_all()
         stop.set()
         for t in threads:
             t.join(support.DEADLINE)
@@ -272,7 +263,7 @@ def test_a_kill_during_recovery_is_recovered_from(cluster, what):
     n, killed = 0, 0
     for times in (60, 200, 600):   # more to recover, until it is caught at it
         n = change(server, n, times)
-        kill_everything(server)
+        server.kill_all()
         killed = kill_in_recovery(server, what)
         if killed:
             break
@@ -306,11 +297,7 @@ def kill_in_recovery(server, what):
         if pid < 0 or not support.freeze(pid):   # while it stands the postmaster cannot become ready
             break
         killed += 1
-        for p in [pid] if what == "startup" else server.processes():
-            try:
-                os.kill(p, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
+        support.kill_each([pid] if what == "startup" else server.processes())
         server.wait_gone()   # a failed startup process ends the server
     support.until(lambda: is_ready(server) or not server.processes(), "it is up or gone")
     if not is_ready(server):

@@ -10,14 +10,7 @@ from wire import connect, cstr, message
 
 BEGIN = {"rc": "BEGIN", "rr": "BEGIN ISOLATION LEVEL REPEATABLE READ", "ser": "BEGIN ISOLATION LEVEL SERIALIZABLE"}
 SNAPSHOT_LEVELS = ["rr", "ser"]
-
-
-@pytest.fixture(scope="module")
-def shared():
-    s = support.Server(init_args=("--wal-segsize=1",))
-    s.start()
-    yield s
-    s.done()
+SHARED = {"init_args": ("--wal-segsize=1",)}   # how the fixture of this name is made
 
 
 @pytest.fixture

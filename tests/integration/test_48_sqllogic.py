@@ -2,19 +2,10 @@
 from pathlib import Path
 
 import pytest
-import server as support
 import slt
 from wire import connect
 
 FILES = sorted((Path(__file__).resolve().parents[1] / "slt").glob("*.test"))
-
-
-@pytest.fixture(scope="module")
-def shared():
-    s = support.Server()
-    s.start()
-    yield s
-    s.done()
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)

@@ -13,14 +13,6 @@ from wire import Closed, Wire, connect, startup_packet
 ENDLESS = "WITH RECURSIVE c(x) AS (VALUES (1) UNION ALL SELECT x + 1 FROM c) SELECT count(*) FROM c"
 
 
-@pytest.fixture(scope="module")
-def shared():
-    s = support.Server()
-    s.start()
-    yield s
-    s.done()
-
-
 # ---- JSON
 
 PING = b'"method":"org.pinion.Control.Ping"'

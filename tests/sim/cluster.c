@@ -9,6 +9,7 @@
 #include "base/buf.h"
 #include "base/fault.h"
 #include "base/log.h"
+#include "base/rng.h"
 #include "store/store_checkpoint.h"
 #include "store/store_page.h"
 #include "store/store_xact.h"
@@ -340,4 +341,15 @@ cluster_hook_crashes(void)
 {
     panic_hook = on_panic;
     fault_crash_hook = on_fault;
+}
+
+void
+cluster_noise(uint8_t *p, uint64_t seed)
+{
+    struct rng r;
+
+    rng_init(&r, seed);
+    for (uint32_t at = 0; at < PAGE_TAIL_AT; at += 8)
+        put_u64(p + at, rng_u64(&r));
+    memset(p + PAGE_TAIL_AT, 0, PAGE_TAIL_BYTES);
 }

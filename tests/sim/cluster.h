@@ -65,5 +65,8 @@ int cluster_read(struct store *st, oid_t oid, pgno_t pgno, uint8_t *p, struct er
 int cluster_write(struct store *st, oid_t oid, pgno_t pgno, const uint8_t *p, lsn_t *ret_lsn,
                   struct err *e);
 
+/* Fill a page with bytes that nothing packs, the same for the same seed; its tail is zero. */
+void cluster_noise(uint8_t *p, uint64_t seed);
+
 /* Let PANICs, crashing fault points end in coro_crash(). */
 void cluster_hook_crashes(void);

@@ -73,6 +73,29 @@ expect(uint32_t proc, const uint32_t *want, pgno_t n)
             fail_msg("process %u reads page %u as %u, want %u", proc, pgno, got[pgno], want[pgno]);
 }
 
+/* A write transaction of process 0, staged by the caller in between. */
+static void
+begin_write(void)
+{
+    struct err e = ERR_INIT;
+
+    assert_ok(store_writer_take(store(0), db, 0, &e), &e);
+    assert_ok(store_txn_begin(txns[0], &e), &e);
+    assert_ok(store_txn_begin_write(txns[0], &e), &e);
+}
+
+static void
+commit_write(void)
+{
+    struct err e = ERR_INIT;
+
+    assert_ok(store_txn_prepare(txns[0], &e), &e);
+    store_txn_commit(txns[0]);
+    store_txn_end_write(txns[0]);
+    store_txn_end(txns[0]);
+    store_txn_barrier(txns[0], true);
+}
+
 static void
 commit(uint32_t proc, uint32_t v, pgno_t n, const struct world_change *changes, uint32_t n_changes)
 {
@@ -164,9 +187,7 @@ after_a_refused_prepare_everything_is_swallowed(void **state)
     struct store_txn *t = txns[0];
 
     (void) state;
-    assert_ok(store_writer_take(store(0), db, 0, &e), &e);
-    assert_ok(store_txn_begin(t, &e), &e);
-    assert_ok(store_txn_begin_write(t, &e), &e);
+    begin_write();
     world_fill(page, 2, 5, 4);
     assert_ok(store_txn_stage(t, 2, page, &e), &e);
     assert_int_equal(store_txn_prepare(t, &e), -ERR_INTERNAL_ERROR); /* no page 1 */
@@ -215,9 +236,7 @@ the_handle_stands_on_its_own_commit_while_it_stays_open(void **state)
     const void *fetched = NULL;
 
     (void) state;
-    assert_ok(store_writer_take(store(0), db, 0, &e), &e);
-    assert_ok(store_txn_begin(t, &e), &e);
-    assert_ok(store_txn_begin_write(t, &e), &e);
+    begin_write();
     assert_ok(store_txn_fetch(t, 3, &fetched, &e), &e);
     assert_non_null(fetched);
     world_fill(page, 1, 5, 5);
@@ -396,20 +415,14 @@ commit_noise(struct rng *rng)
     static uint8_t page[PAGE_BYTES];
     struct err e = ERR_INIT;
 
-    assert_ok(store_writer_take(store(0), db, 0, &e), &e);
-    assert_ok(store_txn_begin(txns[0], &e), &e);
-    assert_ok(store_txn_begin_write(txns[0], &e), &e);
+    begin_write();
     for (pgno_t pgno = 1; pgno <= 16; pgno++) {
         for (uint32_t i = 0; i < PAGE_TAIL_AT; i += 8)
             put_u64(page + i, rng_u64(rng));
         put_be32(page + 28, pgno == 1 ? 16 : 0);
         assert_ok(store_txn_stage(txns[0], pgno, page, &e), &e);
     }
-    assert_ok(store_txn_prepare(txns[0], &e), &e);
-    store_txn_commit(txns[0]);
-    store_txn_end_write(txns[0]);
-    store_txn_end(txns[0]);
-    store_txn_barrier(txns[0], true);
+    commit_write();
 }
 
 static void
@@ -449,17 +462,11 @@ commit_with(struct store_ride *ride, uint32_t v)
     uint8_t page[PAGE_BYTES];
     struct err e = ERR_INIT;
 
-    assert_ok(store_writer_take(store(0), db, 0, &e), &e);
-    assert_ok(store_txn_begin(txns[0], &e), &e);
-    assert_ok(store_txn_begin_write(txns[0], &e), &e);
+    begin_write();
     world_fill(page, 1, v, 3);
     assert_ok(store_txn_stage(txns[0], 1, page, &e), &e);
     store_txn_ride(txns[0], ride);
-    assert_ok(store_txn_prepare(txns[0], &e), &e);
-    store_txn_commit(txns[0]);
-    store_txn_end_write(txns[0]);
-    store_txn_end(txns[0]);
-    store_txn_barrier(txns[0], true);
+    commit_write();
 }
 
 static void
