@@ -12,6 +12,7 @@
 static char spill_dir[512] = ".";
 static uint64_t limit = SPILL_NO_LIMIT;
 static uint64_t used = 0;
+static struct spill_counts counts;
 
 void
 spill_set_dir(const char *dir)
@@ -29,6 +30,12 @@ uint64_t
 spill_bytes(void)
 {
     return used;
+}
+
+struct spill_counts
+spill_counts(void)
+{
+    return counts;
 }
 
 static int
@@ -55,6 +62,7 @@ spill_open(struct err *e)
         fd = open_nameless();
     if (fd < 0)
         return ERR_ERRNO(e, "could not create a temporary file in \"%s\"", spill_dir);
+    counts.n_files++;
     return fd;
 }
 
@@ -65,6 +73,7 @@ spill_charge(uint64_t bytes, struct err *e)
 
     if (limit == SPILL_NO_LIMIT || (used <= limit && bytes <= limit - used)) {
         used += bytes;
+        counts.n_bytes += bytes;
         return 0;
     }
     r = ERR(e, CONFIGURATION_LIMIT_EXCEEDED,

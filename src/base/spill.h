@@ -16,6 +16,12 @@ void spill_set_dir(const char *dir);
 void spill_set_limit(uint64_t bytes);
 /* Bytes of files now. */
 uint64_t spill_bytes(void);
+/* What this process has made since it began: for statistics. */
+struct spill_counts {
+    uint64_t n_files;
+    uint64_t n_bytes; /* by which they grew */
+};
+struct spill_counts spill_counts(void);
 
 /* A new file. A descriptor, or 53100, 58030. */
 int spill_open(struct err *e);

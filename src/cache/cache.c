@@ -371,6 +371,7 @@ read_in(struct cache *c, const struct want *w, struct cache_bucket *b, struct ca
         SIM_YIELD(reading);
         r = c->ops.read(c->ops.arg, w->db, &w->key, p, &lsn, e);
         c->n_read++;
+        stat_add(c->self, STAT_BLKS_READ, 1);
         cache_count(&c->sh->n_read);
     }
     cache_map_lock(c, b);
@@ -418,6 +419,7 @@ get(struct cache *c, const struct want *w, struct cache_page *ret, struct err *e
             cache_map_unlock(c, b);
             ASSERT(pin != CACHE_NONE);
             c->n_hit++;
+            stat_add(c->self, STAT_BLKS_HIT, 1);
             return hand_out(c, w, ref - 1, pin, ret);
         }
         if (ch == NULL)

@@ -10,7 +10,7 @@
 
 #include "base/types.h"
 #include "shm/cache_count.h"
-#include "shm/lock.h"
+#include "shm/stat.h"
 
 #define CACHE_FRAME_BYTES 8448u /* a page and 256 bytes of slack (sqlite-vfs 5.10) */
 #define CACHE_PINS        64

@@ -99,6 +99,7 @@ pop_all(struct cache *c, uint32_t n, uint32_t leave, bool with_over, uint32_t *r
         }
         done += got;
     }
+    stat_add(c->self, STAT_BUF_ALLOC, n);
     return true;
 }
 

@@ -140,6 +140,12 @@ end_io(struct cache *c, struct cache_wb *wb, struct cache_bucket *b, struct cach
     self_resume(c->self);
 }
 
+static const enum stat_id written_stats[CACHE_WRITERS] = {
+    [CACHE_BACKEND] = STAT_BUF_BACKEND,
+    [CACHE_BGWRITER] = STAT_BUF_CLEAN,
+    [CACHE_CHECKPOINTER] = STAT_BUF_CHECKPOINT,
+};
+
 void
 cache_wb_end(struct cache *c, struct cache_wb *wb, lsn_t written)
 {
@@ -150,6 +156,7 @@ cache_wb_end(struct cache *c, struct cache_wb *wb, lsn_t written)
         ASSERT(written == wb->lsn);
         atomic_store_explicit(&ch->disk_lsn, written, memory_order_relaxed);
         cache_count(&c->sh->n_written[c->writes_as]);
+        stat_add(c->self, written_stats[c->writes_as], 1);
     }
     end_io(c, wb, b, ch);
 }

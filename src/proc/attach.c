@@ -19,6 +19,7 @@ on_exit_cb(void *arg)
     struct attached *a = arg;
 
     store_process_exit(&a->store); /* SNAP-4 */
+    stat_process_exit(&a->stats);
 }
 
 static int
@@ -69,6 +70,7 @@ make_handles(struct attached *a, struct err *e)
     if (r < 0)
         return r;
     a->logins = shm_region(&seg->shm, REGION_LOGINS); /* zeros are valid */
+    stat_attach(&a->stats, shm_region(&seg->shm, REGION_STATS), seg->max_procs, &a->self);
     child_on_exit(on_exit_cb, a);
     child_on_reload(take_settings, a);
     return 0;

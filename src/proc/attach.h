@@ -3,6 +3,7 @@
 
 #include "proc/child.h"
 #include "proc/segment.h"
+#include "shm/stat.h"
 #include "store/store.h"
 
 struct catalog_logins;
@@ -14,6 +15,7 @@ struct attached {
     struct cache cache;
     struct store store;
     struct catalog_logins *logins; /* in the segment */
+    struct stats stats;
     struct slot *slot;
     const struct child_start *start;
 };

@@ -7,7 +7,7 @@
 #include "pgwire/pgwire_fsm.h"
 #include "pgwire/pgwire_hba.h"
 #include "proc/child.h"
-#include "shm/slot.h"
+#include "shm/stat.h"
 #include "sql/session.h"
 
 /* Which patience ends at b->deadline, and so what the client is told. */
@@ -26,6 +26,7 @@ struct attached;
 struct backend {
     const struct child_start *start;
     struct slot *slot; /* NULL: dead end */
+    struct self *self; /* NULL before login */
     int fd;            /* the client's socket, owned */
     struct pgwire_conn conn;
     enum pgwire_state state;
@@ -53,6 +54,14 @@ struct backend {
     int peer_port;
     usec_t started_usec; /* monotonic */
 };
+
+/* Statistics of the session, once there is one. */
+static inline void
+backend_count(const struct backend *b, enum stat_id id, uint64_t n)
+{
+    if (b->self != NULL)
+        stat_add(b->self, id, n);
+}
 
 /* ---- backend_io.c: the socket, requests of others, the end ---- */
 

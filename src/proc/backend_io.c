@@ -394,6 +394,8 @@ NORETURN void
 backend_fatal(struct backend *b, const struct err *e)
 {
     log_err(LOG_LEVEL_FATAL, "", e);
+    backend_count(b, e->code == -ERR_ADMIN_SHUTDOWN ? STAT_SESSIONS_KILLED : STAT_SESSIONS_FATAL,
+                  1);
     if (!b->conn.out.failed) {
         pgwire_put_error(&b->conn.out, "FATAL", e);
         b->patience = PATIENCE_GOODBYE;
@@ -410,5 +412,6 @@ backend_broken(struct backend *b, int r, const struct err *e)
         backend_fatal(b, e);
     if (b->patience != PATIENCE_STARTUP)
         log_err(LOG_LEVEL_LOG, "", e);
+    backend_count(b, STAT_SESSIONS_ABANDONED, 1);
     backend_leave(b, r == -ERR_CONNECTION_FAILURE ? CHILD_OK : CHILD_FATAL);
 }

@@ -230,7 +230,7 @@ look_up(struct backend *b, const struct attached *a, const struct pgwire_startup
 int
 backend_login(struct backend *b, struct attached *a, const struct pgwire_startup *s, struct err *e)
 {
-    struct session_cfg cfg = { .store = &a->store, .conf = &b->conf };
+    struct session_cfg cfg = { .store = &a->store, .conf = &b->conf, .stats = &a->stats };
     int r;
 
     (void) snprintf(b->role, sizeof b->role, "%s", s->user);
@@ -250,6 +250,9 @@ backend_login(struct backend *b, struct attached *a, const struct pgwire_startup
     r = session_open(&cfg, &b->session, e);
     if (r < 0)
         return r;
+    stat_set_db(&a->stats, cfg.db.oid);
+    b->self = &a->self;
+    stat_add(&a->self, STAT_SESSIONS, 1);
     b->state = pgwire_step(b->state, PGWIRE_ON_AUTHENTICATED).next;
     b->patience = PATIENCE_NONE;
     b->deadline = 0;

@@ -104,12 +104,36 @@ backend_sink(struct backend *b)
 
 /* ---- what others see ---- */
 
+/* The time since the last change belongs to what was done until now. */
+static void
+count_time(const struct backend *b, usec_t now)
+{
+    const struct slot *s = b->slot;
+    usec_t since = atomic_load_explicit(&s->state_change_usec, memory_order_relaxed);
+    usec_t took = since != 0 && now > since ? now - since : 0; /* clocks jump */
+
+    backend_count(b, STAT_SESSION_TIME, took);
+    switch ((enum slot_activity) atomic_load_explicit(&s->activity, memory_order_relaxed)) {
+    case ACTIVITY_ACTIVE:
+        backend_count(b, STAT_ACTIVE_TIME, took);
+        break;
+    case ACTIVITY_IDLE_IN_TRANSACTION:
+    case ACTIVITY_IDLE_IN_FAILED_TRANSACTION:
+        backend_count(b, STAT_IDLE_IN_TXN_TIME, took);
+        break;
+    case ACTIVITY_STARTING:
+    case ACTIVITY_IDLE:
+        break;
+    }
+}
+
 void
 backend_activity(struct backend *b, enum slot_activity activity, const char *text)
 {
     struct slot *s = b->slot;
     usec_t now = clock_real_usec();
 
+    count_time(b, now);
     if (text != NULL) {
         slot_set_text(s, s->query, sizeof s->query, text, strlen(text));
         atomic_store_explicit(&s->query_start_usec, now, memory_order_relaxed);
@@ -215,6 +239,7 @@ next_message(struct backend *b, struct pgwire_msg *m)
     if (r == PGWIRE_EOF) {
         if (session_status(b->session) != 'I')
             log_msg(LOG_LEVEL_LOG, "unexpected EOF on client connection with an open transaction");
+        backend_count(b, STAT_SESSIONS_ABANDONED, 1);
         backend_leave(b, CHILD_OK);
     }
     if (r < 0)

@@ -197,6 +197,15 @@ count_end(struct attached *a, int r)
     segment_tell(a->start->segment, MSG_CHECKPOINT);
 }
 
+/* pg_stat_bgwriter. */
+static void
+count_stats(struct attached *a, const struct checkpoint_stats *s)
+{
+    stat_add(&a->self, (s->flags & CKPT_CAUSE_TIME) != 0 ? STAT_CKPT_TIMED : STAT_CKPT_REQ, 1);
+    stat_add(&a->self, STAT_CKPT_WRITE_TIME, s->write_usec);
+    stat_add(&a->self, STAT_CKPT_SYNC_TIME, s->sync_usec);
+}
+
 /* Returns what store_checkpoint() returned; failures are logged here. */
 static int
 checkpoint(struct attached *a, uint32_t flags, struct err *e)
@@ -212,8 +221,10 @@ checkpoint(struct attached *a, uint32_t flags, struct err *e)
         log_msg(LOG_LEVEL_LOG, "checkpoint starting:%s", flags_text(flags, text, sizeof text));
     r = store_checkpoint(&a->store, flags, (flags & CKPT_SHUTDOWN) != 0 ? on_last_pace : on_pace, a,
                          &stats, e);
-    if (r == 0)
+    if (r == 0) {
+        count_stats(a, &stats);
         log_end(a, &stats);
+    }
     if (r < 0)
         log_err(LOG_LEVEL_ERROR, "", e);
     return r;
@@ -293,6 +304,9 @@ finish(struct attached *a, bool has_recovered)
             child_exit(CHILD_FATAL); /* logged; the end of the server is abnormal */
         err_clear(&e);
         if (files_note_clean_stop(&now_state.files, a, &e) < 0)
+            log_err(LOG_LEVEL_WARNING, "", &e);
+        err_clear(&e);
+        if (stat_save(&a->stats, &a->io, &e) < 0)
             log_err(LOG_LEVEL_WARNING, "", &e);
         count_end(a, 0);
         atomic_store_explicit(&segment_page(seg)->has_shutdown_checkpoint, 1, memory_order_release);

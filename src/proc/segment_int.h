@@ -4,7 +4,15 @@
 #include "proc/segment.h"
 #include "store/store.h"
 
-enum segment_region { REGION_PAGE, REGION_WAL, REGION_CACHE, REGION_STORE, REGION_LOGINS, REGIONS };
+enum segment_region {
+    REGION_PAGE,
+    REGION_WAL,
+    REGION_CACHE,
+    REGION_STORE,
+    REGION_LOGINS,
+    REGION_STATS,
+    REGIONS
+};
 
 /* Private to each process, copied by the fork; the same in all, because made before the first. */
 struct segment {

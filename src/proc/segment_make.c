@@ -6,6 +6,7 @@
 #include "base/fdlist.h"
 #include "conf/conf.h"
 #include "proc/segment_int.h"
+#include "shm/stat.h"
 #include "sql/catalog_login.h"
 #include "wal/wal_control.h"
 
@@ -57,6 +58,7 @@ map_regions(struct segment *seg, struct err *e)
         [REGION_CACHE] = cache_shm_bytes(&seg->cache_cfg),
         [REGION_STORE] = store_shm_bytes(&seg->store_cfg),
         [REGION_LOGINS] = sizeof(struct catalog_logins),
+        [REGION_STATS] = stat_shm_bytes(seg->max_procs),
     };
 
     int r = segment_map(seg, bytes, REGIONS, e);

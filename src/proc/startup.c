@@ -120,6 +120,16 @@ log_redo(const struct recovery *rec, const struct recover_info *info)
             (unsigned long long) info->n_commits);
 }
 
+/* Statistics go on after a clean stop. Without them the server works as well. */
+static void
+take_statistics(struct attached *a, bool was_clean)
+{
+    struct err e = ERR_INIT;
+
+    if (stat_restore(&a->stats, &a->io, was_clean, &e) < 0)
+        log_err(LOG_LEVEL_WARNING, "", &e);
+}
+
 /* Settle: what the catalogue names is what there is (FILE-6). */
 static int
 settle(struct attached *a, struct recover_info *info, struct err *e)
@@ -170,6 +180,7 @@ recover(struct attached *a, struct err *e)
     if (r < 0)
         return r;
     log_redo(&rec, &info);
+    take_statistics(a, info.was_clean && !info.goes_on);
     return settle(a, &info, e);
 }
 

@@ -20,7 +20,8 @@ struct self {
      * reads the signalfd, turns what it finds into request bits. May be NULL. */
     void (*poll)(void *arg);
     void *poll_arg;
-    usec_t looked; /* clock_coarse_usec() of the last call */
+    struct stat_proc *stat; /* what we count (shm/stat.h); NULL: nothing is counted */
+    usec_t looked;          /* clock_coarse_usec() of the last call */
     /* Ranks of the locks held, for the order check; innermost last. */
     uint8_t held[SELF_LOCKS_MAX];
     uint32_t n_held;

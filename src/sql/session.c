@@ -35,6 +35,8 @@ session_open(const struct session_cfg *cfg, struct session **ret, struct err *e)
     if (r == 0)
         r = session_add_settings(s, e);
     if (r == 0)
+        r = session_add_stats(s, e);
+    if (r == 0)
         r = session_add_verify(s, e);
     if (r < 0) {
         session_close(s);
@@ -152,6 +154,7 @@ void
 session_disarm(struct session *s)
 {
     s->self->statement_deadline = 0;
+    session_count_temp(s);
     err_clear(&s->interrupt);
 }
 
@@ -179,8 +182,10 @@ run_prepared(struct session *s, struct job *job, struct session_query *q,
 
     if (r == 0 && q->stmt != NULL)
         r = session_query_run(s, q, &all, sink, &job->n_rows, e);
-    if (r == 0)
+    if (r == 0) {
         session_query_tag(s, job->stmt, job->n_rows, job->tag, sizeof job->tag);
+        session_count_rows(s, job->stmt);
+    }
     return r;
 }
 

@@ -9,6 +9,7 @@
 #pragma once
 
 #include "conf/conf_session.h"
+#include "shm/stat.h"
 #include "sql/catalog.h"
 #include "store/store_txn.h"
 
@@ -22,6 +23,7 @@ struct session_cfg {
     struct catalog_db db;      /* as catalog_login() found it; its reference is taken over */
     uint32_t db_idx;           /* the reference */
     struct catalog_role role;
+    struct stats *stats; /* NULL: none are kept */
     int32_t pid;
 };
 

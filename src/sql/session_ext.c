@@ -583,6 +583,8 @@ execute_query(struct session *s, struct session_portal *p, uint32_t max_rows,
         r = session_query_run(s, p->q, &run, sink, &n, e);
     p->n_rows += n;
     session_query_tag(s, &p->from->stmt, n, tag, SQL_NAME_BYTES);
+    if (r == 0)
+        session_count_rows(s, &p->from->stmt);
     return r;
 }
 

@@ -224,6 +224,17 @@ int session_add_functions(struct session *s, struct err *e);
 /* ---- session_stat.c ---- */
 /* pg_stat_activity, pg_cancel_backend(), pg_terminate_backend(). */
 int session_add_activity(struct session *s, struct err *e);
+/* The array that our own slot is an element of; NULL and 0 without shared slots. */
+struct slot *session_slots(const struct session *s, uint32_t *ret_n);
+bool session_slot_is_backend(const struct slot *slot);
+
+/* ---- session_stats.c ---- */
+/* pg_stat_database, pg_stat_bgwriter, pg_stat_wal, pg_stat_reset(), pg_stat_reset_shared(). */
+int session_add_stats(struct session *s, struct err *e);
+/* What a statement has done is counted: rows by its kind. After its last step. */
+void session_count_rows(const struct session *s, const struct sql_stmt *stmt);
+/* Temporary files since the last call. After each statement. */
+void session_count_temp(const struct session *s);
 
 /* ---- session_settings.c ---- */
 /* pg_settings, pg_reload_conf(). */

@@ -44,9 +44,8 @@ struct activity_cursor {
     struct slot row; /* a copy of slot `at` */
 };
 
-/* The array that our own slot is an element of. */
-static struct slot *
-slots_of(const struct session *s, uint32_t *ret_n)
+struct slot *
+session_slots(const struct session *s, uint32_t *ret_n)
 {
     *ret_n = s->self->slot != NULL ? s->st->cfg.max_procs : 0;
     return s->self->slot != NULL ? s->self->slot - s->self->procno : NULL;
@@ -58,9 +57,16 @@ is_attached(const struct slot *slot)
     return atomic_load_explicit(&slot->state, memory_order_acquire) == SLOT_ATTACHED;
 }
 
+bool
+session_slot_is_backend(const struct slot *slot)
+{
+    return is_attached(slot) && slot->kind < ELEMENTSOF(roles) &&
+           strcmp(roles[slot->kind], "backend") == 0;
+}
+
 static int
-stat_connect(sqlite3 *db, void *arg, int argc, const char *const *argv, sqlite3_vtab **ret,
-             char **ret_message)
+activity_connect(sqlite3 *db, void *arg, int argc, const char *const *argv, sqlite3_vtab **ret,
+                 char **ret_message)
 {
     struct activity_table *t;
     int rc = sqlite3_declare_vtab(db, declaration);
@@ -80,14 +86,14 @@ stat_connect(sqlite3 *db, void *arg, int argc, const char *const *argv, sqlite3_
 }
 
 static int
-stat_disconnect(sqlite3_vtab *vtab)
+activity_disconnect(sqlite3_vtab *vtab)
 {
     sqlite3_free(vtab);
     return SQLITE_OK;
 }
 
 static int
-stat_best_index(sqlite3_vtab *vtab, sqlite3_index_info *info)
+activity_best_index(sqlite3_vtab *vtab, sqlite3_index_info *info)
 {
     (void) vtab;
     info->estimatedCost = 100;
@@ -96,7 +102,7 @@ stat_best_index(sqlite3_vtab *vtab, sqlite3_index_info *info)
 }
 
 static int
-stat_open(sqlite3_vtab *vtab, sqlite3_vtab_cursor **ret)
+activity_open(sqlite3_vtab *vtab, sqlite3_vtab_cursor **ret)
 {
     struct activity_table *t = (struct activity_table *) (void *) vtab;
     /* A slot is aligned to 64 bytes, more than SQLite's allocator gives. */
@@ -105,13 +111,13 @@ stat_open(sqlite3_vtab *vtab, sqlite3_vtab_cursor **ret)
     if (c == NULL)
         return SQLITE_NOMEM;
     memset(c, 0, sizeof *c);
-    c->slots = slots_of(t->s, &c->n);
+    c->slots = session_slots(t->s, &c->n);
     *ret = &c->base;
     return SQLITE_OK;
 }
 
 static int
-stat_close(sqlite3_vtab_cursor *cursor)
+activity_close(sqlite3_vtab_cursor *cursor)
 {
     free(cursor);
     return SQLITE_OK;
@@ -119,7 +125,7 @@ stat_close(sqlite3_vtab_cursor *cursor)
 
 /* From `at` on: the next slot that is somebody's. */
 static void
-stat_seek(struct activity_cursor *c)
+activity_seek(struct activity_cursor *c)
 {
     while (c->at < c->n &&
            (!is_attached(&c->slots[c->at]) || !slot_copy(&c->slots[c->at], &c->row)))
@@ -127,7 +133,8 @@ stat_seek(struct activity_cursor *c)
 }
 
 static int
-stat_filter(sqlite3_vtab_cursor *cursor, int idx, const char *text, int argc, sqlite3_value **argv)
+activity_filter(sqlite3_vtab_cursor *cursor, int idx, const char *text, int argc,
+                sqlite3_value **argv)
 {
     struct activity_cursor *c = (struct activity_cursor *) (void *) cursor;
 
@@ -136,22 +143,22 @@ stat_filter(sqlite3_vtab_cursor *cursor, int idx, const char *text, int argc, sq
     (void) argc;
     (void) argv;
     c->at = 0;
-    stat_seek(c);
+    activity_seek(c);
     return SQLITE_OK;
 }
 
 static int
-stat_next(sqlite3_vtab_cursor *cursor)
+activity_next(sqlite3_vtab_cursor *cursor)
 {
     struct activity_cursor *c = (struct activity_cursor *) (void *) cursor;
 
     c->at++;
-    stat_seek(c);
+    activity_seek(c);
     return SQLITE_OK;
 }
 
 static int
-stat_eof(sqlite3_vtab_cursor *cursor)
+activity_eof(sqlite3_vtab_cursor *cursor)
 {
     const struct activity_cursor *c = (const struct activity_cursor *) (const void *) cursor;
 
@@ -232,12 +239,12 @@ put_of_backend(sqlite3_context *ctx, const struct slot *s, enum column col)
     case COL_WAIT_EVENT_TYPE:
     case COL_WAIT_EVENT:
     case COL_BACKEND_TYPE:
-        break; /* of every process: stat_column() */
+        break; /* of every process: activity_column() */
     }
 }
 
 static int
-stat_column(sqlite3_vtab_cursor *cursor, sqlite3_context *ctx, int col)
+activity_column(sqlite3_vtab_cursor *cursor, sqlite3_context *ctx, int col)
 {
     const struct activity_cursor *c = (const struct activity_cursor *) (const void *) cursor;
     const struct slot *s = &c->row;
@@ -261,7 +268,7 @@ stat_column(sqlite3_vtab_cursor *cursor, sqlite3_context *ctx, int col)
 }
 
 static int
-stat_rowid(sqlite3_vtab_cursor *cursor, sqlite3_int64 *ret)
+activity_rowid(sqlite3_vtab_cursor *cursor, sqlite3_int64 *ret)
 {
     *ret = ((const struct activity_cursor *) (const void *) cursor)->at;
     return SQLITE_OK;
@@ -269,16 +276,16 @@ stat_rowid(sqlite3_vtab_cursor *cursor, sqlite3_int64 *ret)
 
 /* No xCreate: it is there in every database, and cannot be made or dropped. */
 static const sqlite3_module activity_module = {
-    .xConnect = stat_connect,
-    .xBestIndex = stat_best_index,
-    .xDisconnect = stat_disconnect,
-    .xOpen = stat_open,
-    .xClose = stat_close,
-    .xFilter = stat_filter,
-    .xNext = stat_next,
-    .xEof = stat_eof,
-    .xColumn = stat_column,
-    .xRowid = stat_rowid,
+    .xConnect = activity_connect,
+    .xBestIndex = activity_best_index,
+    .xDisconnect = activity_disconnect,
+    .xOpen = activity_open,
+    .xClose = activity_close,
+    .xFilter = activity_filter,
+    .xNext = activity_next,
+    .xEof = activity_eof,
+    .xColumn = activity_column,
+    .xRowid = activity_rowid,
 };
 
 /* ---- acting on a backend ---- */
@@ -289,12 +296,11 @@ ask_backend(sqlite3_context *ctx, int32_t pid, uint32_t bits)
 {
     struct session *s = sqlite3_user_data(ctx);
     uint32_t n;
-    struct slot *slots = slots_of(s, &n);
+    struct slot *slots = session_slots(s, &n);
     bool found = false;
 
     for (uint32_t i = 0; i < n && !found; i++) {
-        if (!is_attached(&slots[i]) || slots[i].kind >= ELEMENTSOF(roles) ||
-            strcmp(roles[slots[i].kind], "backend") != 0 ||
+        if (!session_slot_is_backend(&slots[i]) ||
             atomic_load_explicit(&slots[i].pid, memory_order_relaxed) != pid)
             continue;
         if (!s->cfg.role.is_superuser &&

@@ -384,6 +384,8 @@ session_query_run(struct session *s, struct session_query *q, const struct sessi
             return SESSION_SUSPENDED;
         }
     }
+    stat_add(s->self, STAT_TUP_RETURNED,
+             (uint64_t) sqlite3_stmt_status(q->stmt, SQLITE_STMTSTATUS_FULLSCAN_STEP, 1));
     (void) sqlite3_reset(q->stmt);
     q->is_done = true;
     store_txn_keep_writer(s->txn, false);

@@ -80,6 +80,7 @@ undo_sqlite(struct session *s)
 static void
 leave_block(struct session *s, bool commit)
 {
+    stat_add(s->self, commit ? STAT_XACT_COMMIT : STAT_XACT_ROLLBACK, 1);
     while (s->cfg.conf->level > 0)
         conf_session_pop(s->cfg.conf, commit);
     s->n_savepoints = 0;

@@ -77,6 +77,8 @@ do_drop_db(struct session *s, const struct sql_stmt *stmt, const struct session_
            struct err *e)
 {
     CLEANUP(catalog_closep) struct catalog *c = NULL;
+    struct catalog_db db;
+    bool known;
     char text[160];
     int r = session_check_alone(s, "DROP DATABASE", e);
 
@@ -88,7 +90,10 @@ do_drop_db(struct session *s, const struct sql_stmt *stmt, const struct session_
         r = catalog_open(s->st, &c, e);
     if (r < 0)
         return r;
+    known = s->cfg.stats != NULL && catalog_find_db(c, stmt->name, &db, NULL) == 0;
     r = catalog_drop_db(c, stmt->name, &s->cfg.role, stmt->if_exists, lock_deadline(s), e);
+    if (r == 0 && known)
+        stat_forget_db(s->cfg.stats, db.oid);
     if (r != CATALOG_NONE)
         return r;
     (void) snprintf(text, sizeof text, "database \"%s\" does not exist, skipping", stmt->name);

@@ -151,6 +151,7 @@ put_generic(struct store_txn *t, uint32_t from, uint32_t n)
                                              .blk = page->block,
                                              .rel = { TABLESPACE_DEFAULT, page->oid, page->rel } };
         put_page(enc, i, plan, page);
+        stat_add(t->st->self, STAT_WAL_FPI, enc->blocks[i].image.p != NULL);
     }
     put(t->st, &rec, false);
 }

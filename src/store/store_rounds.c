@@ -165,6 +165,8 @@ store_bgwriter_round(struct store *st, uint32_t max_pages, struct err *e)
             break; /* the page stays dirty, the caller logs e */
         n_written += r == 0;
     }
+    if (max_pages > 0 && n_written == max_pages)
+        stat_add(st->self, STAT_MAXWRITTEN, 1);
     cache_maintain(st->cache);
     store_fd_sweep(st->fds, is_in_table, st);
     show_counts(st);

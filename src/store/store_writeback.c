@@ -36,6 +36,7 @@ store_file_read(struct store *st, const struct cache_key *key, void *p, lsn_t *r
     memset((uint8_t *) p + n, 0, PAGE_BYTES - (size_t) n); /* beyond the end: zeros */
     r = page_check(p, key->block, ret_lsn, &found);
     if (r < 0) {
+        stat_add(st->self, STAT_CHECKSUM_FAILURES, 1);
         (void) err_set(e, r, "page %u of database %u is damaged: %.200s", key->block + 1, key->oid,
                        found.message);
         err_detail(e, "%.200s The file is \"base/%u/%u\".", found.detail, key->oid, key->rel);

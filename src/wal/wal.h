@@ -7,8 +7,8 @@
 #pragma once
 
 #include "base/io.h"
-#include "shm/lock.h"
 #include "shm/shm.h"
+#include "shm/stat.h"
 
 struct wal_cfg {
     uint32_t segsize;   /* bytes, power of two, 1 MiB … 1 GiB */

@@ -139,9 +139,12 @@ static void
 sync_segment(struct wal *w, struct err *e)
 {
     int r = FAULT(WAL_FLUSH_BEFORE_SYNC);
+    usec_t start = clock_mono_usec();
 
     if (r == 0)
         r = io_fdatasync(w->io, w->seg_fd);
+    stat_add(w->self, STAT_WAL_SYNC, 1);
+    stat_add(w->self, STAT_WAL_SYNC_TIME, clock_mono_usec() - start);
     if (r == 0)
         r = FAULT(WAL_FLUSH_AFTER_SYNC);
     if (r < 0) {
@@ -175,9 +178,12 @@ static void
 write_bytes(struct wal *w, const void *p, size_t n, lsn_t at, struct err *e)
 {
     ssize_t r = FAULT(WAL_WRITE);
+    usec_t start = clock_mono_usec();
 
     if (r == 0)
         r = io_pwrite(w->io, w->seg_fd, p, n, wal_segment_offset(at, w->cfg.segsize));
+    stat_add(w->self, STAT_WAL_WRITE, 1);
+    stat_add(w->self, STAT_WAL_WRITE_TIME, clock_mono_usec() - start);
     if (r < 0) {
         (void) err_set_errno(e, (int) -r, "could not write the write-ahead log at " LSN_FMT,
                              LSN_ARGS(at));
@@ -351,6 +357,8 @@ wal_write_for_space(struct wal *w, lsn_t upto)
 {
     struct wal_shared *sh = w->sh;
 
+    if (atomic_load_explicit(&sh->written, memory_order_acquire) < upto)
+        stat_add(w->self, STAT_WAL_BUFFERS_FULL, 1);
     while (atomic_load_explicit(&sh->written, memory_order_acquire) < upto) {
         uint32_t seen = atomic_load_explicit(&sh->flush_word, memory_order_acquire);
 

@@ -338,6 +338,7 @@ insert_group(struct wal *w, struct wal_bytes *recs, uint32_t n, unsigned flags,
         u_bytes += MAXALIGN(recs[i].n);
     }
     take_place(w, u_bytes, u_last, flags, &place);
+    stat_add(w->self, STAT_WAL_RECORDS, n);
     u = place.u;
     prev = place.prev;
     for (uint32_t i = 0; i < n; i++) {
@@ -345,6 +346,7 @@ insert_group(struct wal *w, struct wal_bytes *recs, uint32_t n, unsigned flags,
 
         start = wal_usable_to_start(u, w->cfg.segsize);
         wal_record_seal(recs[i].p, recs[i].n, prev);
+        stat_add(w->self, STAT_WAL_BYTES, recs[i].n);
         if (stays) { /* it cannot be written before its own end: it has to fit into the ring */
             ASSERT(recs[i].n <= (w->cfg.n_buffers - 2) * WAL_USABLE_BYTES_PAGE);
             atomic_store_explicit(&wal_slots(w)[w->self->procno].inserting, start,
