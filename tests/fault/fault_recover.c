@@ -285,6 +285,36 @@ a_missing_segment_is_not_the_end_of_the_log(void **state)
     cluster_end(&c);
 }
 
+/* One bit of a record in the middle of a segment: the valid ones in the next segment prove that it
+ * was durable, and more than it would be lost. */
+static void
+a_damaged_record_before_a_begun_segment_is_not_the_end_of_the_log(void **state)
+{
+    static const char name[] = "pg_wal/000000010000000000000002";
+    uint8_t *segment = malloc(CLUSTER_SEGSIZE);
+    uint32_t at = CLUSTER_SEGSIZE / 2 + 100;
+    struct err e = ERR_INIT;
+
+    (void) state;
+    cluster_begin(&c, 4);
+    recover();
+    for (uint64_t i = 0; wal_durable(&c.procs[0].wal) < 3 * CLUSTER_SEGSIZE + 20000; i++)
+        (void) write_page((pgno_t) (3 + i % 20), i);
+    lose_power();
+    assert_int_equal(io_read_file(c.io, name, segment, CLUSTER_SEGSIZE), CLUSTER_SEGSIZE);
+    segment[at] ^= 0x10;
+    assert_int_equal(io_sim_poke(c.disk, name, at, segment + at, 1), 0);
+    assert_int_equal(recover_with(&e), -ERR_DATA_CORRUPTED);
+    assert_non_null(strstr(e.message, "log is damaged"));
+    assert_non_null(strstr(e.message, "000000010000000000000003"));
+    die();
+    segment[at] ^= 0x10; /* "put the undamaged segment back" */
+    assert_int_equal(io_sim_poke(c.disk, name, at, segment + at, 1), 0);
+    recover();
+    free(segment);
+    cluster_end(&c);
+}
+
 static void
 a_damaged_first_copy_of_the_control_file_is_no_harm(void **state)
 {
@@ -382,6 +412,7 @@ main(void)
         cmocka_unit_test(a_sync_that_fails_once_panics_and_recovery_trusts_the_disk_only),
         cmocka_unit_test(a_read_error_is_not_the_end_of_the_log),
         cmocka_unit_test(a_missing_segment_is_not_the_end_of_the_log),
+        cmocka_unit_test(a_damaged_record_before_a_begun_segment_is_not_the_end_of_the_log),
         cmocka_unit_test(a_damaged_first_copy_of_the_control_file_is_no_harm),
         cmocka_unit_test(recovery_cut_off_anywhere_ends_in_the_same_files),
     };
