@@ -103,6 +103,12 @@ on_progress(void *arg, lsn_t at)
     return self_check(&a->self, NULL);
 }
 
+static double
+seconds(usec_t t)
+{
+    return (double) t / USEC_PER_SEC;
+}
+
 static void
 log_redo(const struct recovery *rec, const struct recover_info *info)
 {
@@ -115,9 +121,12 @@ log_redo(const struct recovery *rec, const struct recover_info *info)
         log_msg(LOG_LEVEL_WARNING, "the log goes on behind the shutdown checkpoint");
     if (!rec->has_begun)
         log_msg(LOG_LEVEL_LOG, "redo starts at " LSN_FMT, LSN_ARGS(info->redo_from));
-    log_msg(LOG_LEVEL_LOG, "redo done at " LSN_FMT ": %llu records, %llu commits",
+    log_msg(LOG_LEVEL_LOG,
+            "redo done at " LSN_FMT ": %llu records, %llu commits; CPU: user: %.3f s, "
+            "system: %.3f s, elapsed: %.3f s",
             LSN_ARGS(info->end), (unsigned long long) info->n_records,
-            (unsigned long long) info->n_commits);
+            (unsigned long long) info->n_commits, seconds(info->redo_user_usec),
+            seconds(info->redo_system_usec), seconds(info->redo_usec));
 }
 
 /* Statistics go on after a clean stop. Without them the server works as well. */

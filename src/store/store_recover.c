@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "base/clock.h"
 #include "base/fault.h"
@@ -357,6 +358,31 @@ redo_all(struct recovery *v, struct err *e)
     return r < 0 ? r : redo_check_ghosts(&v->redo, e); /* FILE-6: consistent at its end */
 }
 
+static usec_t
+usec_of(struct timeval t)
+{
+    return (usec_t) t.tv_sec * USEC_PER_SEC + (usec_t) t.tv_usec;
+}
+
+static int
+redo_timed(struct recovery *v, struct recover_info *info, struct err *e)
+{
+    usec_t start = clock_mono_usec();
+    struct rusage before = { 0 };
+    struct rusage after = { 0 };
+    int r;
+
+    (void) getrusage(RUSAGE_SELF, &before);
+    r = redo_all(v, e);
+    (void) getrusage(RUSAGE_SELF, &after);
+    info->redo_usec = clock_mono_usec() - start;
+    info->redo_user_usec = usec_of(after.ru_utime) - usec_of(before.ru_utime);
+    info->redo_system_usec = usec_of(after.ru_stime) - usec_of(before.ru_stime);
+    info->n_records = v->redo.n_records;
+    info->n_commits = v->redo.n_commits;
+    return r;
+}
+
 /* REDO-6, then the log is open. */
 static int
 open_log(struct recovery *v, struct recover_end *end, struct err *e)
@@ -406,7 +432,7 @@ recover_crash(struct recovery *v, struct recover_info *info, struct err *e)
         return r;
     log_msg(LOG_LEVEL_DEBUG, "redo starts at " LSN_FMT, LSN_ARGS(v->control.checkpoint.redo));
     begin_status(v);
-    r = redo_all(v, e);
+    r = redo_timed(v, info, e);
     if (r < 0)
         return r;
     end = recover_end_of(v->reader, v->control.checkpoint.tli);
@@ -421,8 +447,6 @@ recover_crash(struct recovery *v, struct recover_info *info, struct err *e)
         r = store_xact_start(st, info->next_xid, v->redo.limit_of, e);
     store_oid_start(st, v->redo.next_oid);
     info->end = end.at;
-    info->n_records = v->redo.n_records;
-    info->n_commits = v->redo.n_commits;
     return r;
 }
 

@@ -11,6 +11,8 @@ struct recover_info {
     lsn_t redo_from; /* where redo began */
     lsn_t end;       /* end of the log */
     uint64_t n_records, n_commits;
+    /* What redo took, from its first record to the last page in the cache. */
+    usec_t redo_usec, redo_user_usec, redo_system_usec;
     xid_t next_xid;
     uint32_t control_copy; /* 1: the first copy of the control file was damaged */
 };

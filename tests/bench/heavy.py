@@ -40,7 +40,7 @@ def crashed(bench, target, n):
 
 
 def redo_seconds(target):
-    """From the last "redo starts" to the "redo done" behind it, as the server's log has them."""
+    """Of the last redo, as the server's log has it: from the first record to the last."""
     elapsed = re.findall(r"redo done at .* elapsed: ([0-9.]+) s", target.log())
     if elapsed:
         return float(elapsed[-1])
