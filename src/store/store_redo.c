@@ -25,7 +25,7 @@ redo_init(struct redo *r, struct store *st, const struct wal_history *history, x
                         .limit_of = next_xid,
                         .next_oid = next_oid };
     r->page = malloc(PAGE_BYTES);
-    r->batch = calloc(1, sizeof *r->batch);
+    r->batch = redo_batch_new(st->cache->cfg.n_frames);
     return r->page == NULL || r->batch == NULL ? ERR(e, OUT_OF_MEMORY, "out of memory for redo")
                                                : 0;
 }
@@ -40,7 +40,7 @@ redo_done(struct redo *r)
     free(r->open);
     free(r->ghosts);
     free(r->page);
-    free(r->batch);
+    redo_batch_free(r->batch);
     if (r->reader != NULL) {
         wal_reader_free(r->reader);
         wal_source_io_done(&r->source);
@@ -100,7 +100,7 @@ apply_block(struct redo *r, const struct wal_block *b, lsn_t lsn, struct err *e)
     if (frame == NULL) {
         rc = redo_batch_add(r, b->blk, lsn, &frame, e);
         if (rc == 0 && !is_image)
-            rc = copy_base(r, r->batch->db, b, frame, e);
+            rc = copy_base(r, redo_batch_db(r), b, frame, e);
     }
     if (rc < 0)
         return rc;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "store/store.h"
+#include "store/store_redo_batch.h"
 #include "wal/wal_reader.h"
 #include "wal/wal_source_io.h"
 
@@ -13,21 +14,6 @@ struct redo_item {
     lsn_t lsn;
     uint32_t bytes;
     uint8_t *p; /* owned copy, or NULL: read it again */
-};
-/* Pages of one file, changed and not published yet: while nobody reads, many commits share a copy
- * of the pages they all change. Each is published with the LSN of its last commit. */
-#define REDO_BATCH_PAGES 2048u
-#define REDO_BATCH_SLOTS 8192u /* of a hash table; a power of two */
-struct redo_batch {
-    bool is_open; /* holds a reference to db */
-    oid_t oid, rel;
-    uint32_t db;
-    pgno_t size_max; /* largest that a page 1 among them has said */
-    uint32_t n;
-    blk_t blocks[REDO_BATCH_PAGES];
-    uint32_t frames[REDO_BATCH_PAGES]; /* ours until they are published */
-    lsn_t lsns[REDO_BATCH_PAGES];
-    uint32_t slots[REDO_BATCH_SLOTS]; /* block → index + 1 */
 };
 /* REDO-5: one open transaction. */
 struct redo_open {
@@ -72,24 +58,6 @@ void redo_done(struct redo *r); /* accepts a zeroed one */
 int redo_record(struct redo *r, const struct wal_decoded *d, struct err *e);
 /* Nothing may be missing now (FILE-6): < 0 names the first ghost. */
 int redo_check_ghosts(const struct redo *r, struct err *e);
-
-/* Publish what redo has in its hands: after the last record, and before anybody else looks. */
-int redo_batch_publish(struct redo *r, struct err *e);
-
-/* ---- the batch (store_redo_batch.c) ---- */
-/* Make it one of this file: what it holds of another one is published. Makes the file if it is
- * missing (FILE-6). */
-int redo_batch_open(struct redo *r, const struct wal_rel *rel, lsn_t lsn, struct err *e);
-/* The page as it is now, to be changed by the commit at lsn; NULL = not in the batch. */
-uint8_t *redo_batch_find(struct redo *r, blk_t block, lsn_t lsn);
-/* A frame for a page that is not in the batch, to be filled by the caller. May wait for a frame. */
-int redo_batch_add(struct redo *r, blk_t block, lsn_t lsn, uint8_t **ret, struct err *e);
-/* Page 1 of the batch says this now. */
-void redo_batch_resized(struct redo *r, pgno_t size);
-/* Is there no room for the blocks of one record more? */
-bool redo_batch_is_full(const struct redo *r);
-/* Recovery has failed: frames and reference go back. */
-void redo_batch_drop(struct redo *r);
 
 /* ---- the open set, for redo and its test ---- */
 /* Remember the record. < 0: no memory, or more open transactions than there can be. */

@@ -1,6 +1,8 @@
-/* Pages of one file that redo has in its hands: changed by commit after commit in frames of its
- * own, published when somebody could miss them. Runs in: startup. Owns: struct redo_batch.
- * Source: engine-rules REDO-3. */
+/* Pages that redo has in its hands: changed by commit after commit in frames of its own, published
+ * when somebody could miss them. Runs in: startup. Owns: struct redo_batch. Source: engine-rules
+ * REDO-3. */
+#include "store/store_redo_batch.h"
+
 #include <string.h>
 
 #include "base/fault.h"
@@ -8,16 +10,65 @@
 #include "store/store_page.h"
 #include "store/store_redo.h"
 #include "store/store_shared.h"
+#include "wal/wal_format.h"
 
-static uint32_t *
+#define PAGES_MOST 65536u /* 2 MB of notes for 512 MB of pages */
+
+/* ---- the table ---- */
+
+/* Let go so many at once that publishing is rare, and leave enough frames for what is read and
+ * written meanwhile: what we hold can be neither evicted nor written back. */
+static uint32_t
+pages_held(uint32_t n_frames)
+{
+    uint32_t most = n_frames - n_frames / 4;
+
+    most = most > WAL_BLOCKS ? most - WAL_BLOCKS : 0;
+    return MIN(PAGES_MOST, MAX(n_frames / 8, most));
+}
+
+struct redo_batch *
+redo_batch_new(uint32_t n_frames)
+{
+    struct redo_batch *b = calloc(1, sizeof *b);
+
+    if (b == NULL)
+        return NULL;
+    b->full_at = pages_held(n_frames);
+    b->bits = 6;
+    /* A quarter stays free, and one record more must fit. */
+    while ((UINT32_C(3) << b->bits) / 4 < b->full_at + 1 + WAL_BLOCKS)
+        b->bits++;
+    b->pages = calloc(UINT32_C(1) << b->bits, sizeof *b->pages);
+    if (b->pages != NULL)
+        return b;
+    redo_batch_free(b);
+    return NULL;
+}
+
+void
+redo_batch_free(struct redo_batch *b)
+{
+    if (b == NULL)
+        return;
+    free(b->pages);
+    free(b);
+}
+
+/* The slot of a page of the current file, or the free one where it belongs. */
+static struct redo_page *
 slot_of(struct redo_batch *b, blk_t block)
 {
-    uint32_t i = block * UINT32_C(2654435769) >> 19 & (REDO_BATCH_SLOTS - 1);
+    uint64_t key = (uint64_t) b->file << 32 | block;
+    uint32_t mask = (UINT32_C(1) << b->bits) - 1;
+    uint32_t i = (uint32_t) (key * UINT64_C(0x9E3779B97F4A7C15) >> (64 - b->bits));
 
-    while (b->slots[i] != 0 && b->blocks[b->slots[i] - 1] != block)
-        i = (i + 1) & (REDO_BATCH_SLOTS - 1);
-    return &b->slots[i];
+    while (b->pages[i].lsn != 0 && (b->pages[i].block != block || b->pages[i].file != b->file))
+        i = (i + 1) & mask;
+    return &b->pages[i];
 }
+
+/* ---- files ---- */
 
 /* A rewrite gave the database another file (FILE-5). */
 static void
@@ -29,66 +80,113 @@ follow_file(struct store_db *d, oid_t rel)
         atomic_store_explicit(&d->file[cur].rel, rel, memory_order_release);
 }
 
+static bool
+is_file(const struct redo_batch *b, uint32_t i, const struct wal_rel *rel)
+{
+    return i < b->n_files && b->files[i].oid == rel->db && b->files[i].rel == rel->rel;
+}
+
+/* Make it the current one if it is here. One database has one file here at a time. */
+static bool
+find_file(struct redo_batch *b, const struct wal_rel *rel, bool *ret_other)
+{
+    *ret_other = false;
+    if (is_file(b, b->file, rel))
+        return true;
+    for (uint32_t i = 0; i < b->n_files; i++) {
+        if (is_file(b, i, rel)) {
+            b->file = i;
+            return true;
+        }
+        *ret_other |= b->files[i].oid == rel->db;
+    }
+    return false;
+}
+
 int
 redo_batch_open(struct redo *r, const struct wal_rel *rel, lsn_t lsn, struct err *e)
 {
     struct redo_batch *b = r->batch;
+    struct redo_file file = { .oid = rel->db, .rel = rel->rel };
+    bool has_other;
     int rc = 0;
 
-    if (b->is_open && (b->oid != rel->db || b->rel != rel->rel))
+    if (find_file(b, rel, &has_other))
+        return 0;
+    if (has_other || b->n_files == ELEMENTSOF(b->files))
         rc = redo_batch_publish(r, e);
-    if (rc < 0 || b->is_open)
-        return rc;
-    rc = redo_file_want(r, rel->db, rel->rel, lsn, true, e);
     if (rc == 0)
-        rc = store_db_attach_redo(r->st, rel->db, rel->rel, &b->db, e);
+        rc = redo_file_want(r, rel->db, rel->rel, lsn, true, e);
+    if (rc == 0)
+        rc = store_db_attach_redo(r->st, rel->db, rel->rel, &file.db, e);
     if (rc < 0)
         return rc;
-    follow_file(store_db_at(r->st, b->db), rel->rel);
-    b->oid = rel->db;
-    b->rel = rel->rel;
-    b->is_open = true;
+    follow_file(store_db_at(r->st, file.db), rel->rel);
+    b->file = b->n_files++;
+    b->files[b->file] = file;
     return 0;
 }
+
+/* ---- pages ---- */
 
 uint8_t *
 redo_batch_find(struct redo *r, blk_t block, lsn_t lsn)
 {
-    struct redo_batch *b = r->batch;
-    uint32_t i = *slot_of(b, block);
+    struct redo_page *page = slot_of(r->batch, block);
 
-    if (i == 0)
+    if (page->lsn == 0)
         return NULL;
-    b->lsns[i - 1] = lsn;
-    return cache_frame(r->st->cache, b->frames[i - 1]);
+    page->lsn = lsn;
+    return cache_frame(r->st->cache, page->frame);
 }
 
 int
 redo_batch_add(struct redo *r, blk_t block, lsn_t lsn, uint8_t **ret, struct err *e)
 {
     struct redo_batch *b = r->batch;
-    int rc = cache_frames_take(r->st->cache, b->db, 1, &b->frames[b->n], e);
+    uint32_t frame;
+    int rc = cache_frames_take(r->st->cache, redo_batch_db(r), 1, &frame, e);
 
     if (rc < 0)
         return rc;
-    *ret = cache_frame(r->st->cache, b->frames[b->n]);
-    b->blocks[b->n] = block;
-    b->lsns[b->n] = lsn;
-    *slot_of(b, block) = ++b->n;
+    *ret = cache_frame(r->st->cache, frame);
+    *slot_of(b, block) = (struct redo_page){ .lsn = lsn,
+                                             .block = block,
+                                             .frame = frame & REDO_BATCH_FRAME,
+                                             .file = b->file & (REDO_BATCH_FILES - 1) };
+    b->n++;
     return 0;
+}
+
+uint32_t
+redo_batch_db(const struct redo *r)
+{
+    return r->batch->files[r->batch->file].db;
 }
 
 void
 redo_batch_resized(struct redo *r, pgno_t size)
 {
-    r->batch->size_max = MAX(r->batch->size_max, size);
+    struct redo_file *f = &r->batch->files[r->batch->file];
+
+    f->largest = MAX(f->largest, size);
 }
 
 bool
 redo_batch_is_full(const struct redo *r)
 {
-    /* One record more must fit. What we hold cannot be written back or evicted. */
-    return r->batch->n > MIN(REDO_BATCH_PAGES - WAL_BLOCKS, r->st->cache->cfg.n_frames / 8);
+    return r->batch->n > r->batch->full_at;
+}
+
+/* Put the pages side by side at the beginning of the table, which is none any more. */
+static void
+gather(struct redo_batch *b)
+{
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; n < b->n; i++)
+        if (b->pages[i].lsn != 0)
+            b->pages[n++] = b->pages[i];
 }
 
 static void
@@ -96,48 +194,83 @@ close_batch(struct redo *r)
 {
     struct redo_batch *b = r->batch;
 
-    if (!b->is_open)
-        return;
-    store_db_detach(r->st, b->db);
-    memset(b->slots, 0, sizeof b->slots);
+    for (uint32_t i = 0; i < b->n_files; i++)
+        store_db_detach(r->st, b->files[i].db);
+    if (b->n > 0)
+        memset(b->pages, 0, (sizeof *b->pages) << b->bits);
     b->n = 0;
-    b->size_max = 0;
-    b->is_open = false;
+    b->n_files = 0;
+    b->file = 0;
 }
 
 void
 redo_batch_drop(struct redo *r)
 {
-    if (r->batch == NULL)
+    struct redo_batch *b = r->batch;
+
+    if (b == NULL)
         return;
-    if (r->batch->n > 0)
-        cache_frames_give_back(r->st->cache, r->batch->frames, r->batch->n);
+    gather(b);
+    for (uint32_t i = 0; i < b->n; i++) {
+        uint32_t frame = b->pages[i].frame;
+
+        cache_frames_give_back(r->st->cache, &frame, 1);
+    }
     close_batch(r);
+}
+
+/* ---- publishing ---- */
+
+static int
+compare_pages(const void *a, const void *b)
+{
+    const struct redo_page *x = a;
+    const struct redo_page *y = b;
+
+    if (x->file != y->file)
+        return x->file < y->file ? -1 : 1;
+    return x->block < y->block ? -1 : x->block > y->block;
+}
+
+static void
+publish_page(struct redo *r, const struct redo_page *page)
+{
+    struct redo_file *f = &r->batch->files[page->file];
+    uint32_t frame = page->frame;
+
+    if (page->block == 0) {
+        f->size = page1_size(cache_frame(r->st->cache, frame));
+        f->lsn = page->lsn;
+    }
+    cache_publish(r->st->cache, f->db, f->rel, &page->block, &frame, 1, page->lsn);
+}
+
+/* As COMMIT-5 does (REDO-3); EVICT-6 must see what shrank. */
+static void
+publish_size(struct redo *r, const struct redo_file *f)
+{
+    if (f->size == 0)
+        return;
+    if (f->largest > f->size)
+        store_db_publish(r->st, f->db, f->largest, f->lsn);
+    store_db_publish(r->st, f->db, f->size, f->lsn);
 }
 
 int
 redo_batch_publish(struct redo *r, struct err *e)
 {
     struct redo_batch *b = r->batch;
-    struct store *st = r->st;
-    lsn_t lsn = 0;
-    pgno_t size = 0;
     int rc = 0;
 
-    for (uint32_t i = 0; i < b->n; i++) {
-        if (b->blocks[i] == 0) {
-            size = page1_size(cache_frame(st->cache, b->frames[i]));
-            lsn = b->lsns[i];
-        }
-        cache_publish(st->cache, b->db, b->rel, &b->blocks[i], &b->frames[i], 1, b->lsns[i]);
-    }
+    gather(b);
+    /* In the order of the file: so the cache is scanned later, and so it is written. */
+    qsort(b->pages, b->n, sizeof *b->pages, compare_pages);
+    for (uint32_t i = 0; i < b->n; i++)
+        publish_page(r, &b->pages[i]);
     if (b->n > 0)
         rc = FAULT(REDO_PUBLISH);
-    if (rc == 0 && size != 0) { /* REDO-3: as COMMIT-5 does; EVICT-6 must see what shrank */
-        if (b->size_max > size)
-            store_db_publish(st, b->db, b->size_max, lsn);
-        store_db_publish(st, b->db, size, lsn);
-    }
+    for (uint32_t i = 0; rc == 0 && i < b->n_files; i++)
+        publish_size(r, &b->files[i]);
     close_batch(r);
     return rc < 0 ? err_set_errno(e, -rc, "could not publish pages in redo") : 0;
 }

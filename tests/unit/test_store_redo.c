@@ -59,21 +59,27 @@ insert(const struct wal_rec *rec)
     return at.end;
 }
 
-/* A delta that puts `value` at offset `at` of a page of database 5. */
+/* A delta that puts `value` at offset `at` of a page. */
 static void
-insert_delta(uint32_t xid, blk_t blk, uint16_t at, uint64_t value)
+insert_delta_of(oid_t db, uint32_t xid, blk_t blk, uint16_t at, uint64_t value)
 {
     uint8_t delta[64];
     struct buf b = buf_init(delta, sizeof delta);
-    struct wal_block block = { .id = 0,
-                               .blk = blk,
-                               .rel = { TABLESPACE_DEFAULT, POSTGRES_DB_OID, POSTGRES_DB_OID },
-                               .data = delta };
+    struct wal_block block = {
+        .id = 0, .blk = blk, .rel = { TABLESPACE_DEFAULT, db, db }, .data = delta
+    };
     struct wal_rec rec = { .rmid = RM_GENERIC, .xid = xid, .n_blocks = 1, .blocks = &block };
 
     wal_delta_put_fragment(&b, at, &value, sizeof value);
     block.data_bytes = (uint16_t) b.n;
     (void) insert(&rec);
+}
+
+/* … of database 5. */
+static void
+insert_delta(uint32_t xid, blk_t blk, uint16_t at, uint64_t value)
+{
+    insert_delta_of(POSTGRES_DB_OID, xid, blk, at, value);
 }
 
 static lsn_t
@@ -92,13 +98,19 @@ insert_commit(uint32_t xid)
 }
 
 static uint64_t
-value_at(pgno_t pgno, uint32_t at)
+value_of(oid_t db, pgno_t pgno, uint32_t at)
 {
     uint8_t p[PAGE_BYTES];
     struct err e = ERR_INIT;
 
-    assert_ok(cluster_read(cluster_store(&c, 0), POSTGRES_DB_OID, pgno, p, &e), &e);
+    assert_ok(cluster_read(cluster_store(&c, 0), db, pgno, p, &e), &e);
     return get_u64(p + at);
+}
+
+static uint64_t
+value_at(pgno_t pgno, uint32_t at)
+{
+    return value_of(POSTGRES_DB_OID, pgno, at);
 }
 
 static void
@@ -151,6 +163,30 @@ the_order_of_commits_decides_not_that_of_records(void **state)
     (void) insert_commit(101);
     assert_ok(crash_and_recover(&info, &e), &e);
     assert_int_equal(value_at(2, 500), 1);
+    cluster_end(&c);
+}
+
+/* Redo holds pages of both at once: the same block of either is a page of its own. */
+static void
+commits_of_two_databases_take_turns(void **state)
+{
+    struct recover_info info;
+    struct err e = ERR_INIT;
+
+    (void) state;
+    begin();
+    for (uint32_t i = 0; i < 10; i++) {
+        oid_t db = i % 2 == 0 ? CATALOG_DB_OID : POSTGRES_DB_OID;
+
+        insert_delta_of(db, 100 + i, 1, (uint16_t) (6000 + 8 * i), i + 1);
+        (void) insert_commit(100 + i);
+    }
+    assert_ok(crash_and_recover(&info, &e), &e);
+    assert_int_equal(info.n_commits, 10);
+    for (uint32_t i = 0; i < 10; i++) {
+        assert_int_equal(value_of(CATALOG_DB_OID, 2, 6000 + 8 * i), i % 2 == 0 ? i + 1 : 0);
+        assert_int_equal(value_at(2, 6000 + 8 * i), i % 2 == 1 ? i + 1 : 0);
+    }
     cluster_end(&c);
 }
 
@@ -299,6 +335,7 @@ main(void)
         cmocka_unit_test(what_has_no_commit_leaves_no_trace),
         cmocka_unit_test(records_after_a_commit_start_a_new_list),
         cmocka_unit_test(the_order_of_commits_decides_not_that_of_records),
+        cmocka_unit_test(commits_of_two_databases_take_turns),
         cmocka_unit_test(a_transaction_larger_than_what_is_kept_is_read_again),
         cmocka_unit_test(more_open_transactions_than_there_can_be_are_refused),
         cmocka_unit_test(a_transaction_across_a_checkpoint_record_is_refused),
