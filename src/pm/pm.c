@@ -34,6 +34,7 @@ pm_view(const struct pm *pm)
 
         v.n_children += n;
         v.n_attached += child_policies[k].is_attached ? n : 0;
+        v.n_archivers += child_policies[k].phase == PHASE_ARCHIVE ? n : 0;
         v.n_early += child_policies[k].phase == PHASE_EARLY ? n : 0;
     }
     v.n_backends = pm_child_count(pm, CHILD_BACKEND);

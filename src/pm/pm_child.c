@@ -72,6 +72,12 @@ pm_child_signal(struct pm_child *c, int signal)
 {
     int r = sd_event_source_send_child_signal(c->source, signal, NULL, 0);
 
+    /* A command that it runs, which is in its process group, goes with it. Not reaped yet, so the
+     * number is still its own. */
+    if ((signal == SIGQUIT || signal == SIGKILL) &&
+        (c->kind == CHILD_ARCHIVER || c->kind == CHILD_STARTUP))
+        (void) kill(-c->pid, signal);
+
     if (r < 0 && r != -ESRCH)
         log_msg(LOG_LEVEL_WARNING, "could not send signal %d to PID %d: %s", signal, (int) c->pid,
                 strerrordesc_np(-r));

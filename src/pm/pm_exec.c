@@ -301,7 +301,7 @@ do_exit_failed(struct pm *pm)
         atomic_load_explicit(&segment_page(pm->seg)->startup_verdict, memory_order_acquire);
     bool is_start = pm->m.startup_failed && pm->ready_usec == 0;
 
-    end(pm, is_start && (verdict == 65 || verdict == 74) ? (int) verdict : 1);
+    end(pm, is_start && (verdict == 65 || verdict == 74 || verdict == 78) ? (int) verdict : 1);
 }
 
 /* clang-format off */
@@ -374,6 +374,13 @@ start_missing(struct pm *pm, enum child_kind kind, usec_t now)
     return b->not_before;
 }
 
+/* Do the settings ask for this kind at all? */
+static bool
+is_wanted(const struct pm *pm, enum child_kind kind)
+{
+    return kind != CHILD_ARCHIVER || pm->conf->v.archive_mode != CONF_ARCHIVE_OFF;
+}
+
 void
 pm_reconcile(struct pm *pm)
 {
@@ -384,7 +391,7 @@ pm_reconcile(struct pm *pm)
     for (enum child_kind k = 0; k < CHILD_KINDS; k++) {
         usec_t later;
 
-        if (!pm_fsm_must_run(&pm->m, k) || pm_child_count(pm, k) > 0)
+        if (!pm_fsm_must_run(&pm->m, k) || !is_wanted(pm, k) || pm_child_count(pm, k) > 0)
             continue;
         later = start_missing(pm, k, now);
         if (later != 0 && (wake == 0 || later < wake))

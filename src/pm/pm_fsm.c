@@ -31,7 +31,7 @@ static const char *const action_names[PM_ACTIONS] = {
 #define RECOVERING  (IN(STARTUP) | IN(RECOVERY) | IN(HOT_STANDBY))
 #define SERVING     (RECOVERING | IN(RUN))
 #define BEFORE_CKPT (SERVING | IN(STOP_BACKENDS) | IN(WAIT_BACKENDS)) /* the shutdown checkpoint is not begun */
-#define CKPT        (IN(WAIT_CHECKPOINT) | IN(WAIT_CHECKPOINTER))
+#define CKPT        (IN(WAIT_CHECKPOINT) | IN(WAIT_ARCHIVER) | IN(WAIT_CHECKPOINTER))
 #define ENDING      (IN(WAIT_DEAD_END) | IN(NO_CHILDREN))
 #define ALIVE       (BEFORE_CKPT | CKPT | IN(WAIT_DEAD_END))
 #define ANYWHERE    (ALIVE | IN(INIT) | IN(NO_CHILDREN))
@@ -134,6 +134,13 @@ static bool
 if_early_out(const struct pm_machine *m, const struct pm_view *v)
 {
     return !is_abrupt(m) && v->n_early == 0;
+}
+
+static bool
+if_archived(const struct pm_machine *m, const struct pm_view *v)
+{
+    (void) m;
+    return v->n_archivers == 0;
 }
 
 static bool
@@ -248,7 +255,7 @@ static const struct pm_rule pm_rules[] = {
 
     /* A crash. Handled once; further deaths of the same episode only count (finding 5: a crash while starting anew is a new episode). */
     { ANYWHERE,      BAD_END | ON(WAL_IS_SHUT), WHEN(abrupt),       SAME,              0,               0 },
-    { IN(WAIT_CHECKPOINT), ON(WAL_IS_SHUT),  WHEN(always),          PM_WAIT_CHECKPOINTER, SET_CLEAN,    0 },
+    { IN(WAIT_CHECKPOINT), ON(WAL_IS_SHUT),  WHEN(always),          PM_WAIT_ARCHIVER,  SET_CLEAN,       0 },
     { IN(WAIT_CHECKPOINTER), ON(CHECKPOINTER_LEFT), WHEN(always),   PM_WAIT_DEAD_END,  0,               DO(ACCEPT_OFF) | DO(ARM_DEAD_END) },
     { BEFORE_CKPT,   ON(WAL_IS_SHUT),        WHEN(always),          PM_WAIT_BACKENDS,  SET_CRASH,       DO(LOG_WAL_SHUT) | DO(LOG_CRASH) | DO(REASON_CRASH) | OUT_ALL },
     { BEFORE_CKPT & ~IN(STOP_BACKENDS), ON(CHECKPOINTER_NO_FORK), WHEN(always), SAME,  0,               0 },
@@ -268,6 +275,7 @@ static const struct pm_rule pm_rules[] = {
     { IN(STOP_BACKENDS), ON(ADVANCE),        WHEN(always),          PM_WAIT_BACKENDS,  0,               0 },
     { IN(WAIT_BACKENDS), ON(ADVANCE),        WHEN(all_out),         PM_WAIT_DEAD_END,  0,               DO(ACCEPT_OFF) | DO(ARM_DEAD_END) },
     { IN(WAIT_BACKENDS), ON(ADVANCE),        WHEN(early_out),       PM_WAIT_CHECKPOINT, 0,              0 },
+    { IN(WAIT_ARCHIVER), ON(ADVANCE),        WHEN(archived),        PM_WAIT_CHECKPOINTER, 0,            0 },
     { IN(WAIT_DEAD_END), ON(ADVANCE),        WHEN(alone),           PM_NO_CHILDREN,    0,               DO(DISARM) },
     { IN(NO_CHILDREN), ON(ADVANCE),          WHEN(startup_failed),  SAME,              SET_ENDED,       DO(LOG_STARTUP_FAILED) | DO(EXIT_FAILED) },
     { IN(NO_CHILDREN), ON(ADVANCE),          WHEN(stopped),         SAME,              SET_ENDED,       DO(EXIT_OK) },
@@ -348,6 +356,10 @@ pm_fsm_signal(const struct pm_machine *m, enum child_kind kind)
         if (m->state == PM_WAIT_CHECKPOINTER)
             return SIGUSR2;
         return m->state == PM_WAIT_DEAD_END ? SIGQUIT : 0;
+    case PHASE_ARCHIVE:
+        if (m->state == PM_WAIT_ARCHIVER)
+            return SIGUSR2; /* once more over all that is ready */
+        return m->state == PM_WAIT_DEAD_END ? SIGQUIT : 0;
     case PHASE_LAST:
         return m->state == PM_WAIT_DEAD_END ? SIGTERM : 0;
     }
@@ -398,6 +410,8 @@ pm_fsm_may_live(const struct pm_machine *m, enum child_kind kind)
         return true; /* dead-end children live in every state, by their own time-out */
     case PHASE_CHECKPOINT:
         return (BIT(m->state) & (BEFORE_CKPT | CKPT)) != 0;
+    case PHASE_ARCHIVE:
+        return m->state >= PM_RUN && m->state <= PM_WAIT_ARCHIVER;
     case PHASE_EARLY:
         break;
     }

@@ -44,10 +44,11 @@ struct pm_machine {
 
 /* What it sees: counts of live children, and settings. */
 struct pm_view {
-    unsigned n_children; /* all */
-    unsigned n_attached; /* mapping the segment */
-    unsigned n_early;    /* of phase EARLY, backends included */
-    unsigned n_backends; /* clients; dead-end children are not among them */
+    unsigned n_children;  /* all */
+    unsigned n_attached;  /* mapping the segment */
+    unsigned n_early;     /* of phase EARLY, backends included */
+    unsigned n_archivers; /* of phase ARCHIVE */
+    unsigned n_backends;  /* clients; dead-end children are not among them */
     bool has_backend_room;
     bool has_dead_end_room;
     bool restart_after_crash;
@@ -79,7 +80,7 @@ bool pm_fsm_accepts(const struct pm_machine *m);
 
 /* Policy of a kind: a row of tbl/child_kinds.def. */
 enum exit_class { EXIT_DONE, EXIT_RESTART, EXIT_CRASH, EXIT_STARTUP };
-enum stop_phase { PHASE_EARLY, PHASE_CHECKPOINT, PHASE_LAST };
+enum stop_phase { PHASE_EARLY, PHASE_CHECKPOINT, PHASE_ARCHIVE, PHASE_LAST };
 struct child_policy {
     const char *role;
     const char *description;

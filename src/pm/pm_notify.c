@@ -154,6 +154,9 @@ make_text(const struct pm *pm, char *p, size_t n)
     case PM_WAIT_CHECKPOINT:
         (void) snprintf(p, n, "Stopping: checkpoint %.0f %%", (double) g->done / 10.0);
         break;
+    case PM_WAIT_ARCHIVER:
+        (void) snprintf(p, n, "Stopping: the log is being archived");
+        break;
     case PM_WAIT_CHECKPOINTER:
         (void) snprintf(p, n, "Stopping: checkpoint complete");
         break;

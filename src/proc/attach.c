@@ -51,6 +51,13 @@ take_settings(void *arg)
     a->cache.cfg.snapshot_patience = (usec_t) v->snapshot_patience;
 }
 
+/* A segment is finished and marked. */
+static void
+wake_archiver(void *arg)
+{
+    slot_request(attach_slot_of(arg, CHILD_ARCHIVER), REQ_WORK);
+}
+
 static int
 make_handles(struct attached *a, struct err *e)
 {
@@ -62,6 +69,8 @@ make_handles(struct attached *a, struct err *e)
     wal_attach(&a->wal, shm_region(&seg->shm, REGION_WAL), &seg->wal_cfg, &a->io, &a->self, status);
     a->wal.on_durable = store_on_durable;
     a->wal.on_durable_arg = &a->cache;
+    a->wal.on_finished = wake_archiver;
+    a->wal.on_finished_arg = a;
     ops = store_cache_ops(&a->store);
     cache_attach(&a->cache, shm_region(&seg->shm, REGION_CACHE), &seg->cache_cfg, seg->over_map,
                  seg->over_fd, &a->self, &ops);
@@ -89,6 +98,7 @@ attach_first(struct attached *a, const struct child_start *start, struct err *e)
     cache_shm_init(shm_region(&seg->shm, REGION_CACHE), &seg->cache_cfg);
     store_shm_init(shm_region(&seg->shm, REGION_STORE), &seg->store_cfg);
     atomic_store_explicit(&status->in_recovery, 1, memory_order_relaxed);
+    atomic_store_explicit(&status->archive.since_usec, clock_real_usec(), memory_order_relaxed);
     r = make_handles(a, e);
     if (r < 0)
         return r;

@@ -276,6 +276,36 @@ look_for_work(struct attached *a)
         answer(a, flags, ticket);
 }
 
+/* ---- archive_timeout ---- */
+/* A segment in which something was written is switched, so that it is archived, this long after the
+ * last one was. */
+static void
+look_at_archive_timeout(struct attached *a)
+{
+    const struct conf_values *v = &a->start->conf->v;
+    static int last_code;
+    struct err e = ERR_INIT;
+    lsn_t at;
+
+    if (v->archive_mode == CONF_ARCHIVE_OFF || v->archive_timeout == 0 ||
+        clock_mono_usec() - wal_switched_usec(&a->wal) < (usec_t) v->archive_timeout)
+        return;
+    (void) store_switch_log(&a->store, &at, &e);
+    attach_report(&e, "archive_timeout: ", &last_code);
+}
+
+/* So that everything up to the stop is archived whole (5.10). */
+static void
+switch_last_segment(struct attached *a)
+{
+    struct err e = ERR_INIT;
+    lsn_t at;
+
+    if (a->start->conf->v.archive_mode != CONF_ARCHIVE_OFF &&
+        store_switch_log(&a->store, &at, &e) < 0)
+        log_err(LOG_LEVEL_WARNING, "", &e);
+}
+
 /* ---- the last one ---- */
 static void
 wait_for_leave(struct attached *a)
@@ -299,6 +329,7 @@ finish(struct attached *a, bool has_recovered)
             0) /* for the notes; may be newer than our last look */
             log_err(LOG_LEVEL_WARNING, "", &e);
         err_clear(&e);
+        switch_last_segment(a);
         count_begin(a);
         if (checkpoint(a, CKPT_SHUTDOWN, &e) < 0)
             child_exit(CHILD_FATAL); /* logged; the end of the server is abnormal */
@@ -339,6 +370,7 @@ run(struct attached *a)
         if (!has_recovered)
             continue;
         look_after_files(a);
+        look_at_archive_timeout(a);
         look_for_work(a);
     }
 }

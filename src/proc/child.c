@@ -46,6 +46,7 @@ static const struct {
     [CHILD_CHECKPOINTER] = { .on_int = REQ_FINISH, .on_usr2 = REQ_STOP },
     [CHILD_BGWRITER]     = { .on_term = REQ_STOP },
     [CHILD_WALWRITER]    = { .on_term = REQ_STOP, .on_int = REQ_STOP },
+    [CHILD_ARCHIVER]     = { .on_term = REQ_STOP, .on_usr2 = REQ_FINISH },
     [CHILD_BACKEND]      = { .on_term = REQ_TERMINATE, .on_int = REQ_CANCEL },
     [CHILD_DEAD_END]     = { .on_term = REQ_TERMINATE },
 };

@@ -31,8 +31,8 @@ void child_begin(const struct child_start *start);
 int child_signal_fd(void);
 /* Read what signals have come (never blocks): REQ_* bits as this kind understands them (TERM:
  * REQ_TERMINATE for backend and startup, REQ_STOP for bgwriter and walwriter, nothing for the
- * checkpointer; INT: REQ_CANCEL, checkpointer REQ_FINISH; USR2: checkpointer REQ_STOP; HUP:
- * REQ_RELOAD). For an attached child they are in slot.request too. */
+ * checkpointer; INT: REQ_CANCEL, checkpointer REQ_FINISH; USR2: checkpointer REQ_STOP, archiver
+ * REQ_FINISH; HUP: REQ_RELOAD). For an attached child they are in slot.request too. */
 uint32_t child_take_signals(void);
 /* child_take_signals() in the form of self.poll; arg is not used. */
 void child_poll(void *arg);

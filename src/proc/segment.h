@@ -30,7 +30,7 @@ struct segment_page {
     _Atomic uint32_t messages;        /* children: fetch_or release; postmaster: exchange acquire */
     _Atomic uint32_t quit_reason;     /* postmaster, before QUIT is sent: enum quit_reason */
     _Atomic uint32_t startup_verdict; /* startup, before it fails: exit code of the server (65 data,
-                                         74 I/O, disk full), 0 = 1 as always */
+                                         74 I/O, disk full, 78 settings), 0 = 1 as always */
     _Atomic uint32_t has_shutdown_checkpoint; /* checkpointer, before MSG_WAL_IS_SHUT */
     /* Checkpoints asked by the postmaster: it ORs bits in and wakes the checkpointer,
      * which takes them (exchange). The one asked for is the first with a number above `started`, as

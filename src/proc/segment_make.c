@@ -28,7 +28,8 @@ size_regions(struct segment *seg, const struct conf *conf, const char *data_dir,
     seg->wal_cfg = (struct wal_cfg){ .segsize = control.segment_bytes,
                                      .n_buffers = (uint32_t) (v->wal_buffers / PAGE_BYTES),
                                      .max_procs = seg->max_procs,
-                                     .system_id = control.sysid };
+                                     .system_id = control.sysid,
+                                     .archiving = v->archive_mode != CONF_ARCHIVE_OFF };
     seg->cache_cfg =
         (struct cache_cfg){ .n_frames = (uint32_t) (v->shared_buffers / PAGE_BYTES),
                             .n_overflow = (uint32_t) (v->cache_overflow_limit / PAGE_BYTES),

@@ -7,6 +7,7 @@
 #pragma once
 
 #include "base/err.h"
+#include "shm/archive_stat.h"
 #include "shm/cache_count.h"
 #include "shm/slot.h"
 #include "shm/space.h"
@@ -43,6 +44,7 @@ struct shm_status {
     _Atomic uint64_t next_xid;            /* store */
     _Atomic uint64_t cache[CACHE_COUNTS]; /* bgwriter, each round; FRAMES 0: not yet */
     struct shm_space space[SPACE_DISKS];
+    struct archive_stat archive;
 };
 
 struct shm_region {

@@ -11,6 +11,7 @@
 #include "shm/wait.h"
 #include "sql/session_int.h"
 #include "store/store_xact.h"
+#include "wal/wal_format.h"
 
 static struct session *
 session_of(sqlite3_context *ctx)
@@ -163,6 +164,51 @@ fn_write_lsn(sqlite3_context *ctx, int n, sqlite3_value **v)
     result_lsn(ctx, MAX(durable, written));
 }
 
+/* A superuser's: else the statement ends with 42501. */
+static bool
+is_allowed(sqlite3_context *ctx, const char *name)
+{
+    struct session *s = session_of(ctx);
+
+    if (s->cfg.role.is_superuser)
+        return true;
+    (void) ERR(&s->interrupt, INSUFFICIENT_PRIVILEGE, "permission denied for function %s", name);
+    result_err(ctx);
+    return false;
+}
+
+static void
+fn_switch_wal(sqlite3_context *ctx, int n, sqlite3_value **v)
+{
+    struct session *s = session_of(ctx);
+    lsn_t lsn;
+
+    (void) n;
+    (void) v;
+    if (!is_allowed(ctx, "pg_switch_wal"))
+        return;
+    if (store_switch_log(s->st, &lsn, &s->interrupt) < 0)
+        result_err(ctx);
+    else
+        result_lsn(ctx, lsn);
+}
+
+static void
+fn_create_restore_point(sqlite3_context *ctx, int n, sqlite3_value **v)
+{
+    struct session *s = session_of(ctx);
+    const char *name = (const char *) sqlite3_value_text(v[0]);
+    lsn_t lsn;
+
+    (void) n;
+    if (name == NULL || !is_allowed(ctx, "pg_create_restore_point"))
+        return;
+    if (store_restore_point(s->st, name, &lsn, &s->interrupt) < 0)
+        result_err(ctx);
+    else
+        result_lsn(ctx, lsn);
+}
+
 /* "X/X" to a position; false: it is none. */
 static bool
 parse_lsn(sqlite3_value *v, lsn_t *ret)
@@ -191,6 +237,29 @@ fn_lsn_diff(sqlite3_context *ctx, int n, sqlite3_value **v)
         return;
     }
     sqlite3_result_int64(ctx, (int64_t) (a - b));
+}
+
+static void
+fn_walfile_name(sqlite3_context *ctx, int n, sqlite3_value **v)
+{
+    struct session *s = session_of(ctx);
+    const struct wal *w = s->st->wal;
+    char name[WAL_SEGMENT_NAME_BYTES];
+    lsn_t lsn;
+
+    (void) n;
+    if (sqlite3_value_type(v[0]) == SQLITE_NULL)
+        return;
+    if (!parse_lsn(v[0], &lsn)) {
+        (void) ERR(&s->interrupt, INVALID_TEXT_REPRESENTATION,
+                   "invalid input syntax for type pg_lsn");
+        result_err(ctx);
+        return;
+    }
+    /* An end on a boundary belongs to the segment that it ends. */
+    wal_segment_name(name, wal_tli(w), lsn == 0 ? 0 : wal_segno_of_end(lsn, w->cfg.segsize),
+                     w->cfg.segsize);
+    result_text(ctx, name);
 }
 
 /* ---- transactions ---- */
@@ -406,6 +475,9 @@ static const struct function_row function_rows[] = {
     { "pg_current_wal_flush_lsn", 0, fn_flush_lsn },
     { "pg_current_wal_lsn", 0, fn_write_lsn },
     { "pg_wal_lsn_diff", 2, fn_lsn_diff },
+    { "pg_walfile_name", 1, fn_walfile_name },
+    { "pg_switch_wal", 0, fn_switch_wal },
+    { "pg_create_restore_point", 1, fn_create_restore_point },
     { "txid_current", 0, fn_txid_current },
     { "pg_current_xact_id", 0, fn_txid_current },
     { "txid_current_if_assigned", 0, fn_txid_if_assigned },
@@ -429,7 +501,8 @@ static const struct function_row function_rows[] = {
 static bool
 is_innocuous(const struct function_row *row)
 {
-    return row->fn != fn_set_config && row->fn != fn_sleep && row->fn != fn_txid_current;
+    return row->fn != fn_set_config && row->fn != fn_sleep && row->fn != fn_txid_current &&
+           row->fn != fn_switch_wal && row->fn != fn_create_restore_point;
 }
 
 int

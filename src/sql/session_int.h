@@ -243,6 +243,10 @@ int session_add_settings(struct session *s, struct err *e);
 /* ---- session_system.c ---- */
 int session_alter_system(struct session *s, const struct sql_stmt *stmt, struct err *e);
 
+/* ---- session_archiver.c ---- */
+/* pg_stat_archiver. */
+int session_add_archiver(struct session *s, struct err *e);
+
 /* ---- session_verify.c ---- */
 /* pinion_database_files(), pinion_check_database(). */
 int session_add_verify(struct session *s, struct err *e);

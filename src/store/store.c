@@ -5,11 +5,13 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "store/store_commit.h"
 #include "store/store_fd.h"
 #include "store/store_shared.h"
 #include "store/store_writeback.h"
 #include "wal/wal_record.h"
+#include "wal/wal_xlog.h"
 
 #define OPEN_FILES 64u /* descriptors of data files a process keeps, unless told */
 
@@ -125,7 +127,7 @@ store_wait_durable(struct store *st, lsn_t lsn)
 }
 
 int
-store_log_small(struct store *st, const struct wal_rec *rec, struct err *e)
+store_log_small(struct store *st, const struct wal_rec *rec, lsn_t *ret_end, struct err *e)
 {
     uint8_t bytes[STORE_SMALL_BYTES];
     struct buf b = buf_init(bytes, sizeof bytes);
@@ -140,7 +142,42 @@ store_log_small(struct store *st, const struct wal_rec *rec, struct err *e)
     wal_insert(st->wal, &(struct wal_bytes){ bytes, (uint32_t) b.n }, 1, WAL_STANDING, &ins);
     self_resume(st->self);
     wal_flush(st->wal, ins.end);
+    if (ret_end != NULL)
+        *ret_end = ins.end;
     return 0;
+}
+
+int
+store_switch_log(struct store *st, lsn_t *ret, struct err *e)
+{
+    uint64_t before = wal_insert_end(st->wal);
+    int r = wal_switch(st->wal, ret, e);
+
+    /* A server on which nothing else happens needs no checkpoint because of the switch. */
+    if (r == 0)
+        (void) atomic_compare_exchange_strong_explicit(&st->sh->ckpt.last_end, &before,
+                                                       wal_insert_end(st->wal),
+                                                       memory_order_relaxed, memory_order_relaxed);
+    return r;
+}
+
+int
+store_restore_point(struct store *st, const char *name, lsn_t *ret, struct err *e)
+{
+    uint8_t body[WAL_RESTORE_POINT_BYTES];
+    struct buf b = buf_init(body, sizeof body);
+    struct wal_restore_point point = { .time = wal_time((int64_t) clock_real_usec()) };
+    struct wal_rec rec = { .rmid = RM_XLOG, .info = XLOG_RESTORE_POINT, .main = body };
+    size_t n = strlen(name);
+
+    if (n >= sizeof point.name)
+        return ERR(e, INVALID_PARAMETER_VALUE,
+                   "value too long for restore point (maximum %zu characters)",
+                   sizeof point.name - 1);
+    memcpy(point.name, name, n + 1);
+    wal_xlog_put_restore_point(&b, &point);
+    rec.main_bytes = (uint32_t) b.n;
+    return store_log_small(st, &rec, ret, e);
 }
 
 int

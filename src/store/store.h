@@ -70,6 +70,11 @@ void store_process_exit(struct store *st);
 /* Wait until a commit at `lsn` is durable, raise H, and (later) wait for synchronous standbys:
  * SNAP-5's barrier at level "on". */
 void store_wait_durable(struct store *st, lsn_t lsn);
+/* pg_switch_wal(): the end of the SWITCH record, or the insert position when there was nothing to
+ * switch away from. Any attached process outside a commit. */
+int store_switch_log(struct store *st, lsn_t *ret, struct err *e);
+/* pg_create_restore_point(): durable at *ret. 22023: longer than 63 bytes. */
+int store_restore_point(struct store *st, const char *name, lsn_t *ret, struct err *e);
 /* d moved: raise H with it (no synchronous rule in this release: H = d). Hook for wal.on_durable;
  * arg is the cache. */
 void store_on_durable(void *cache, lsn_t durable);

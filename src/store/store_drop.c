@@ -26,7 +26,7 @@ log_nextoid(struct store *st, oid_t limit, struct err *e)
     rec.main = main;
     rec.main_bytes = (uint32_t) m.n;
     r = wal_make_room(st->wal, STORE_SMALL_BYTES, e);
-    return r < 0 ? r : store_log_small(st, &rec, e);
+    return r < 0 ? r : store_log_small(st, &rec, NULL, e);
 }
 
 static int

@@ -126,7 +126,8 @@ struct wal_rec;
 #define STORE_SMALL_BYTES 128u
 /* Of the standing reserve that must be there for whoever takes from it: all of them at once. */
 #define STORE_STANDING_LEAST 4096u
-int store_log_small(struct store *st, const struct wal_rec *rec, struct err *e);
+/* `ret_end` (may be NULL) is the end of the record. */
+int store_log_small(struct store *st, const struct wal_rec *rec, lsn_t *ret_end, struct err *e);
 
 /* The process registers itself as the one of its role, so that others can wake it
  * (REQ_WORK). */

@@ -217,7 +217,7 @@ store_xid_advance_limit(struct store *st, struct err *e)
     wal_xlog_put_running(&m, &run);
     rec.main = main;
     rec.main_bytes = (uint32_t) m.n;
-    r = store_log_small(st, &rec, e);
+    r = store_log_small(st, &rec, NULL, e);
     if (r < 0)
         return r;
     store_xid_limit_set(st, next); /* XID-2: only now is it durable */

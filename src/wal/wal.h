@@ -15,6 +15,7 @@ struct wal_cfg {
     uint32_t n_buffers; /* pages of 8192 in the ring */
     uint32_t max_procs;
     uint64_t system_id;
+    bool archiving; /* finished segments are marked for the archiver, and kept until it is done */
 };
 
 struct wal_shared; /* wal_shared.h: for src/wal only */
@@ -33,6 +34,10 @@ struct wal {
     void (*on_durable)(void *arg,
                        lsn_t durable); /* called by whoever moved it, without locks; may be NULL */
     void *on_durable_arg;
+    /* Archiving: segments this process has finished and not marked yet; whom it tells. */
+    lsn_t finished_from, finished_to; /* segment boundaries; to 0: none */
+    void (*on_finished)(void *arg);   /* without locks; may be NULL */
+    void *on_finished_arg;
 };
 
 /* Size of the region that wal_shm_init() fills. */
@@ -122,12 +127,19 @@ tli_t wal_tli(const struct wal *w);
 /* Make segments so that `ahead` whole ones are ready behind the insert position. Walwriter. */
 int wal_keep_ahead(struct wal *w, uint32_t ahead, struct err *e);
 /* Dispose of every segment of any timeline that lies wholly below `keep`: renamed to a future name
- * while the segments made end below `recycle_until`, else unlinked. Checkpointer. */
+ * while the segments made end below `recycle_until`, else unlinked. With archiving, not what is not
+ * in the archive yet. Checkpointer. */
 struct wal_recycled {
     uint32_t n_recycled;
     uint32_t n_removed;
 };
 int wal_recycle(struct wal *w, lsn_t keep, lsn_t recycle_until, struct wal_recycled *ret,
                 struct err *e);
+/* End the current segment with a SWITCH record, so that it can be archived. *ret is the end of that
+ * record, or the insert position when nothing has been written into this segment. Waits until it is
+ * durable. Interruptible while it makes room; 53100. Caller holds no reservation. */
+int wal_switch(struct wal *w, lsn_t *ret, struct err *e);
+/* When the last segment was finished, or the log opened: monotonic. */
+usec_t wal_switched_usec(const struct wal *w);
 /* The exit callback's part (SNAP-4): reservation back; asserts that no insertion is open. */
 void wal_process_exit(struct wal *w);

@@ -222,6 +222,18 @@ run_bytes(const struct wal *w, lsn_t at, lsn_t upto)
     return MIN(wanted, MIN(in_ring, in_segment));
 }
 
+/* The segment that ends here is whole and durable. It is marked when the lock is gone. */
+static void
+note_finished(struct wal *w, lsn_t end)
+{
+    atomic_store_explicit(&w->sh->switched_usec, clock_mono_usec(), memory_order_relaxed);
+    if (!w->cfg.archiving)
+        return;
+    if (w->finished_to == 0)
+        w->finished_from = end - w->cfg.segsize;
+    w->finished_to = end;
+}
+
 /* Write from `written` up to `upto`. A segment that is left behind is synced on the way if `sync`.
  */
 static void
@@ -241,8 +253,10 @@ write_upto(struct wal *w, lsn_t upto, struct err *e)
             to = MIN(upto, page_end);
             write_part(w, at, to, e);
         }
-        if (wal_segment_offset(to, w->cfg.segsize) == 0)
+        if (wal_segment_offset(to, w->cfg.segsize) == 0) {
             sync_segment(w, e); /* the last chance on this descriptor */
+            note_finished(w, to);
+        }
         at = to;
         atomic_store_explicit(&w->sh->written, at, memory_order_release);
         if (w->status != NULL)
@@ -297,6 +311,7 @@ wal_flush(struct wal *w, lsn_t upto)
 {
     struct wal_shared *sh = w->sh;
 
+    wal_announce(w); /* what we had to write for want of buffers */
     if (wal_durable(w) >= upto)
         return;
     self_hold(w->self); /* INT-1: the wait for the local flush is not interrupted */
@@ -319,6 +334,7 @@ wal_flush(struct wal *w, lsn_t upto)
         ASSERT(durable >= upto);
         if (w->on_durable != NULL)
             w->on_durable(w->on_durable_arg, wal_durable(w));
+        wal_announce(w);
         break;
     }
     self_resume(w->self);
@@ -349,6 +365,7 @@ wal_write_background(struct wal *w)
         return 0;
     n = write_whole_pages(w, limit);
     write_unlock(w);
+    wal_announce(w);
     return n;
 }
 

@@ -9,8 +9,12 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/fault.h"
+#include "base/log.h"
+#include "wal/wal_archive.h"
 #include "wal/wal_page.h"
+#include "wal/wal_record.h"
 #include "wal/wal_shared.h"
 
 #define FILL_BYTES (256u * 1024)
@@ -208,15 +212,82 @@ wal_keep_ahead(struct wal *w, uint32_t ahead, struct err *e)
     return make_locked(w, (segno + 1 + ahead) * w->cfg.segsize, false, e);
 }
 
-/* ---- recycling ---- */
+/* ---- switching and archiving ---- */
 
-#define OLD_MAX 512 /* names looked at in one round; the rest waits for the next checkpoint */
+void
+wal_announce(struct wal *w)
+{
+    lsn_t to = w->finished_to;
+
+    if (to == 0)
+        return;
+    w->finished_to = 0;
+    for (lsn_t at = w->finished_from; at < to; at += w->cfg.segsize) {
+        char name[WAL_SEGMENT_NAME_BYTES];
+        struct err e = ERR_INIT;
+
+        wal_segment_name(name, wal_tli(w), at / w->cfg.segsize, w->cfg.segsize);
+        if (wal_archive_notify(w->io, name, &e) < 0) /* recycling makes it ready, if nobody else */
+            log_err(LOG_LEVEL_WARNING, "", &e);
+    }
+    if (w->on_finished != NULL)
+        w->on_finished(w->on_finished_arg);
+}
+
+usec_t
+wal_switched_usec(const struct wal *w)
+{
+    return atomic_load_explicit(&w->sh->switched_usec, memory_order_relaxed);
+}
+
+/* What is skipped comes out of a reservation as long as a segment: others keep what they were
+ * promised (WAL-2). */
+static int
+reserve_segment(struct wal *w, struct err *e)
+{
+    uint64_t u = wal_usable_bytes(w->cfg.segsize);
+    int r;
+
+    ASSERT(w->reserved == 0);
+    while ((r = wal_reserve(w, u)) == WAL_NO_ROOM) {
+        r = wal_make_room(w, u, e);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+int
+wal_switch(struct wal *w, lsn_t *ret, struct err *e)
+{
+    struct wal_rec rec = { .rmid = RM_XLOG, .info = XLOG_SWITCH };
+    uint8_t bytes[WAL_RECORD_HEADER];
+    struct buf b = buf_init(bytes, sizeof bytes);
+    struct wal_inserted ins;
+    int r;
+
+    *ret = wal_insert_end(w);
+    if (wal_segment_offset(*ret, w->cfg.segsize) == 0)
+        return 0;
+    r = wal_record_put(&b, &rec, e);
+    if (r == 0)
+        r = reserve_segment(w, e);
+    if (r < 0)
+        return r;
+    wal_insert(w, &(struct wal_bytes){ bytes, sizeof bytes }, 1, WAL_SWITCH, &ins);
+    wal_unreserve(w);
+    *ret = wal_end_of(ins.last_start, sizeof bytes, w->cfg.segsize);
+    wal_flush(w, ins.end);
+    return 0;
+}
+
+/* ---- recycling ---- */
 
 struct old_segments {
     uint32_t segsize;
     lsn_t keep;
-    uint32_t n;
-    char name[OLD_MAX][WAL_SEGMENT_NAME_BYTES];
+    uint32_t n, cap;
+    char (*name)[WAL_SEGMENT_NAME_BYTES]; /* heap */
 };
 
 static int
@@ -226,10 +297,39 @@ note_old(void *arg, const char *name, bool is_dir)
     uint64_t segno;
     tli_t tli;
 
-    if (is_dir || old->n == OLD_MAX || !wal_segment_parse(name, old->segsize, &tli, &segno))
+    if (is_dir || !wal_segment_parse(name, old->segsize, &tli, &segno) ||
+        (segno + 1) * old->segsize > old->keep)
         return 0;
-    if ((segno + 1) * old->segsize <= old->keep)
-        memcpy(old->name[old->n++], name, WAL_SEGMENT_NAME_BYTES);
+    if (old->n == old->cap) {
+        uint32_t cap = MAX(64u, old->cap * 2);
+        void *p = realloc(old->name, cap * sizeof *old->name);
+
+        if (p == NULL)
+            return -ENOMEM;
+        old->name = p;
+        old->cap = cap;
+    }
+    memcpy(old->name[old->n++], name, WAL_SEGMENT_NAME_BYTES);
+    return 0;
+}
+
+/* Drop from the list what the archive does not have yet. What has no mark gets one: it was lost. */
+static int
+keep_unarchived(struct wal *w, struct old_segments *old, struct err *e)
+{
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < old->n; i++) {
+        int r = wal_archive_state(w->io, old->name[i], e);
+
+        if (r == WAL_ARCHIVE_NONE)
+            r = wal_archive_notify(w->io, old->name[i], e);
+        if (r < 0)
+            return r;
+        if (r == WAL_ARCHIVE_DONE)
+            memmove(old->name[n++], old->name[i], WAL_SEGMENT_NAME_BYTES);
+    }
+    old->n = n;
     return 0;
 }
 
@@ -256,28 +356,28 @@ dispose(struct wal *w, const char *name, lsn_t recycle_until, struct wal_recycle
         r = io_unlink(w->io, from);
         ret->n_removed++;
     }
+    if (r == 0)
+        wal_archive_forget(w->io, name);
     return r;
 }
 
 int
 wal_recycle(struct wal *w, lsn_t keep, lsn_t recycle_until, struct wal_recycled *ret, struct err *e)
 {
-    struct old_segments *old = calloc(1, sizeof *old);
+    struct old_segments old = { .segsize = w->cfg.segsize, .keep = keep };
     int r;
 
     *ret = (struct wal_recycled){ 0 };
-    if (old == NULL)
-        return ERR(e, OUT_OF_MEMORY, "could not allocate memory for a list of log files");
-    old->segsize = w->cfg.segsize;
-    old->keep = keep;
-    r = io_list(w->io, WAL_DIR, note_old, old);
+    r = io_list(w->io, WAL_DIR, note_old, &old);
+    if (r == 0 && w->cfg.archiving)
+        r = keep_unarchived(w, &old, e);
     rwlock_take_exclusive(w->self, &w->sh->make, LOCK_WAL_MAKE, WAIT_WAL_SEGMENT);
-    for (uint32_t i = 0; r == 0 && i < old->n; i++)
-        r = dispose(w, old->name[i], recycle_until, ret);
+    for (uint32_t i = 0; r == 0 && i < old.n; i++)
+        r = dispose(w, old.name[i], recycle_until, ret);
     rwlock_drop_exclusive(w->self, &w->sh->make, LOCK_WAL_MAKE);
     if (r == 0 && ret->n_removed > 0)
         r = io_fsync_dir(w->io, WAL_DIR);
-    free(old);
+    free(old.name);
     if (r < 0)
         return err_set_errno(e, -r, "could not remove old write-ahead log files");
     return 0;
@@ -346,6 +446,7 @@ wal_start(struct wal *w, tli_t tli, lsn_t at, lsn_t prev, struct err *e)
     sh->prev_at_start = prev;
     end = wal_usable_to_end(sh->insert_u, seg);
     atomic_store_explicit(&sh->tli, tli, memory_order_release);
+    atomic_store_explicit(&sh->switched_usec, clock_mono_usec(), memory_order_relaxed);
     if (wal_page_offset(end) != 0)
         r = load_page(w, end, e);
     if (r < 0)

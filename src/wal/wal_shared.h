@@ -37,6 +37,7 @@ struct wal_shared {
     _Atomic uint32_t slot_word; /* futex: bumped when a slot moves while somebody waits for slots */
     _Atomic uint32_t slot_waiters;
     _Atomic uint32_t tli;
+    _Atomic uint64_t switched_usec; /* monotonic: when the last segment was finished */
 
     /* Ring: buffer of the page at address a is (a / 8192) % n_buffers. */
     alignas(64) struct rwlock map; /* guards init_upto and giving a buffer to a page */
@@ -53,5 +54,7 @@ uint8_t *wal_ring_page(const struct wal *w, lsn_t page);
 void wal_write_for_space(struct wal *w, lsn_t upto);
 /* Smallest insertion slot, or `none` if all are 0. */
 lsn_t wal_slot_min(const struct wal *w, lsn_t none);
+/* wal_archive marks for what this process has finished; wakes the archiver. Holds no lock. */
+void wal_announce(struct wal *w);
 /* After a slot moved: wake who waits for slots. */
 void wal_slot_moved(struct wal *w);

@@ -191,6 +191,27 @@ wal_xlog_get_overwrite(const void *p, size_t n, struct wal_overwrite *ret, struc
 }
 
 void
+wal_xlog_put_restore_point(struct buf *b, const struct wal_restore_point *r)
+{
+    buf_put_u64(b, (uint64_t) r->time);
+    buf_put(b, r->name, sizeof r->name);
+}
+
+int
+wal_xlog_get_restore_point(const void *p, size_t n, struct wal_restore_point *ret, struct err *e)
+{
+    struct cur c = cur_init(p, n);
+    int r = check_bytes("RESTORE_POINT", n, WAL_RESTORE_POINT_BYTES, e);
+
+    if (r < 0)
+        return r;
+    ret->time = (int64_t) cur_u64(&c);
+    memcpy(ret->name, c.p, sizeof ret->name);
+    ret->name[sizeof ret->name - 1] = '\0';
+    return 0;
+}
+
+void
 wal_xlog_put_fpw(struct buf *b, bool on)
 {
     buf_put_u8(b, on);

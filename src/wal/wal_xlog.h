@@ -72,6 +72,16 @@ struct wal_overwrite {
 void wal_xlog_put_overwrite(struct buf *b, const struct wal_overwrite *o);
 int wal_xlog_get_overwrite(const void *p, size_t n, struct wal_overwrite *ret, struct err *e);
 
+/* RESTORE_POINT. */
+struct wal_restore_point {
+    int64_t time; /* WAL time */
+    char name[64];
+};
+#define WAL_RESTORE_POINT_BYTES 72u
+void wal_xlog_put_restore_point(struct buf *b, const struct wal_restore_point *r);
+int wal_xlog_get_restore_point(const void *p, size_t n, struct wal_restore_point *ret,
+                               struct err *e);
+
 /* FPW_CHANGE. */
 void wal_xlog_put_fpw(struct buf *b, bool on);
 int wal_xlog_get_fpw(const void *p, size_t n, bool *ret, struct err *e);

@@ -115,6 +115,12 @@ walwriter_main(const struct child_start *start)
     bgwriter_main(start);
 }
 
+NORETURN void
+archiver_main(const struct child_start *start)
+{
+    bgwriter_main(start);
+}
+
 /* One letter per command: what a client can make a backend do. */
 NORETURN void
 backend_main(const struct child_start *start)

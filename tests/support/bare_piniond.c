@@ -141,6 +141,12 @@ walwriter_main(const struct child_start *start)
     bgwriter_main(start);
 }
 
+NORETURN void
+archiver_main(const struct child_start *start)
+{
+    bgwriter_main(start);
+}
+
 /* A client that says nothing and stays. */
 NORETURN void
 backend_main(const struct child_start *start)

@@ -92,13 +92,30 @@ the_checkpointer_leaves_last_and_only_after_its_checkpoint(void **state)
     expect_step(m, EV_ADVANCE, VIEW(.n_children = 1, .n_attached = 1), PM_WAIT_CHECKPOINT, 0);
     m.state = PM_WAIT_CHECKPOINT;
     assert_int_equal(pm_fsm_signal(&m, CHILD_CHECKPOINTER), SIGINT);
-    expect_step(m, EV_WAL_IS_SHUT, VIEW(.n_children = 1), PM_WAIT_CHECKPOINTER, 0);
+    expect_step(m, EV_WAL_IS_SHUT, VIEW(.n_children = 1), PM_WAIT_ARCHIVER, 0);
     expect_step(m, EV_CHECKPOINTER_LEFT, VIEW(0), PM_WAIT_DEAD_END,
                 DO(LOG_CRASH) | DO(ACCEPT_OFF) | DO(REASON_CRASH) | DO(ARM_KILL));
     m.state = PM_WAIT_CHECKPOINTER;
     assert_int_equal(pm_fsm_signal(&m, CHILD_CHECKPOINTER), SIGUSR2);
     expect_step(m, EV_CHECKPOINTER_LEFT, VIEW(0), PM_WAIT_DEAD_END,
                 DO(ACCEPT_OFF) | DO(ARM_DEAD_END));
+}
+
+static void
+the_archiver_works_until_the_checkpoint_and_once_more_behind_it(void **state)
+{
+    struct pm_machine m = { .state = PM_WAIT_BACKENDS, .stop = PM_STOP_FAST };
+
+    (void) state;
+    assert_int_equal(pm_fsm_signal(&m, CHILD_ARCHIVER), 0);
+    m.state = PM_WAIT_CHECKPOINT;
+    assert_int_equal(pm_fsm_signal(&m, CHILD_ARCHIVER), 0);
+    m.state = PM_WAIT_ARCHIVER;
+    assert_int_equal(pm_fsm_signal(&m, CHILD_ARCHIVER), SIGUSR2);
+    assert_int_equal(pm_fsm_signal(&m, CHILD_CHECKPOINTER), 0);
+    expect_step(m, EV_ADVANCE, VIEW(.n_children = 2, .n_attached = 2, .n_archivers = 1),
+                PM_WAIT_ARCHIVER, 0);
+    expect_step(m, EV_ADVANCE, VIEW(.n_children = 1, .n_attached = 1), PM_WAIT_CHECKPOINTER, 0);
 }
 
 static void
@@ -190,7 +207,7 @@ state_words_follow_the_design(void **state)
 }
 
 /* ---- the walk ---- */
-#define VIEW_CLASSES 128
+#define VIEW_CLASSES 256
 
 static struct pm_view
 view_of(unsigned bits)
@@ -199,10 +216,12 @@ view_of(unsigned bits)
     unsigned early = bits >> 1 & 1u;
     unsigned checkpointer = bits >> 2 & 1u;
     unsigned dead_end = bits >> 3 & 1u;
+    unsigned archiver = bits >> 7 & 1u;
 
-    return (struct pm_view){ .n_children = backend + early + checkpointer + dead_end,
-                             .n_attached = backend + early + checkpointer,
+    return (struct pm_view){ .n_children = backend + early + checkpointer + dead_end + archiver,
+                             .n_attached = backend + early + checkpointer + archiver,
                              .n_early = backend + early,
+                             .n_archivers = archiver,
                              .n_backends = backend,
                              .has_backend_room = (bits & 16u) != 0,
                              .has_dead_end_room = (bits & 32u) != 0,
@@ -372,17 +391,17 @@ static const uint64_t ignored[PM_EVENTS] = {
     [EV_CONSISTENT] = BUT(S(RECOVERY)),
     [EV_STARTUP_DONE] = BUT(S(STARTUP) | S(RECOVERY) | S(HOT_STANDBY)),
     [EV_STARTUP_TARGET] = BUT(S(STARTUP) | S(RECOVERY) | S(HOT_STANDBY)),
-    [EV_STARTUP_FAILED] =
-        S(INIT) | S(WAIT_CHECKPOINT) | S(WAIT_CHECKPOINTER) | S(WAIT_DEAD_END) | S(NO_CHILDREN),
-    [EV_STARTUP_NO_FORK] =
-        S(INIT) | S(WAIT_CHECKPOINT) | S(WAIT_CHECKPOINTER) | S(WAIT_DEAD_END) | S(NO_CHILDREN),
+    [EV_STARTUP_FAILED] = S(INIT) | S(WAIT_CHECKPOINT) | S(WAIT_ARCHIVER) | S(WAIT_CHECKPOINTER) |
+                          S(WAIT_DEAD_END) | S(NO_CHILDREN),
+    [EV_STARTUP_NO_FORK] = S(INIT) | S(WAIT_CHECKPOINT) | S(WAIT_ARCHIVER) | S(WAIT_CHECKPOINTER) |
+                           S(WAIT_DEAD_END) | S(NO_CHILDREN),
     [EV_CHECKPOINTER_LEFT] = S(INIT),
     [EV_CHECKPOINTER_NO_FORK] = S(INIT),
-    [EV_WAL_IS_SHUT] = S(INIT) | S(WAIT_CHECKPOINTER) | S(NO_CHILDREN),
+    [EV_WAL_IS_SHUT] = S(INIT) | S(WAIT_ARCHIVER) | S(WAIT_CHECKPOINTER) | S(NO_CHILDREN),
     [EV_CHILD_GONE] = NOWHERE, /* ADVANCE looks at the counts */
     [EV_CHILD_CRASHED] = S(INIT),
-    [EV_STOP_SMART] = S(STOP_BACKENDS) | S(WAIT_CHECKPOINT) | S(WAIT_CHECKPOINTER) |
-                      S(NO_CHILDREN), /* a stop is asked already */
+    [EV_STOP_SMART] = S(STOP_BACKENDS) | S(WAIT_CHECKPOINT) | S(WAIT_ARCHIVER) |
+                      S(WAIT_CHECKPOINTER) | S(NO_CHILDREN), /* a stop is asked already */
     [EV_STOP_FAST] = S(NO_CHILDREN),
     [EV_STOP_IMMEDIATE] = S(NO_CHILDREN),
     [EV_LOCK_LOST] = S(NO_CHILDREN),
@@ -439,6 +458,7 @@ model_view(const struct model *w)
         v.n_children += n;
         v.n_attached += child_policies[k].is_attached ? n : 0;
         v.n_early += child_policies[k].phase == PHASE_EARLY ? n : 0;
+        v.n_archivers += child_policies[k].phase == PHASE_ARCHIVE ? n : 0;
         v.n_backends += k == CHILD_BACKEND ? n : 0;
     }
     v.has_backend_room = v.n_backends < 3;
@@ -692,6 +712,7 @@ main(int argc, char **argv)
         cmocka_unit_test(a_crash_throws_all_out_and_memory_is_reset_only_when_the_last_is_gone),
         cmocka_unit_test(a_second_crash_while_memory_is_made_anew_is_handled_like_the_first),
         cmocka_unit_test(the_checkpointer_leaves_last_and_only_after_its_checkpoint),
+        cmocka_unit_test(the_archiver_works_until_the_checkpoint_and_once_more_behind_it),
         cmocka_unit_test(a_failing_startup_process_ends_the_server),
         cmocka_unit_test(promotion_during_a_smart_stop_keeps_waiting_for_clients),
         cmocka_unit_test(clients_hear_why_they_cannot_come_in),

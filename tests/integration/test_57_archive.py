@@ -1,0 +1,238 @@
+"""The archiver: what is archived, in which order, what is kept until it is, and how it ends (AC037, AC072, AC073, AC092, AC134)."""
+import os
+import re
+import signal
+
+import pytest
+import server as support
+
+SEGMENT = re.compile(r"^[0-9A-F]{24}$")
+
+
+def archive_of(server):
+    d = server.dir / "archive"
+    if not d.exists():
+        d.mkdir()
+        support.open_dir(d)
+    return d
+
+
+def archiving(cluster, command=None, conf="", segsize=1):
+    """A running server with 1 MB segments that archives into archive_of(server)."""
+    s = cluster(init_args=(f"--wal-segsize={segsize}",))
+    a = archive_of(s)
+    command = command or f"test ! -f {a}/%f && cp %p {a}/%f"
+    s.configure(f"archive_mode = on\narchive_command = '{command}'\n{conf}\n")
+    s.start()
+    return s
+
+
+def marks(server, kind):
+    return sorted(p.name[:-len(kind) - 1] for p in (server.data / "pg_wal/archive_status").iterdir() if p.name.endswith(f".{kind}"))
+
+
+def switch(server, n=1):
+    """End n segments, each with a commit in it; their names."""
+    server.sql("CREATE TABLE IF NOT EXISTS t (x)")
+    names = []
+    for i in range(n):
+        server.sql(f"INSERT INTO t VALUES ({i})")
+        names.append(server.sql("SELECT pg_walfile_name(pg_switch_wal())")[0][0])
+    return names
+
+
+def counts(server):
+    return server.sql("SELECT archived_count, last_archived_wal, failed_count, last_failed_wal, last_archived_time, stats_reset FROM pg_stat_archiver")[0]
+
+
+def test_a_switched_segment_is_archived_and_stock_pg_waldump_reads_it(cluster):
+    s = archiving(cluster)
+    names = switch(s, 3)
+    a = archive_of(s)
+    support.until(lambda: marks(s, "done")[-1:] == names[-1:], "the last one is done")
+    assert sorted(p.name for p in a.iterdir() if SEGMENT.match(p.name))[-3:] == names
+    assert not marks(s, "ready")
+    for name in names:
+        assert (a / name).stat().st_size == 1 << 20
+        p = support.run(support.PGBIN / "pg_waldump", a / name)
+        assert "SWITCH" in p.stdout and "COMMIT" in p.stdout and not p.stderr, p.stderr
+    support.until(lambda: counts(s)[1] == names[-1], "the counters say so")
+    n, last, failed, last_failed, when, since = counts(s)
+    assert n >= 3 and failed == 0 and last_failed is None and when >= since
+    title = (support.Path("/proc") / str(s.child("archiver")) / "cmdline").read_bytes().strip(b"\0").decode()
+    assert title == f"pinion: archiver last was {last}"
+    # Nothing was written since: nothing to switch away from.
+    at = s.sql("SELECT pg_switch_wal()")[0][0]
+    assert s.sql("SELECT pg_switch_wal()")[0][0] == at
+    assert ("archiver",) in s.sql("SELECT backend_type FROM pg_stat_activity")
+
+
+def test_without_archive_mode_there_is_no_archiver_and_no_mark(server):
+    switch(server)
+    assert "archiver" not in server.children().values()
+    assert not marks(server, "ready") and not marks(server, "done")
+    assert server.sql("SELECT archived_count, last_archived_wal FROM pg_stat_archiver") == [(0, None)]
+
+
+def test_histories_go_first_then_by_name(cluster):
+    s = archiving(cluster, conf="", command="exit 1")
+    a = archive_of(s)
+    names = switch(s, 3)
+    history = s.data / "pg_wal/00000001.history"
+    history.write_text("")
+    for p in (history, s.data / "pg_wal/archive_status/00000001.history.ready"):
+        p.touch()
+        os.chown(p, (s.data / "PG_VERSION").stat().st_uid, (s.data / "PG_VERSION").stat().st_gid)
+    support.until(lambda: "failed too many times" in s.log(), "it gives up for now")
+    order = s.dir / "archive/order"
+    s.configure(f"archive_command = 'echo %f >> {order}; cp %p {a}/%f'\n")
+    s.ctl("reload", "-D", s.data)
+    switch(s)
+    support.until(lambda: not marks(s, "ready"), "all is archived")
+    lines = order.read_text().split()
+    assert lines[0] == "00000001.history"
+    assert lines[1:] == sorted(lines[1:]) and set(names) <= set(lines)
+
+
+def test_a_failing_command_is_tried_three_times_and_nothing_unarchived_is_removed(cluster):
+    s = archiving(cluster, command="exit 3", conf="max_wal_size = 2MB\nmin_wal_size = 2MB")
+    names = switch(s, 6)
+    support.until(lambda: "failed too many times, will try again later" in s.log(), "it gives up for now")
+    assert s.log().count("archive command failed with exit code 3") == 3
+    assert "The failed archive command was: exit 3" in s.log()
+    s.sql("CHECKPOINT")
+    s.sql("CHECKPOINT")
+    assert set(names) <= set(marks(s, "ready"))
+    for name in names:   # AC134
+        assert (s.data / "pg_wal" / name).exists()
+    n, _, failed, last_failed, _, _ = counts(s)
+    assert n == 0 and failed >= 3 and last_failed == marks(s, "ready")[0]
+    a = archive_of(s)
+    s.configure(f"archive_command = 'cp %p {a}/%f'\n")
+    s.ctl("reload", "-D", s.data)
+    switch(s)
+    support.until(lambda: not marks(s, "ready"), "all is archived")
+    s.sql("CHECKPOINT")
+    support.until(lambda: not (s.data / "pg_wal" / names[0]).exists(), "archived segments go")
+    assert names[0] not in marks(s, "done")
+    p = support.run(support.PGBIN / "pg_archivecleanup", "-d", a, names[3])
+    assert not (a / names[0]).exists() and (a / names[3]).exists(), p.stderr
+
+
+def test_a_lost_mark_is_made_again(cluster):
+    s = archiving(cluster, command="exit 1")
+    names = switch(s, 2)
+    for name in names:
+        (s.data / f"pg_wal/archive_status/{name}.ready").unlink()
+    s.sql("CHECKPOINT")
+    assert set(names) <= set(marks(s, "ready"))
+    s.kill9()
+    (s.data / f"pg_wal/archive_status/{names[0]}.ready").unlink()
+    s.start()
+    support.until(lambda: names[0] in marks(s, "ready"), "the archiver looks for unmarked segments")
+
+
+def test_a_mark_without_a_file_goes_with_a_warning(cluster):
+    s = archiving(cluster)
+    mark = s.data / "pg_wal/archive_status/0000000100000000000000FE.ready"
+    mark.touch()
+    switch(s)
+    support.until(lambda: not mark.exists(), "the mark is gone")
+    assert "removed orphan archive status file" in s.log()
+
+
+def test_archive_timeout_switches_once_and_an_idle_server_stays_idle(cluster):
+    s = archiving(cluster, conf="archive_timeout = 1s")
+    switch(s)
+    s.sql("INSERT INTO t VALUES (1)")
+    before = s.sql("SELECT pg_current_wal_insert_lsn()")[0][0]
+    name = s.sql(f"SELECT pg_walfile_name('{before}')")[0][0]
+    support.until(lambda: name in marks(s, "done"), "archive_timeout archives it")
+    at = s.sql("SELECT pg_current_wal_insert_lsn()")[0][0]
+    s.sql("SELECT pg_sleep(3)")
+    assert s.sql("SELECT pg_current_wal_insert_lsn()")[0][0] == at
+
+
+@pytest.mark.parametrize("command,text", [("kill -9 $$", "archive command was terminated by signal 9: Killed"),
+                                          ("no-such-command-here", "archive command failed with exit code 127"),
+                                          ("exit 126", "archive command failed with exit code 126")])
+def test_a_command_that_cannot_answer_ends_the_archiver_not_the_server(cluster, command, text):
+    s = archiving(cluster, command=command)
+    c = s.connect()
+    pid = s.child("archiver")
+    switch(s)
+    support.until(lambda: text in s.log(), "it says why")
+    support.until(lambda: pid not in s.children(), "it has left")
+    assert s.child("archiver") != pid   # AC037, AC092
+    cur = c.cursor()
+    cur.execute("SELECT 1")
+    assert cur.fetchone() == (1,)   # nobody else was touched
+    assert "terminating any other active server processes" not in s.log()
+
+
+def test_a_killed_archiver_is_a_crash_and_its_successor_goes_on(cluster):
+    s = archiving(cluster)
+    os.kill(s.child("archiver"), signal.SIGKILL)   # AC025
+    support.until(lambda: "all server processes terminated; reinitializing" in s.log(), "crash cycle")
+    support.until(lambda: s.status().get("state") == "ready", "ready again")
+    names = switch(s, 2)
+    support.until(lambda: set(names) <= set(marks(s, "done")), "archived")
+
+
+def test_a_fast_stop_archives_everything_first(cluster):
+    s = archiving(cluster, command="exit 1")
+    a = archive_of(s)
+    switch(s, 10)
+    s.sql("INSERT INTO t VALUES (99)")
+    last = s.sql("SELECT pg_walfile_name(pg_current_wal_insert_lsn())")[0][0]
+    s.configure(f"archive_command = 'cp %p {a}/%f'\n")
+    s.ctl("reload", "-D", s.data)
+    s.stop("fast")   # AC072
+    assert not marks(s, "ready")
+    assert last in marks(s, "done") and (a / last).exists()
+    control = support.run(support.PGBIN / "pg_controldata", s.data).stdout
+    assert "shut down\n" in control and re.search(r"wal_level setting:\s+replica", control)
+    s.start()
+    assert s.sql("SELECT count(*) FROM t")[0][0] == 11
+
+
+def test_a_fast_stop_with_a_failing_command_ends_and_keeps_the_marks(cluster):
+    s = archiving(cluster, command="exit 1")
+    names = switch(s, 2)
+    s.stop("fast")   # AC073
+    assert set(names) <= set(marks(s, "ready"))
+
+
+def test_a_hanging_command_ends_with_an_immediate_stop(cluster):
+    s = archiving(cluster, command="sleep 1000")
+    archiver = s.child("archiver")
+    switch(s)
+    sleeping = support.until(lambda: [p for p in s.processes() if (support.Path("/proc") / str(p) / "cmdline").read_bytes().startswith(b"sleep")],
+                             "the command runs")
+    assert os.getpgid(sleeping[0]) == os.getpgid(archiver)
+    s.stop("immediate", check=False)
+    s.wait_gone()
+
+
+def test_term_to_the_archiver_means_no_further_command(cluster):
+    s = archiving(cluster)
+    names = switch(s)
+    support.until(lambda: set(names) <= set(marks(s, "done")), "archived")
+    pid = s.child("archiver")
+    os.kill(pid, signal.SIGTERM)
+    support.until(lambda: not [1 for line in (support.Path("/proc") / str(pid) / "status").read_text().splitlines()
+                               if line.startswith("ShdPnd") and int(line.split()[1], 16) & 1 << signal.SIGTERM - 1], "TERM was taken")
+    names = switch(s)
+    assert pid in s.children()   # it waits a minute, should the server stop as well
+    s.stop("fast")
+    assert set(names) <= set(marks(s, "ready"))
+
+
+def test_a_restore_point_is_a_record_that_stock_tools_show(cluster):
+    s = archiving(cluster)
+    at = s.sql("SELECT pg_create_restore_point('before the flood')")[0][0]
+    p = support.run(support.PGBIN / "pg_waldump", "-p", s.data / "pg_wal", "-r", "XLOG", "-s", "0/100028", check=False)
+    assert "RESTORE_POINT before the flood" in p.stdout, p.stdout + p.stderr
+    assert at
+    p = s.psql(f"SELECT pg_create_restore_point('{'x' * 64}')", check=False)
+    assert "value too long for restore point (maximum 63 characters)" in p.stderr
