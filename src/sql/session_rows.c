@@ -83,16 +83,22 @@ rows_real(struct rows *rows, double d)
 }
 
 void
-rows_text(struct rows *rows, const char *text)
+rows_value(struct rows *rows, const char *text)
 {
-    char *copy = text != NULL && text[0] != '\0' ? strdup(text) : NULL;
+    char *copy = text != NULL ? strdup(text) : NULL;
 
-    if (copy == NULL) {
-        rows->failed = rows->failed || (text != NULL && text[0] != '\0');
-        rows_null(rows);
+    if (copy != NULL) {
+        put(rows, (struct rows_value){ .kind = 't', .t = copy });
         return;
     }
-    put(rows, (struct rows_value){ .kind = 't', .t = copy });
+    rows->failed = rows->failed || text != NULL;
+    rows_null(rows);
+}
+
+void
+rows_text(struct rows *rows, const char *text)
+{
+    rows_value(rows, text != NULL && text[0] != '\0' ? text : NULL);
 }
 
 void

@@ -16,6 +16,8 @@ void rows_int(struct rows *rows, int64_t i);
 void rows_real(struct rows *rows, double d);
 /* Copied; NULL and "" are NULL. */
 void rows_text(struct rows *rows, const char *text);
+/* The same where "" is a value: only NULL is NULL. */
+void rows_value(struct rows *rows, const char *text);
 /* A time of the real clock as PostgreSQL writes it (UTC); 0 is NULL. */
 void rows_time(struct rows *rows, usec_t real);
 
