@@ -176,26 +176,23 @@ next_object(struct client *c, uint64_t deadline, json_t **ret, struct problem *p
     return 0;
 }
 
-/* The line of one configuration problem, added to the detail. */
-static void
-add_config_problem(struct problem *p, const json_t *o)
+void
+client_add_problem(struct problem *p, const json_t *o)
 {
     const char *file = json_string_value(json_object_get(o, "file"));
     const char *message = json_string_value(json_object_get(o, "message"));
+    const char *advice = json_string_value(json_object_get(o, "hint"));
     long long line = json_integer_value(json_object_get(o, "line"));
+    char place[600] = "";
     size_t n = strlen(p->detail);
 
-    (void) snprintf(p->detail + n, sizeof p->detail - n, "%s", n > 0 ? "\n" : "");
-    n = strlen(p->detail);
     if (file != NULL && line > 0)
-        (void) snprintf(p->detail + n, sizeof p->detail - n, "%s:%lld: ", file, line);
+        (void) snprintf(place, sizeof place, "%s:%lld: ", file, line);
     else if (file != NULL)
-        (void) snprintf(p->detail + n, sizeof p->detail - n, "%s: ", file);
-    n = strlen(p->detail);
-    (void) snprintf(p->detail + n, sizeof p->detail - n, "%s", message == NULL ? "?" : message);
-    const char *advice = json_string_value(json_object_get(o, "hint"));
-    if (advice != NULL && p->hint[0] == '\0')
-        hint(p, "%s", advice);
+        (void) snprintf(place, sizeof place, "%s: ", file);
+    (void) snprintf(p->detail + n, sizeof p->detail - n, "%s%s%s%s%s", n > 0 ? "\n" : "", place,
+                    message == NULL ? "?" : message, advice != NULL ? "\n    hint: " : "",
+                    advice != NULL ? advice : "");
 }
 
 static void
@@ -238,7 +235,7 @@ explain(struct client *c, const char *name, const json_t *parameters, struct pro
         (void) snprintf(p->detail, sizeof p->detail, "%s", detail);
     if (advice != NULL)
         hint(p, "%s", advice);
-    json_array_foreach(json_object_get(parameters, "problems"), i, o) add_config_problem(p, o);
+    json_array_foreach(json_object_get(parameters, "problems"), i, o) client_add_problem(p, o);
     return p->exit;
 }
 

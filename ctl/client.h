@@ -36,3 +36,6 @@ int client_next(struct client *c, uint64_t deadline_usec, json_t **ret, bool *re
 /* One call, one reply. */
 int client_call(struct client *c, const char *method, json_t *parameters, uint64_t deadline_usec,
                 json_t **ret, struct problem *p);
+
+/* A ConfigProblem as a line of p's detail: place, message, and its hint below. */
+void client_add_problem(struct problem *p, const json_t *o);

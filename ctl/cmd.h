@@ -12,8 +12,10 @@ int cmd_call(const struct args *a, struct problem *p);
 int cmd_start(const struct args *a, struct problem *p);
 int cmd_stop(const struct args *a, struct problem *p);
 int cmd_restart(const struct args *a, struct problem *p);
-int cmd_reload(const struct args *a, struct problem *p);
 int cmd_checkpoint(const struct args *a, struct problem *p);
+/* cmd_conf.c */
+int cmd_reload(const struct args *a, struct problem *p);
+int cmd_check_config(const struct args *a, struct problem *p);
 /* cmd_make.c */
 int cmd_init(const struct args *a, struct problem *p);
 int cmd_create(const struct args *a, struct problem *p);

@@ -1,4 +1,4 @@
-/* Commands that change what runs: start, stop, restart, reload, checkpoint.
+/* Commands that change what runs: start, stop, restart, checkpoint.
  * Runs in: pinionctl. Owns: nothing. Source: systemd-ops 4.2 (waiting, systemd first), design 11.
  */
 #include <signal.h>
@@ -300,31 +300,6 @@ cmd_restart(const struct args *a, struct problem *p)
     if ((r = stop(a, &t, p)) != 0)
         return r;
     return by_systemd ? through_systemd(a, &t, "start", "started", p) : start_directly(a, &t, p);
-}
-
-int
-cmd_reload(const struct args *a, struct problem *p)
-{
-    struct target t;
-    struct client c = { 0 };
-    json_auto_t *reply = NULL;
-    char message[128];
-    int r = target_find(a, &t, p);
-
-    if (r == 0)
-        r = client_open(&c, t.socket, p);
-    if (r == 0)
-        r = client_call(&c, "Reload", NULL, now_mono_usec() + REPLY_USEC, &reply, p);
-    client_close(&c);
-    if (r != 0)
-        return r;
-    size_t n_pending = json_array_size(json_object_get(reply, "pendingRestart"));
-    (void) snprintf(
-        message, sizeof message, "configuration %lld active, %zu changed, %zu wait%s for a restart",
-        (long long) json_integer_value(json_object_get(reply, "generation")),
-        json_array_size(json_object_get(reply, "changed")), n_pending, n_pending == 1 ? "s" : "");
-    out->result(&t, message, reply);
-    return CTL_OK;
 }
 
 static json_t *

@@ -32,7 +32,7 @@ struct problem {
     int exit;       /* enum ctl_exit, or a status that piniond ended with; 0 = none */
     char name[128]; /* the server's error name, or empty */
     char message[512];
-    char detail[512]; /* several lines allowed */
+    char detail[16384]; /* several lines allowed */
     char hint[512];
 };
 

@@ -40,6 +40,7 @@ static const char usage_text[] =
     "  -c NAME=VALUE      set a setting, over the files\n"
     "  -p PORT            the same as -c port=PORT\n"
     "  -C NAME            print the value of a setting, then exit\n"
+    "      --check        check the settings and pg_hba.conf, tell all that is wrong, then exit\n"
     "      --help         this text\n"
     "      --version      version of this program\n"
     "\n"
@@ -65,6 +66,7 @@ struct options {
     const char *data_dir; /* as given */
     const char *instance;
     const char *print; /* -C */
+    bool check;
     const char *args[ARGS_MAX];
     size_t n_args;
     char port[32];
@@ -121,7 +123,8 @@ enum {
     OPT_LOCALE,
     OPT_HELP,
     OPT_VERSION,
-    OPT_INSTANCE
+    OPT_INSTANCE,
+    OPT_CHECK
 };
 
 static const struct option init_options[] = {
@@ -258,6 +261,7 @@ verify(int argc, char **argv)
 /* ---- serving ---- */
 static const struct option serve_options[] = {
     { "instance", required_argument, NULL, OPT_INSTANCE },
+    { "check", no_argument, NULL, OPT_CHECK },
     { "help", no_argument, NULL, OPT_HELP },
     { "version", no_argument, NULL, OPT_VERSION },
     { NULL, 0, NULL, 0 },
@@ -289,6 +293,9 @@ take_option(int c, struct options *o)
         break;
     case OPT_INSTANCE:
         o->instance = optarg;
+        break;
+    case OPT_CHECK:
+        o->check = true;
         break;
     case OPT_HELP:
         return help();
@@ -345,19 +352,58 @@ check_dir(const char *data_dir)
     return r < 0 ? refuse(r, &e) : 0;
 }
 
+/* The rules of access are looked at even if the settings are wrong: all that is, is told at once.
+ */
 static int
 load(const struct options *o, const struct conf_where *w, struct conf *ret)
 {
     CLEANUP(conf_issues_done) struct conf_issues issues = { 0 };
     struct err e = ERR_INIT;
-    char text[700];
     int r = conf_load(w, o->args, o->n_args, ret, &issues, &e);
 
     if (r == 0)
         return 0;
-    for (size_t i = 0; issues.n > 1 && i < issues.n; i++)
-        log_msg(LOG_LEVEL_LOG, "%s", conf_issue_text(&issues.items[i], text, sizeof text));
+    if (o->print == NULL && issues.hba_file != NULL)
+        (void) access_check(issues.hba_file, &issues, NULL);
+    if (issues.n > 1)
+        conf_issues_log(&issues);
     return refuse(r == -ENOMEM ? r : -ERR_CONFIG_FILE_ERROR, &e);
+}
+
+static int
+load_rules(const struct conf *conf, struct err *e)
+{
+    CLEANUP(conf_issues_done) struct conf_issues issues = { 0 };
+
+    if (access_load(conf->v.hba_file, &issues, e) == 0)
+        return 0;
+    if (issues.n > 1)
+        conf_issues_log(&issues);
+    return -ERR_CONFIG_FILE_ERROR;
+}
+
+/* --check: all that is wrong with the files, to standard output. */
+static int
+check_files(const struct options *o, const struct conf_where *w)
+{
+    CLEANUP(conf_issues_done) struct conf_issues issues = { 0 };
+    CLEANUP(conf_done) struct conf conf = { 0 };
+    struct err e = ERR_INIT;
+    char text[700];
+    int r = conf_load(w, o->args, o->n_args, &conf, &issues, &e);
+
+    if (issues.hba_file != NULL && access_check(issues.hba_file, &issues, &e) < 0)
+        r = -ERR_CONFIG_FILE_ERROR;
+    for (size_t i = 0; i < issues.n; i++) {
+        (void) puts(conf_issue_text(&issues.items[i], text, sizeof text));
+        if (issues.items[i].err.hint[0] != '\0')
+            (void) printf("  hint: %s\n", issues.items[i].err.hint);
+    }
+    if (r < 0 && issues.n == 0)
+        (void) printf("%s\n", e.message);
+    if (r == 0)
+        (void) printf("%s and %s are fine\n", conf.v.config_file, conf.v.hba_file);
+    return r == 0 ? 0 : pm_exit_code(r == -ENOMEM ? r : -ERR_CONFIG_FILE_ERROR);
 }
 
 static int
@@ -369,7 +415,7 @@ print_setting(const struct options *o, const struct conf *conf)
     if (id < 0) {
         struct err e = ERR_INIT;
 
-        (void) ERR(&e, CONFIG_FILE_ERROR, "unrecognized configuration parameter \"%s\"", o->print);
+        (void) conf_find_or_say(o->print, &e);
         return refuse(-ERR_CONFIG_FILE_ERROR, &e);
     }
     (void) puts(conf_show(conf, (enum conf_id) id, value, sizeof value));
@@ -434,8 +480,8 @@ serve(const struct options *o, const struct conf_where *w, struct conf *conf, in
     int r = fault_arm_from_env(&e);
 
     raise_file_limit();
-    if (r == 0 && access_load(conf->v.hba_file, &e) < 0)
-        r = -ERR_CONFIG_FILE_ERROR;
+    if (r == 0)
+        r = load_rules(conf, &e);
     if (r == 0)
         r = prepare_children(&e);
     if (r == 0)
@@ -467,6 +513,8 @@ run(int argc, char **argv)
     if ((o.data_dir == NULL) == (o.instance == NULL))
         return usage("give either -D DIR or --instance NAME");
     r = find_places(&o, &where);
+    if (r == 0 && o.check)
+        return check_files(&o, &where);
     if (r == 0 && o.print == NULL)
         r = refuse_root("running the server");
     if (r == 0 && o.print == NULL)

@@ -10,6 +10,8 @@
 
 #include "conf/conf_auto.h"
 
+#include "base/log.h"
+
 int
 conf_may_be_in_files(enum conf_id id, struct err *e)
 {
@@ -18,6 +20,19 @@ conf_may_be_in_files(enum conf_id id, struct err *e)
     if (d->context == CONF_CONTEXT_INTERNAL || (d->flags & CONF_FLAG_TXN) != 0)
         return ERR(e, CANT_CHANGE_RUNTIME_PARAM, "parameter \"%s\" cannot be changed", d->name);
     return 0;
+}
+
+void
+conf_issues_log(const struct conf_issues *issues)
+{
+    for (size_t i = 0; i < issues->n; i++) {
+        struct err e = issues->items[i].err;
+
+        (void) conf_issue_text(&issues->items[i], e.message, sizeof e.message);
+        log_err(LOG_LEVEL_LOG, "", &e);
+    }
+    if (issues->n_dropped > 0)
+        log_msg(LOG_LEVEL_LOG, "%zu more errors are not shown", issues->n_dropped);
 }
 
 /* Remember where the value of a setting was written; `file` NULL: in no file. */
@@ -186,6 +201,8 @@ conf_load(const struct conf_where *where, const char *const *args, size_t n_args
     if (r < 0)
         return r;
     cross_check(&next, issues);
+    free(issues->hba_file);
+    issues->hba_file = strdup(next.v.hba_file);
     if (issues->n > 0)
         return summary(issues, e);
     *ret = next;

@@ -44,6 +44,7 @@ conf_issues_done(struct conf_issues *issues)
     for (size_t i = 0; i < issues->n; i++)
         free(issues->items[i].file);
     free(issues->items);
+    free(issues->hba_file);
     *issues = (struct conf_issues){ 0 };
 }
 

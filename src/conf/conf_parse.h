@@ -39,6 +39,7 @@ struct conf_issues {
     struct conf_issue *items; /* owned; at most CONF_ISSUES_MAX */
     size_t n;                 /* in items */
     size_t n_dropped;         /* beyond them */
+    char *hba_file; /* owned; of conf_load(): the access rules that go with the settings */
 };
 
 /* Free what they own. */
@@ -47,6 +48,8 @@ void conf_issues_done(struct conf_issues *issues);
 /* Append; copies everything. `file` may be NULL. */
 void conf_issues_add(struct conf_issues *issues, const char *file, int line, const char *name,
                      const struct err *err);
+/* Each as a line of the log, with its hint. */
+void conf_issues_log(const struct conf_issues *issues);
 /* "FILE:LINE: message" (or "command line: message") of one issue, cut to cap. Returns p. */
 const char *conf_issue_text(const struct conf_issue *issue, char *p, size_t cap);
 

@@ -199,22 +199,44 @@ problem_list(const struct control_reload *reload)
     return list;
 }
 
+static struct control_reload reload; /* large; one call at a time runs in the loop */
+
 int
-control_on_RELOAD(struct control_call *call)
+control_on_CHECK_CONFIG(struct control_call *call)
 {
-    static struct control_reload reload; /* large; one call at a time runs in the loop */
     struct err e = ERR_INIT;
 
     memset(&reload, 0, sizeof reload);
-    int r = call->view->ops->reload(call->view->ctx, &reload, &e);
-    struct json_object *p = json_object_new_object();
+    int r = call->view->ops->check_config(call->view->ctx, &reload, &e);
     if (r < 0 && r != -ERR_CONFIG_FILE_ERROR) {
-        (void) json_object_put(p);
         control_error_from(call, r, &e);
         return CONTROL_REPLIED;
     }
+    struct json_object *p = json_object_new_object();
+    json_object_object_add(p, "valid", json_object_new_boolean(r == 0));
+    json_object_object_add(p, "problems", problem_list(&reload));
+    control_reply(call, p);
+    return CONTROL_REPLIED;
+}
+
+int
+control_on_RELOAD(struct control_call *call)
+{
+    struct err e = ERR_INIT;
+    char message[128];
+
+    memset(&reload, 0, sizeof reload);
+    int r = call->view->ops->reload(call->view->ctx, &reload, &e);
+    if (r < 0 && r != -ERR_CONFIG_FILE_ERROR) {
+        control_error_from(call, r, &e);
+        return CONTROL_REPLIED;
+    }
+    struct json_object *p = json_object_new_object();
     if (r < 0) {
-        control_json_add_str(p, "message", e.message);
+        (void) snprintf(message, sizeof message,
+                        "configuration rejected, generation %llu stays active",
+                        (unsigned long long) reload.generation);
+        control_json_add_str(p, "message", message);
         json_object_object_add(p, "problems", problem_list(&reload));
         control_error_own(call, CONTROL_ERROR_CONFIG_INVALID, p);
         return CONTROL_REPLIED;

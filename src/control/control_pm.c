@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "conf/conf.h"
 #include "control/control.h"
 #include "pm/pm_control.h"
 #include "shm/shm.h"
@@ -138,7 +139,7 @@ copy_config(struct control_status *to, const struct pm *pm)
     to->config_valid = pm_control_reload_last(pm, &reload);
     to->config_generation = reload.generation;
     to->config_loaded_usec = reload.loaded_usec;
-    for (unsigned i = 0; i < MIN(reload.n_pending, CONTROL_LIST_MAX - 1); i++)
+    for (unsigned i = 0; i < reload.n_pending; i++)
         to->pending_restart[i] = reload.pending[i];
 }
 
@@ -246,25 +247,34 @@ view_stop(void *ctx, enum control_stop_mode mode, struct err *e)
     return 0;
 }
 
-/* "FILE:LINE: words", as conf_issue_text() makes it, into its parts. */
-static void
-split_problem(const struct err *e, struct control_problem *p)
-{
-    const char *text = e->message;
+static_assert((int) CONF_SETTINGS < CONTROL_SETTINGS_MAX, "all names fit, and NULL");
 
-    p->is_error = true;
-    for (const char *colon = strchr(text, ':'); colon != NULL; colon = strchr(colon + 1, ':')) {
-        char *end;
-        long line = strtol(colon + 1, &end, 10);
-        if (end == colon + 1 || *end != ':' || line <= 0 || text[0] != '/')
-            continue;
-        (void) snprintf(p->file, sizeof p->file, "%.*s", (int) (colon - text), text);
-        p->line = (int) line;
-        text = end + 1 + strspn(end + 1, " ");
-        break;
+/* All that is wrong; `e` if the issues do not say it. */
+static void
+take_issues(const struct conf_issues *issues, const struct err *e, struct control_reload *ret)
+{
+    size_t n = issues != NULL ? MIN(issues->n, (size_t) CONTROL_PROBLEMS_MAX - 1) : 0;
+    struct control_problem *p = ret->problems;
+
+    for (size_t i = 0; i < n; i++, p++) {
+        const struct conf_issue *it = &issues->items[i];
+
+        (void) snprintf(p->file, sizeof p->file, "%s", it->file != NULL ? it->file : "");
+        p->line = it->line;
+        (void) snprintf(p->setting, sizeof p->setting, "%s", it->name);
+        (void) snprintf(p->message, sizeof p->message, "%s", it->err.message);
+        (void) snprintf(p->hint, sizeof p->hint, "%s", it->err.hint);
+        p->is_error = true;
     }
-    (void) snprintf(p->message, sizeof p->message, "%.255s", text);
-    (void) snprintf(p->hint, sizeof p->hint, "%.255s", e->hint);
+    if (n == 0 || issues->n_dropped > 0) {
+        p->is_error = true;
+        if (n == 0)
+            (void) snprintf(p->message, sizeof p->message, "%s", e->message);
+        else
+            (void) snprintf(p->message, sizeof p->message, "%zu more errors", issues->n_dropped);
+        p++;
+    }
+    ret->n_problems = (int) (p - ret->problems);
 }
 
 static int
@@ -275,15 +285,43 @@ view_reload(void *ctx, struct control_reload *ret, struct err *e)
     int r = pm_control_reload(c->pm, &reload, e);
 
     control_load_groups(c->control);
-    if (r < 0) {
-        split_problem(e, &ret->problems[ret->n_problems++]);
-        return r == -ERR_OBJECT_NOT_IN_PREREQUISITE_STATE ? r : -ERR_CONFIG_FILE_ERROR;
-    }
     ret->generation = reload.generation;
-    for (unsigned i = 0; i < MIN(reload.n_changed, CONTROL_LIST_MAX); i++)
+    if (r == -ERR_OBJECT_NOT_IN_PREREQUISITE_STATE)
+        return r;
+    if (r < 0) {
+        take_issues(reload.issues, e, ret);
+        return -ERR_CONFIG_FILE_ERROR;
+    }
+    for (unsigned i = 0; i < reload.n_changed; i++)
         ret->changed[i] = reload.changed[i];
-    for (unsigned i = 0; i < MIN(reload.n_pending, CONTROL_LIST_MAX); i++)
+    for (unsigned i = 0; i < reload.n_pending; i++)
         ret->pending_restart[i] = reload.pending[i];
+    return 0;
+}
+
+/* What waits for a restart is a warning. */
+static int
+view_check_config(void *ctx, struct control_reload *ret, struct err *e)
+{
+    const struct control_pm *c = ctx;
+    CLEANUP(conf_issues_done) struct conf_issues issues = { 0 };
+    struct conf_diff diff;
+
+    if (pm_control_check(c->pm, &issues, &diff, e) < 0) {
+        take_issues(&issues, e, ret);
+        return -ERR_CONFIG_FILE_ERROR;
+    }
+    for (int id = 0; id < CONF_SETTINGS && ret->n_problems < CONTROL_PROBLEMS_MAX; id++) {
+        const char *name = conf_desc((enum conf_id) id)->name;
+        struct control_problem *p = &ret->problems[ret->n_problems];
+
+        if (!diff.restart[id])
+            continue;
+        (void) snprintf(p->setting, sizeof p->setting, "%s", name);
+        (void) snprintf(p->message, sizeof p->message,
+                        "parameter \"%s\" cannot be changed without restarting the server", name);
+        ret->n_problems++;
+    }
     return 0;
 }
 
@@ -309,6 +347,7 @@ control_pm_new(struct pm *pm, sd_event *loop, const struct control_pm_params *pa
         .checkpoint_state = view_checkpoint_state,
         .stop = view_stop,
         .reload = view_reload,
+        .check_config = view_check_config,
     };
     struct control_pm *c = calloc(1, sizeof *c);
 

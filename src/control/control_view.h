@@ -19,8 +19,9 @@ enum control_state {
 
 enum control_stop_mode { STOP_SMART, STOP_FAST, STOP_IMMEDIATE }; /* rising strictness */
 
-#define CONTROL_LIST_MAX     16 /* listen addresses, settings, causes in one reply */
-#define CONTROL_PROBLEMS_MAX 16
+#define CONTROL_LIST_MAX     16  /* listen addresses, settings, causes in one reply */
+#define CONTROL_SETTINGS_MAX 512 /* names of settings in one reply */
+#define CONTROL_PROBLEMS_MAX 101
 
 /* The phase that runs right now. An empty phase = none; quantities of 0 are unknown and left out.
  */
@@ -73,7 +74,7 @@ struct control_status {
     uint64_t config_generation;
     bool config_valid;
     usec_t config_loaded_usec;
-    const char *pending_restart[CONTROL_LIST_MAX]; /* NULL-terminated */
+    const char *pending_restart[CONTROL_SETTINGS_MAX]; /* NULL-terminated */
     tli_t timeline;
     lsn_t insert_lsn, flush_lsn, replay_lsn, visible_lsn;
     int64_t crash_restarts; /* -1 unknown */
@@ -103,14 +104,15 @@ struct control_problem {
     int line;       /* 0 = unknown */
     char setting[64];
     bool is_error;
-    char message[256];
-    char hint[256];
+    char message[512];
+    char hint[512];
 };
 
+/* Of a reload or a check. */
 struct control_reload {
-    uint64_t generation; /* the one that is active now */
-    const char *changed[CONTROL_LIST_MAX + 1];
-    const char *pending_restart[CONTROL_LIST_MAX + 1];
+    uint64_t generation;                               /* the one that is active now */
+    const char *changed[CONTROL_SETTINGS_MAX];         /* NULL-terminated */
+    const char *pending_restart[CONTROL_SETTINGS_MAX]; /* NULL-terminated */
     int n_problems;
     struct control_problem problems[CONTROL_PROBLEMS_MAX];
 };
@@ -129,6 +131,8 @@ struct control_view_ops {
     int (*stop)(void *ctx, enum control_stop_mode mode, struct err *e);
     /* 0 applied, -ERR_CONFIG_FILE_ERROR: problems say why and nothing was changed. */
     int (*reload)(void *ctx, struct control_reload *ret, struct err *e);
+    /* The same without applying: 0 valid. */
+    int (*check_config)(void *ctx, struct control_reload *ret, struct err *e);
 };
 
 struct control_view {

@@ -541,6 +541,7 @@ pm_free(struct pm *pm)
     if (pm->lock.fd >= 0 && pm->m.state != PM_INIT)
         log_event(LOG_LEVEL_LOG, MSGID_STOPPED, NULL, "database system is shut down");
     pm_lock_drop(&pm->lock);
+    conf_issues_done(&pm->reload_issues);
     free(pm);
 }
 

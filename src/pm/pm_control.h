@@ -13,6 +13,8 @@
 
 struct pm;
 struct conf;
+struct conf_diff;
+struct conf_issues;
 struct shm_status;
 struct slot;
 
@@ -92,15 +94,22 @@ struct pm_reload {
     unsigned n_pending;         /* settings that differ in the files but need a restart */
     const char *const *changed; /* names; live until the next reload */
     const char *const *pending;
+    const struct conf_issues *issues; /* all that was wrong; live until the next reload */
     usec_t loaded_usec;
 };
 
 /* Read the files again, all or nothing, and hand the result to all children (as HUP does). On < 0
- * nothing was changed and `e` says file, line and why (F0000); 55000 while stopping fast. `ret` may
- * be NULL. */
+ * nothing was changed, `e` says file, line and why (F0000), ret->issues has the rest; 55000 while
+ * stopping fast. `ret` may be NULL. */
 int pm_control_reload(struct pm *pm, struct pm_reload *ret, struct err *e);
 /* The same numbers without reloading; is_valid: the files as last read were good. */
 bool pm_control_reload_last(const struct pm *pm, struct pm_reload *ret);
+
+/* Read the files without applying them: 0, or -ERR_CONFIG_FILE_ERROR with all that is wrong in
+ * `issues` (starts zeroed, the caller's to release). *ret_diff: what a reload would change, and
+ * what would wait for a restart. In every state. */
+int pm_control_check(const struct pm *pm, struct conf_issues *issues, struct conf_diff *ret_diff,
+                     struct err *e);
 
 /* Ask the checkpointer for a checkpoint: fast (no throttling) or spread. Returns a ticket > 0, or <
  * 0 with e set: 55000 in a state without checkpoints. */

@@ -113,6 +113,7 @@ struct pm {
     /* pm_reload.c */
     struct pm_reload reload;
     bool reload_is_valid;
+    struct conf_issues reload_issues; /* why the last one was refused */
     const char *reload_names[2][CONF_SETTINGS];
 
     /* pm_control.c */

@@ -6,17 +6,6 @@
 #include "proc/access.h"
 
 static void
-log_issues(const struct conf_issues *issues, const struct err *e)
-{
-    char text[700];
-
-    for (size_t i = 0; i < issues->n; i++)
-        log_msg(LOG_LEVEL_LOG, "%s", conf_issue_text(&issues->items[i], text, sizeof text));
-    log_event(LOG_LEVEL_LOG, MSGID_CONFIG_REJECTED, NULL,
-              "configuration was not changed because of errors: %s", e->message);
-}
-
-static void
 remember(struct pm *pm, const struct conf_diff *diff)
 {
     unsigned n_changed = 0;
@@ -52,7 +41,9 @@ apply(struct pm *pm, struct conf_issues *issues, struct err *e)
     int r = conf_load(&pm->where, pm->params.conf_args, pm->params.n_conf_args, &next, issues, e);
 
     if (r == 0 && access_rules() != NULL) /* pg_hba.conf as well: all or nothing */
-        r = access_load(pm->conf->v.hba_file, e);
+        r = access_load(pm->conf->v.hba_file, issues, e);
+    else if (access_rules() != NULL)
+        (void) access_check(pm->conf->v.hba_file, issues, NULL);
     if (r < 0)
         return r;
     conf_diff(pm->conf, &next, &diff);
@@ -64,15 +55,18 @@ apply(struct pm *pm, struct conf_issues *issues, struct err *e)
 int
 pm_reload_now(struct pm *pm, struct err *e)
 {
-    CLEANUP(conf_issues_done) struct conf_issues issues = { 0 };
     int r;
 
     log_msg(LOG_LEVEL_LOG, "received SIGHUP, reloading configuration files");
     pm_notify_reloading(pm);
-    r = apply(pm, &issues, e);
+    conf_issues_done(&pm->reload_issues);
+    r = apply(pm, &pm->reload_issues, e);
+    pm->reload.issues = &pm->reload_issues;
     pm->reload_is_valid = r == 0;
     if (r < 0) {
-        log_issues(&issues, e);
+        conf_issues_log(&pm->reload_issues);
+        log_event(LOG_LEVEL_LOG, MSGID_CONFIG_REJECTED, NULL,
+                  "configuration was not changed because of errors: %s", e->message);
         pm_notify_reloaded(pm, e->message);
     } else {
         log_set_min((enum log_level) pm->conf->v.log_min_messages);
@@ -87,4 +81,18 @@ pm_reload_now(struct pm *pm, struct err *e)
     }
     pm_control_saw(pm, PM_SAW_RELOAD);
     return r;
+}
+
+int
+pm_control_check(const struct pm *pm, struct conf_issues *issues, struct conf_diff *ret_diff,
+                 struct err *e)
+{
+    CLEANUP(conf_done) struct conf next = { 0 };
+    int r = conf_load(&pm->where, pm->params.conf_args, pm->params.n_conf_args, &next, issues, e);
+    int r_rules = access_rules() != NULL ? access_check(pm->conf->v.hba_file, issues, e) : 0;
+
+    *ret_diff = (struct conf_diff){ .n_changed = 0 };
+    if (r == 0)
+        conf_diff(pm->conf, &next, ret_diff);
+    return r < 0 ? r : r_rules;
 }

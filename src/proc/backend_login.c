@@ -52,13 +52,12 @@ check_access(const struct backend *b, const struct pgwire_startup *s, struct err
         .database = b->database,
         .is_replication = s->replication == PGWIRE_REPLICATION_PHYSICAL,
     };
+    CLEANUP(conf_issues_done) struct conf_issues issues = { 0 };
     enum pgwire_hba_method method;
-    int line, r;
+    int line, r = 0;
 
     if (access_rules() == NULL) /* a postmaster that has not read them: read them now */
-        r = access_load(b->start->conf->v.hba_file, e);
-    else
-        r = 0;
+        r = access_load(b->start->conf->v.hba_file, &issues, e);
     if (r < 0)
         return r;
     r = pgwire_hba_match(access_rules(), &client, &method, &line, e);

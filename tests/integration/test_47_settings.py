@@ -1,6 +1,8 @@
 """pg_settings, SHOW, reloads: what is in force, where it is written, and what a restart would change."""
 import contextlib
+import os
 import re
+import signal
 import threading
 
 import psycopg2
@@ -123,3 +125,102 @@ def test_many_who_alter_the_system_at_once_lose_nothing(server):
     assert not failures
     assert sorted(auto_conf(server).splitlines()[2:]) == sorted(f"{name} = '109'" for name in names)
     assert server.ctl("reload", "-D", server.data).returncode == 0
+
+
+# ---- wrong files
+
+def break_files(server):
+    """Five errors in three files; what is told about each."""
+    n = len((server.data / "pinion.conf").read_text(encoding="utf-8").splitlines())
+    server.configure("lock_timeout = 5s\nfsync = off\nwork_mem = plenty\ninclude 'more/none.conf'\n")
+    (server.data / "postgresql.auto.conf").write_text("# x\nmax_conections = '7'\n", encoding="utf-8")
+    hba = (server.data / "pg_hba.conf").read_text(encoding="utf-8")
+    (server.data / "pg_hba.conf").write_text(hba + "local all all maybe\n", encoding="utf-8")
+    conf = server.data / "pinion.conf"
+    return [f'{conf}:{n + 2}: unrecognized configuration parameter "fsync"', f'{conf}:{n + 3}: invalid value for parameter "work_mem": "plenty"',
+            f"{conf}:{n + 4}: could not open configuration file", f"{server.data}/postgresql.auto.conf:2: unrecognized", f"{server.data}/pg_hba.conf:{len(hba.splitlines()) + 1}: "]
+
+
+def test_a_reload_tells_all_that_is_wrong_and_changes_nothing(server):
+    before = server.sql("SELECT name, setting, sourcefile, sourceline, pending_restart FROM pg_settings")
+    wrong = break_files(server)
+    p = server.ctl("reload", "-D", server.data, check=False)
+    assert p.returncode == 78 and "generation 1 stays active" in p.stderr
+    log = server.log()
+    for text in wrong:
+        assert text in p.stderr and text in log, (text, p.stderr, log)
+    assert "synchronous_commit = off" in p.stderr and 'Perhaps you meant "max_connections".' in log
+    assert server.sql("SELECT name, setting, sourcefile, sourceline, pending_restart FROM pg_settings") == before
+    assert server.status()["configValid"] is False
+
+
+def test_check_config_tells_the_same_of_a_server_that_runs_and_one_that_does_not(server):
+    said = server.ctl("check-config", "-D", server.data)
+    assert said.stdout.endswith(": the configuration files are fine\n")
+    server.configure("shared_buffers = 48MB\n")
+    assert 'parameter "shared_buffers" cannot be changed without restarting' in server.ctl("check-config", "-D", server.data).stdout
+    wrong = break_files(server)
+    running = server.ctl("check-config", "-D", server.data, check=False)
+    log = server.log()
+    server.stop()
+    stopped = server.ctl("check-config", "-D", server.data, check=False)
+    assert running.returncode == stopped.returncode == 78 and running.stderr == stopped.stderr
+    assert "5 problems in the configuration files" in running.stderr
+    for text in wrong:
+        assert text in running.stderr, (text, running.stderr)
+    assert "plenty" not in log   # only looked
+    plain = support.run(support.PINIOND, "-D", server.data, "--check", check=False)
+    assert plain.returncode == 78 and all(text in plain.stdout for text in wrong)
+    p = server.start(check=False)   # and so does a start
+    assert p.returncode == 78 and all(text in server.log() for text in wrong)
+
+
+def test_included_files_are_read_in_order_and_named(server):
+    d = server.data / "conf.d"
+    d.mkdir()
+    for name, text in [("10-a.conf", "lock_timeout = 1s\nwork_mem = 1MB\n"), ("20-b.conf", "lock_timeout = 2s\n"), ("B.conf", "work_mem = 3MB\n"),
+                       (".hidden.conf", "nonsense\n"), ("old.conf.bak", "nonsense\n")]:
+        (d / name).write_text(text, encoding="utf-8")
+    (server.data / "one.conf").write_text("include_if_exists = 'nowhere.conf'\ninclude_dir 'conf.d'\n", encoding="utf-8")
+    server.configure("include 'one.conf'\n")
+    p = server.ctl("reload", "-D", server.data)
+    assert "lock_timeout" in p.stdout and "work_mem" in p.stdout
+    support.until(lambda: setting(server, "lock_timeout")[:4] == ("2000", "configuration file", str(d / "20-b.conf"), 1), "the last file wins")
+    assert setting(server, "work_mem")[:4] == ("3072", "configuration file", str(d / "B.conf"), 1)
+    (d / "30-c.conf").write_text("\nport = much\n", encoding="utf-8")
+    p = server.ctl("reload", "-D", server.data, check=False)
+    assert p.returncode == 78 and f"{d}/30-c.conf:2: " in p.stderr
+    (d / "30-c.conf").write_text("include '../one.conf'\n", encoding="utf-8")
+    p = server.ctl("reload", "-D", server.data, check=False)
+    assert p.returncode == 78 and "files include each other more than 10 deep" in p.stderr
+
+
+# ---- SIGHUP while stopping
+
+def test_ac054_a_reload_works_while_a_smart_stop_waits(server):
+    with contextlib.closing(server.connect()) as c, c.cursor() as cur:
+        os.kill(server.pid, signal.SIGTERM)
+        support.until(lambda: server.status()["state"] == "draining", "it drains")
+        server.configure("lock_timeout = 8s\n")
+        os.kill(server.pid, signal.SIGHUP)
+
+        def shown():
+            cur.execute("SHOW lock_timeout")
+            return cur.fetchall() == [("8s",)]
+        support.until(shown, "the session that is left follows")
+    server.wait_gone()
+
+
+def test_ac056_a_fast_stop_does_not_look_at_sighup(server):
+    with contextlib.closing(server.connect()) as c:
+        support.freeze(c.info.backend_pid)
+        os.kill(server.pid, signal.SIGINT)
+        support.until(lambda: server.status()["state"] == "stopping", "it stops")
+        os.kill(server.pid, signal.SIGHUP)
+        os.kill(server.pid, signal.SIGTERM)   # weaker: no effect either
+        assert server.status()["state"] == "stopping"   # the loop has turned
+        p = server.ctl("reload", "-D", server.data, check=False)
+        assert p.returncode == 1 and "stop" in p.stderr
+        os.kill(c.info.backend_pid, signal.SIGCONT)
+    server.wait_gone()
+    assert "reloading configuration files" not in server.log()

@@ -221,13 +221,16 @@ def test_replies_are_what_the_interface_describes(server):
         def described(interface):
             return varlink_idl.Idl(w.call("org.varlink.service.GetInterfaceDescription", interface=interface)["parameters"]["description"])
         control, service = described("org.pinion.Control"), described("org.varlink.service")
-        assert set(control.methods) == {"Ping", "GetStatus", "WatchStatus", "ListProcesses", "Reload", "Checkpoint", "Stop"}
-        for idl, method in [(control, "Ping"), (control, "GetStatus"), (control, "ListProcesses"), (control, "Checkpoint"), (control, "Reload"),
+        assert set(control.methods) == {"Ping", "GetStatus", "WatchStatus", "ListProcesses", "CheckConfig", "Reload", "Checkpoint", "Stop"}
+        for idl, method in [(control, "Ping"), (control, "GetStatus"), (control, "ListProcesses"), (control, "Checkpoint"), (control, "CheckConfig"), (control, "Reload"),
                             (service, "GetInfo")]:
             reply = w.call(f"{idl.name}.{method}")
             assert set(reply) == {"parameters"}
             idl.check(idl.methods[method][1], reply["parameters"], method)
         server.configure("\nlock_timeout = nonsense\n")
+        reply = w.call("CheckConfig")
+        control.check(control.methods["CheckConfig"][1], reply["parameters"], "CheckConfig")
+        assert reply["parameters"]["valid"] is False and reply["parameters"]["problems"][0]["setting"] == "lock_timeout"
         reply = w.call("Reload")
         assert reply["error"] == "org.pinion.Control.ConfigInvalid"
         control.check(control.errors["ConfigInvalid"], reply["parameters"], "ConfigInvalid")

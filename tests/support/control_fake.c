@@ -95,6 +95,22 @@ fake_reload(void *ctx, struct control_reload *ret, struct err *e)
     return err_set(e, f->reload_result, "configuration file contains errors");
 }
 
+static int
+fake_check_config(void *ctx, struct control_reload *ret, struct err *e)
+{
+    struct control_fake *f = ctx;
+    struct control_problem *p = &ret->problems[ret->n_problems++];
+
+    if (f->reload_result < 0) {
+        f->n_reloads--; /* it is none */
+        ret->n_problems--;
+        return fake_reload(ctx, ret, e);
+    }
+    (void) snprintf(p->setting, sizeof p->setting, "shared_buffers");
+    (void) snprintf(p->message, sizeof p->message, "shared_buffers waits for a restart");
+    return 0;
+}
+
 void
 control_fake_init(struct control_fake *f)
 {
@@ -125,6 +141,7 @@ control_fake_view(struct control_fake *f)
         .checkpoint_state = fake_checkpoint_state,
         .stop = fake_stop,
         .reload = fake_reload,
+        .check_config = fake_check_config,
     };
 
     return (struct control_view){ .ops = &ops, .ctx = f };

@@ -153,6 +153,7 @@ permission_is_decided_per_method(void **state)
         { "org.pinion.Control.GetStatus", WHO_PUBLIC },
         { "org.pinion.Control.ListProcesses", WHO_MONITOR },
         { "org.pinion.Control.WatchStatus", WHO_MONITOR },
+        { "org.pinion.Control.CheckConfig", WHO_MONITOR },
         { "org.pinion.Control.Reload", WHO_ADMIN },
         { "org.pinion.Control.Checkpoint", WHO_ADMIN },
         { "org.pinion.Control.Stop", WHO_ADMIN },
@@ -242,7 +243,17 @@ a_reload_says_what_changed_or_which_line_is_wrong(void **state)
     expect(b, "{\"method\":\"org.pinion.Control.Reload\"}",
            "{\"parameters\":{\"generation\":8,\"changed\":[\"log_min_messages\"],"
            "\"pendingRestart\":[\"shared_buffers\"],\"problems\":[]}}");
+    expect(b, "{\"method\":\"org.pinion.Control.CheckConfig\"}",
+           "{\"parameters\":{\"valid\":true,\"problems\":[{\"setting\":\"shared_buffers\","
+           "\"severity\":\"warning\",\"message\":\"shared_buffers waits for a restart\"}]}}");
     b->fake.reload_result = -ERR_CONFIG_FILE_ERROR;
+    expect(b, "{\"method\":\"org.pinion.Control.CheckConfig\"}",
+           "{\"parameters\":{\"valid\":false,\"problems\":[{\"file\":\"/etc/pinion/main/"
+           "pinion.conf\"");
+    expect(
+        b, "{\"method\":\"org.pinion.Control.Reload\"}",
+        "ConfigInvalid\",\"parameters\":{\"message\":\"configuration rejected, generation 8 stays "
+        "active\",\"problems\":[");
     expect(b, "{\"method\":\"org.pinion.Control.Reload\"}",
            "\"line\":12,\"severity\":\"error\",\"message\":\"max_connections must be >= 1\"");
     b->fake.reload_result = -ERR_OUT_OF_MEMORY;

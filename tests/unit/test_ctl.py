@@ -99,6 +99,8 @@ class Ctl(unittest.TestCase):
         status = json.loads(self.ctl("status", "-D", self.dir, "--json").stdout)["status"]
         self.assertEqual((status["state"], status["pmState"]), ("ready", "PM_RUN"))
         self.assertIn("configuration 8 active, 1 changed, 1 waits for a restart", self.ctl("reload", "-D", self.dir).stdout)
+        self.assertIn("\n    Changed          log_min_messages\n    Needs a restart  shared_buffers\n", self.ctl("reload", "-D", self.dir).stdout)
+        self.assertIn("fine\n    shared_buffers waits for a restart\n", self.ctl("check-config", "-D", self.dir).stdout)
         self.assertRegex(self.ctl("checkpoint", "-D", self.dir).stdout, r"^data: checkpoint complete after .*, at 0/3000148")
         self.assertEqual(json.loads(self.ctl("checkpoint", "-D", self.dir, "--json").stdout)["lsn"], "0/3000148")
         self.assertIn("checkpointer", self.ctl("ps", "-D", self.dir).stdout)
@@ -125,9 +127,33 @@ class Ctl(unittest.TestCase):
         with open(f"{self.dir}/broken", "w", encoding="utf-8"):
             pass
         p = self.ctl("reload", "-D", self.dir, code=78)
+        self.assertIn("error: configuration rejected, generation 7 stays active\n", p.stderr)
+        self.assertIn("check-config", p.stderr)
         self.assertIn("  /etc/pinion/main/pinion.conf:12: max_connections must be >= 1\n", p.stderr)
         error = json.loads(self.ctl("reload", "-D", self.dir, "--json", code=78).stdout)["error"]
         self.assertEqual((error["name"], error["exit"]), ("org.pinion.Control.ConfigInvalid", 78))
+        p = self.ctl("check-config", "-D", self.dir, code=78)
+        self.assertIn("error: 1 problem in the configuration files\n  /etc/pinion/main/pinion.conf:12: max_connections", p.stderr)
+        reply = json.loads(self.ctl("check-config", "-D", self.dir, "--json", code=78).stdout)
+        self.assertEqual((reply["valid"], reply["problems"][0]["line"]), (False, 12))
+
+    def test_files_of_a_server_that_does_not_run_are_checked_by_piniond(self):
+        path = os.path.join(self.top, "piniond")
+        os.makedirs(self.dir)
+        for script, code in [("echo /a/pinion.conf and /a/pg_hba.conf are fine", 0),
+                             ("echo '/a b/x:c.conf:3: wrong: very'; echo '  hint: Do.'; echo 'command line: no'; echo /y: gone; exit 78", 78)]:
+            with open(path, "w", encoding="utf-8") as f:
+                f.write(f'#!/bin/sh\ntest "$*" = "-D {self.dir} --check" || exit 9\n{script}\n')
+            os.chmod(path, 0o755)
+            p = self.ctl("check-config", "-D", self.dir, code=code, PINIOND=path)
+            reply = json.loads(self.ctl("check-config", "-D", self.dir, "--json", code=code, PINIOND=path).stdout)
+            self.assertEqual(reply["valid"], code == 0)
+            if code == 0:
+                self.assertEqual((p.stdout, reply["problems"]), ("data: the configuration files are fine\n", []))
+        self.assertEqual(p.stderr, "pinionctl: error: 3 problems in the configuration files\n  /a b/x:c.conf:3: wrong: very\n      hint: Do.\n"
+                                   "  no\n  /y: gone\n")
+        self.assertEqual(reply["problems"], [{"severity": "error", "message": "wrong: very", "file": "/a b/x:c.conf", "line": 3, "hint": "Do."},
+                                             {"severity": "error", "message": "no"}, {"severity": "error", "message": "gone", "file": "/y"}])
 
     def test_a_start_waits_for_recovery_or_says_that_it_goes_on(self):
         p = self.start("--timeout=0.2", code=75, FAKE_RECOVER_MSEC="1500")
