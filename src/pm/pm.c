@@ -26,13 +26,14 @@
 struct pm_view
 pm_view(const struct pm *pm)
 {
-    struct pm_view v = { .restart_after_crash = pm->conf->v.restart_after_crash };
+    struct pm_view v = { .restart_after_crash = pm->conf->v.restart_after_crash,
+                         .hot_standby = pm->conf->v.hot_standby };
     int slot;
 
     for (enum child_kind k = 0; k < CHILD_KINDS; k++) {
         unsigned n = pm_child_count(pm, k);
 
-        v.n_children += n;
+        v.n_children += child_policies[k].phase != PHASE_OUTLIVES ? n : 0;
         v.n_attached += child_policies[k].is_attached ? n : 0;
         v.n_archivers += child_policies[k].phase == PHASE_ARCHIVE ? n : 0;
         v.n_early += child_policies[k].phase == PHASE_EARLY ? n : 0;
@@ -163,6 +164,16 @@ pm_clock_arm(struct pm_clock *c, usec_t after_usec)
     (void) sd_event_source_set_time_relative(c->source, after_usec);
     (void) sd_event_source_set_enabled(c->source, SD_EVENT_ONESHOT);
     c->is_armed = true;
+    c->at = clock_mono_usec() + after_usec;
+}
+
+void
+pm_clock_arm_by(struct pm_clock *c, usec_t at)
+{
+    usec_t now = clock_mono_usec();
+
+    if (!c->is_armed || at < c->at)
+        pm_clock_arm(c, at > now ? at - now : 0);
 }
 
 void
@@ -250,17 +261,12 @@ on_lock_change(sd_event_source *s, const struct inotify_event *ev, void *arg)
 static void
 log_waiting(const struct pm *pm)
 {
-    char pids[200];
-    size_t at = 0;
+    char names[400];
 
-    if (pm->m.state < PM_WAIT_BACKENDS)
+    if (pm->m.stop == PM_STOP_NONE && pm->m.state <= PM_RUN)
         return;
-    pids[0] = '\0';
-    for (unsigned i = 0; i < pm->n_slots && at < sizeof pids; i++)
-        if (pm->children[i].pid != 0 && pm->children[i].told != 0)
-            at += (size_t) snprintf(pids + at, sizeof pids - at, " %d", (int) pm->children[i].pid);
-    if (at > 0)
-        log_msg(LOG_LEVEL_LOG, "still waiting for server processes:%s", pids);
+    pm_child_names(pm, names, sizeof names);
+    log_msg(LOG_LEVEL_LOG, "still waiting for server processes: %s", names);
 }
 
 static int
@@ -374,6 +380,32 @@ check_version(const char *dir, struct err *e)
     return 0;
 }
 
+/* Roads that this release does not take, or that ended long ago: said at once and by the file's
+ * name, before anything is touched. */
+static int
+refuse_roads(const char *dir, struct err *e)
+{
+    static const struct {
+        const char *name, *message, *hint;
+    } rows[] = {
+        { "standby.signal", "starting as a standby is not supported",
+          "This release has no replication. If this directory shall be a server of its own, remove "
+          "the file." },
+        { "recovery.conf", "using the file \"recovery.conf\" is not supported",
+          "Put its settings into pinion.conf and remove it." },
+    };
+
+    for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
+        if (access(rows[i].name, F_OK) < 0)
+            continue;
+        (void) ERR(e, FEATURE_NOT_SUPPORTED, "%s", rows[i].message);
+        err_detail(e, "\"%s/%s\" exists.", dir, rows[i].name);
+        err_hint(e, "%s", rows[i].hint);
+        return -ERR_CONFIG_FILE_ERROR; /* 78: the operator's to change */
+    }
+    return 0;
+}
+
 int
 pm_check_dir(const char *dir, struct err *e)
 {
@@ -437,6 +469,8 @@ start_up(struct pm *pm, struct err *e)
 {
     int r = pm_check_dir(pm->where.data_dir, e);
 
+    if (r == 0)
+        r = refuse_roads(pm->where.data_dir, e);
     if (r == 0)
         r = pm_lock_take(&pm->lock, pm->where.data_dir, e);
     if (r < 0)

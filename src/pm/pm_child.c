@@ -8,6 +8,14 @@
 #include "base/log.h"
 #include "pm/pm_int.h"
 
+#define ABORT_USEC (5 * USEC_PER_SEC) /* from SIGABRT to SIGKILL */
+
+static bool
+was_told_to_quit(const struct pm_child *c)
+{
+    return c->told == SIGQUIT || c->told == SIGKILL;
+}
+
 int
 pm_children_init(struct pm *pm, struct err *e)
 {
@@ -86,6 +94,40 @@ pm_child_signal(struct pm_child *c, int signal)
         slot_wake(segment_slot(c->pm->seg, c->slot_idx));
 }
 
+/* A smart stop waits for clients; whoever was told to leave is waited for. */
+static bool
+is_waited_for(const struct pm *pm, const struct pm_child *c)
+{
+    if (c->pid == 0)
+        return false;
+    return pm->m.state > PM_RUN ? c->told != 0
+                                : pm->m.stop != PM_STOP_NONE && c->kind == CHILD_BACKEND;
+}
+
+void
+pm_child_names(const struct pm *pm, char *p, size_t n)
+{
+    unsigned n_named = 0;
+    unsigned n_left = 0;
+    size_t at = 0;
+
+    (void) snprintf(p, n, "nobody");
+    for (unsigned i = 0; i < pm->n_slots; i++) {
+        const struct pm_child *c = &pm->children[i];
+
+        if (!is_waited_for(pm, c))
+            continue;
+        if (n_left > 0 || at + 60 > n) {
+            n_left++;
+            continue;
+        }
+        at += (size_t) snprintf(p + at, n - at, "%s%s %d", n_named++ > 0 ? ", " : "",
+                                child_policies[c->kind].role, (int) c->pid);
+    }
+    if (n_left > 0)
+        (void) snprintf(p + at, n - at, " and %u others", n_left);
+}
+
 /* ---- beats (systemd-ops.md 3.7, rules 3 to 6) ---- */
 usec_t
 pm_child_beat_age(struct pm_child *c, usec_t now)
@@ -96,7 +138,7 @@ pm_child_beat_age(struct pm_child *c, usec_t now)
     if (value != c->beat_value) {
         c->beat_value = value;
         c->beat_usec = now;
-        c->is_suspect = false;
+        c->abort_usec = 0;
     }
     return now - c->beat_usec;
 }
@@ -126,13 +168,21 @@ check_beat(struct pm *pm, struct pm_child *c, usec_t now)
 {
     usec_t age = pm_child_beat_age(c, now);
 
-    if (age < (usec_t) pm->conf->v.storage_stall_timeout || c->is_suspect)
+    if (c->abort_usec != 0) {
+        if (now - c->abort_usec >= ABORT_USEC)
+            pm_child_signal(c, SIGKILL); /* stopped: no other signal reaches it */
         return;
-    c->is_suspect = true;
+    }
+    if (age < (usec_t) pm->conf->v.storage_stall_timeout)
+        return;
     log_msg(LOG_LEVEL_WARNING, "%s (PID %d) has shown no progress for %.0f s",
             child_policies[c->kind].description, (int) c->pid, (double) age / 1e6);
-    if (!is_in_disk_sleep(c->pid))
-        pm_child_signal(c, SIGABRT); /* a core, then the crash cycle */
+    if (is_in_disk_sleep(c->pid)) {
+        c->beat_usec = now; /* said again when as much time has passed */
+        return;
+    }
+    pm_child_signal(c, SIGABRT); /* a core, then the crash cycle */
+    c->abort_usec = now;
 }
 
 void
@@ -141,7 +191,7 @@ pm_children_check_beats(struct pm *pm, usec_t now)
     for (enum child_kind k = 0; k < CHILD_KINDS; k++) {
         struct pm_child *c = &pm->children[pm->pool[k].first];
 
-        if (pm->pool[k].n == 1 && c->slot_idx >= 0 && c->pid != 0 && c->told == 0)
+        if (pm->pool[k].n == 1 && c->slot_idx >= 0 && c->pid != 0 && !was_told_to_quit(c))
             check_beat(pm, c, now);
     }
 }
@@ -165,15 +215,9 @@ child_classify(const struct pm_child *c, const siginfo_t *si, bool is_slot_taken
     return EXIT_CRASH;
 }
 
-static bool
-was_told_to_quit(const struct pm_child *c)
-{
-    return c->told == SIGQUIT || c->told == SIGKILL;
-}
-
 /* Which event the machine hears. */
 static enum pm_event
-event_of(const struct pm_child *c, const siginfo_t *si, enum exit_class class)
+event_of(const struct pm_child *c, const siginfo_t *si, bool is_slot_taken, enum exit_class class)
 {
     if (c->kind == CHILD_STARTUP) {
         if (was_told_to_quit(c) || (c->told == SIGTERM && class == EXIT_STARTUP))
@@ -186,7 +230,8 @@ event_of(const struct pm_child *c, const siginfo_t *si, enum exit_class class)
     }
     if (was_told_to_quit(c))
         return EV_CHILD_GONE;
-    if (c->kind == CHILD_CHECKPOINTER && si->si_code == CLD_EXITED && si->si_status == CHILD_OK)
+    if (c->kind == CHILD_CHECKPOINTER && si->si_code == CLD_EXITED && si->si_status == CHILD_OK &&
+        !is_slot_taken)
         return EV_CHECKPOINTER_LEFT;
     return class == EXIT_CRASH ? EV_CHILD_CRASHED : EV_CHILD_GONE;
 }
@@ -235,7 +280,7 @@ pm_on_child_exit(sd_event_source *s, const siginfo_t *si, void *arg)
     struct pm *pm = c->pm;
     bool is_taken = release_slot(pm, c);
     enum exit_class class = child_classify(c, si, is_taken);
-    enum pm_event ev = event_of(c, si, class);
+    enum pm_event ev = event_of(c, si, is_taken, class);
     usec_t now = clock_mono_usec();
     bool is_abrupt = pm->m.is_crash || pm->m.stop == PM_STOP_IMMEDIATE;
 

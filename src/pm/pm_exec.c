@@ -48,8 +48,12 @@ do_log_lock_lost(struct pm *pm)
 static void
 do_log_patience(struct pm *pm)
 {
-    (void) pm;
-    log_msg(LOG_LEVEL_LOG, "fast_shutdown_patience is over: performing immediate shutdown");
+    char names[200];
+
+    pm_child_names(pm, names, sizeof names);
+    log_msg(LOG_LEVEL_LOG,
+            "fast_shutdown_patience is over: performing immediate shutdown without waiting for %s",
+            names);
 }
 
 static void
@@ -120,7 +124,7 @@ do_log_ready(struct pm *pm)
 static void
 do_log_read_only(struct pm *pm)
 {
-    (void) pm;
+    pm->ready_usec = clock_real_usec();
     log_event(LOG_LEVEL_LOG, MSGID_READY, NULL,
               "database system is ready to accept read-only connections");
 }
@@ -130,6 +134,13 @@ static void
 do_pidfile_ready(struct pm *pm)
 {
     pm_lock_status(&pm->lock, "ready");
+}
+
+static void
+do_pidfile_standby(struct pm *pm)
+{
+    pm->ready_usec = clock_real_usec();
+    pm_lock_status(&pm->lock, "standby");
 }
 
 static void
@@ -180,8 +191,11 @@ do_disarm(struct pm *pm)
 static void
 do_kill_all(struct pm *pm)
 {
+    char names[200];
+
+    pm_child_names(pm, names, sizeof names);
     if (pm_view(pm).n_children > 0)
-        log_msg(LOG_LEVEL_LOG, "issuing SIGKILL to recalcitrant children");
+        log_msg(LOG_LEVEL_LOG, "issuing SIGKILL to recalcitrant children: %s", names);
     /* The state says SIGKILL now; pm_reconcile() sends it. */
 }
 
@@ -272,6 +286,15 @@ do_launch_startup(struct pm *pm)
 }
 
 static void
+do_promote(struct pm *pm)
+{
+    struct pm_child *c = &pm->children[pm->pool[CHILD_STARTUP].first];
+
+    if (c->pid != 0)
+        pm_child_signal(c, SIGUSR2);
+}
+
+static void
 do_reload(struct pm *pm)
 {
     struct err e = ERR_INIT;
@@ -301,7 +324,7 @@ do_exit_failed(struct pm *pm)
         atomic_load_explicit(&segment_page(pm->seg)->startup_verdict, memory_order_acquire);
     bool is_start = pm->m.startup_failed && pm->ready_usec == 0;
 
-    end(pm, is_start && (verdict == 65 || verdict == 74 || verdict == 78) ? (int) verdict : 1);
+    end(pm, is_start && verdict >= 65 && verdict <= 78 ? (int) verdict : 1);
 }
 
 /* clang-format off */
@@ -322,6 +345,7 @@ static const action_fn actions_by_id[PM_ACTIONS] = {
     [ACT_SHM_RESET] = do_shm_reset,               [ACT_ACCEPT_ON] = do_accept_on,
     [ACT_LAUNCH_STARTUP] = do_launch_startup,     [ACT_LAUNCH_BACKEND] = do_launch_backend,
     [ACT_LAUNCH_DEAD_END] = do_launch_dead_end,   [ACT_DROP_CLIENT] = do_drop_client,
+    [ACT_PIDFILE_STANDBY] = do_pidfile_standby,   [ACT_PROMOTE] = do_promote,
     [ACT_RELOAD] = do_reload,                     [ACT_EXIT_OK] = do_exit_ok,
     [ACT_EXIT_FAILED] = do_exit_failed,
 };
@@ -365,8 +389,11 @@ start_missing(struct pm *pm, enum child_kind kind, usec_t now)
     if (!backoff_is_due(b, now))
         return b->not_before;
     r = pm_launch(pm, kind, &e);
-    if (r == 0)
+    if (r == 0) {
+        if (b->last_error != 0) /* forks work again; leaving again and again is another matter */
+            backoff_reset(b);
         return 0;
+    }
     if (backoff_fail(b, now, r))
         log_err(LOG_LEVEL_LOG, "", &e);
     if (kind == CHILD_CHECKPOINTER)
@@ -387,7 +414,6 @@ pm_reconcile(struct pm *pm)
     usec_t now = clock_mono_usec();
     usec_t wake = 0;
 
-    signal_who_must_leave(pm);
     for (enum child_kind k = 0; k < CHILD_KINDS; k++) {
         usec_t later;
 
@@ -398,5 +424,6 @@ pm_reconcile(struct pm *pm)
             wake = later;
     }
     if (wake != 0)
-        pm_clock_arm(&pm->retry, wake > now ? wake - now : 0);
+        pm_clock_arm_by(&pm->retry, wake);
+    signal_who_must_leave(pm); /* also who has just come: the last checkpointer, forked late */
 }

@@ -137,6 +137,13 @@ if_early_out(const struct pm_machine *m, const struct pm_view *v)
 }
 
 static bool
+if_alone(const struct pm_machine *m, const struct pm_view *v)
+{
+    (void) m;
+    return v->n_children == 0;
+}
+
+static bool
 if_archived(const struct pm_machine *m, const struct pm_view *v)
 {
     (void) m;
@@ -144,10 +151,10 @@ if_archived(const struct pm_machine *m, const struct pm_view *v)
 }
 
 static bool
-if_alone(const struct pm_machine *m, const struct pm_view *v)
+if_no_hot_standby(const struct pm_machine *m, const struct pm_view *v)
 {
     (void) m;
-    return v->n_children == 0;
+    return !v->hot_standby;
 }
 
 static bool
@@ -230,11 +237,13 @@ static const struct pm_rule pm_rules[] = {
     /* Life. */
     { IN(INIT),      ON(START),              WHEN(always),          PM_STARTUP,        0,               DO(ACCEPT_ON) | DO(LAUNCH_STARTUP) },
     { IN(STARTUP),   ON(REDO_STARTED),       WHEN(calm),            PM_RECOVERY,       0,               DO(LOG_REDO) },
-    { IN(RECOVERY),  ON(CONSISTENT),         WHEN(calm),            PM_HOT_STANDBY,    0,               DO(LOG_READ_ONLY) | DO(NOTIFY_READY) | DO(PIDFILE_READY) },
+    { IN(RECOVERY),  ON(CONSISTENT),         WHEN(no_hot_standby),  SAME,              SET_SERVING,     DO(NOTIFY_READY) | DO(PIDFILE_STANDBY) },
+    { IN(RECOVERY),  ON(CONSISTENT),         WHEN(calm),            PM_HOT_STANDBY,    SET_SERVING,     DO(LOG_READ_ONLY) | DO(NOTIFY_READY) | DO(PIDFILE_READY) },
+    { RECOVERING,    ON(PROMOTE),            WHEN(always),          SAME,              0,               DO(PROMOTE) },
     { RECOVERING,    ON(STARTUP_DONE),       WHEN(calm),            PM_RUN,            SET_SERVING,     DO(LOG_READY) | DO(NOTIFY_READY) | DO(PIDFILE_READY) | DO(DISARM) },
     /* A smart stop waits for readers of a standby that is promoted meanwhile: it goes on waiting (2.11 rule 7). */
     { IN(HOT_STANDBY), ON(STARTUP_DONE),     WHEN(smart),           PM_RUN,            SET_SERVING,     0 },
-    { RECOVERING,    ON(STARTUP_TARGET),     WHEN(calm),            PM_STOP_BACKENDS,  SET_SMART,       DO(LOG_TARGET) | DO(NOTIFY_STOPPING) | DO(PIDFILE_STOPPING) },
+    { RECOVERING,    ON(STARTUP_TARGET),     WHEN(always),          PM_STOP_BACKENDS,  SET_SMART,       DO(LOG_TARGET) | DO(NOTIFY_STOPPING) | DO(PIDFILE_STOPPING) },
 
     /* The startup process fails by itself: the server ends, it is never tried again (finding 2). */
     { BEFORE_CKPT,   ON(STARTUP_FAILED) | ON(STARTUP_NO_FORK), WHEN(below_immediate), PM_WAIT_BACKENDS, SET_CRASH | SET_FAILED, DO(LOG_CRASH) | DO(REASON_CRASH) | OUT_ALL },
@@ -253,9 +262,11 @@ static const struct pm_rule pm_rules[] = {
     { CKPT | IN(WAIT_DEAD_END), ON(LOCK_LOST), WHEN(below_immediate), PM_WAIT_DEAD_END, SET_IMMEDIATE,  DO(LOG_LOCK_LOST) | STOPPING | DO(ACCEPT_OFF) | DO(REASON_STOP) | OUT_ALL },
     { BEFORE_CKPT,   ON(PATIENCE_OVER),      WHEN(fast),            PM_WAIT_BACKENDS,  SET_IMMEDIATE,   DO(LOG_PATIENCE) | DO(REASON_STOP) | OUT_ALL },
 
+    { IN(WAIT_ARCHIVER), ON(PATIENCE_OVER),  WHEN(below_immediate), PM_WAIT_DEAD_END,  SET_IMMEDIATE,   DO(LOG_PATIENCE) | DO(ACCEPT_OFF) | DO(REASON_STOP) | OUT_ALL },
+
     /* A crash. Handled once; further deaths of the same episode only count (finding 5: a crash while starting anew is a new episode). */
     { ANYWHERE,      BAD_END | ON(WAL_IS_SHUT), WHEN(abrupt),       SAME,              0,               0 },
-    { IN(WAIT_CHECKPOINT), ON(WAL_IS_SHUT),  WHEN(always),          PM_WAIT_ARCHIVER,  SET_CLEAN,       0 },
+    { IN(WAIT_CHECKPOINT), ON(WAL_IS_SHUT),  WHEN(always),          PM_WAIT_ARCHIVER,  SET_CLEAN,       DO(ARM_PATIENCE) },
     { IN(WAIT_CHECKPOINTER), ON(CHECKPOINTER_LEFT), WHEN(always),   PM_WAIT_DEAD_END,  0,               DO(ACCEPT_OFF) | DO(ARM_DEAD_END) },
     { BEFORE_CKPT,   ON(WAL_IS_SHUT),        WHEN(always),          PM_WAIT_BACKENDS,  SET_CRASH,       DO(LOG_WAL_SHUT) | DO(LOG_CRASH) | DO(REASON_CRASH) | OUT_ALL },
     { BEFORE_CKPT & ~IN(STOP_BACKENDS), ON(CHECKPOINTER_NO_FORK), WHEN(always), SAME,  0,               0 },
@@ -341,6 +352,8 @@ pm_fsm_signal(const struct pm_machine *m, enum child_kind kind)
 {
     enum stop_phase phase = child_policies[kind].phase;
 
+    if (phase == PHASE_OUTLIVES)
+        return 0;
     if (m->is_killing)
         return SIGKILL;
     if (is_abrupt(m) || m->state == PM_NO_CHILDREN)
@@ -359,9 +372,11 @@ pm_fsm_signal(const struct pm_machine *m, enum child_kind kind)
     case PHASE_ARCHIVE:
         if (m->state == PM_WAIT_ARCHIVER)
             return SIGUSR2; /* once more over all that is ready */
-        return m->state == PM_WAIT_DEAD_END ? SIGQUIT : 0;
+        return m->state > PM_WAIT_ARCHIVER ? SIGQUIT : 0;
     case PHASE_LAST:
         return m->state == PM_WAIT_DEAD_END ? SIGTERM : 0;
+    case PHASE_OUTLIVES:
+        break;
     }
     return 0;
 }
@@ -401,12 +416,15 @@ pm_fsm_must_run(const struct pm_machine *m, enum child_kind kind)
 bool
 pm_fsm_may_live(const struct pm_machine *m, enum child_kind kind)
 {
+    if (child_policies[kind].phase == PHASE_OUTLIVES)
+        return true;
     if (m->state == PM_INIT || m->state == PM_NO_CHILDREN)
         return false;
     if (pm_fsm_must_run(m, kind) || pm_fsm_signal(m, kind) != 0)
         return true;
     switch (child_policies[kind].phase) {
     case PHASE_LAST:
+    case PHASE_OUTLIVES:
         return true; /* dead-end children live in every state, by their own time-out */
     case PHASE_CHECKPOINT:
         return (BIT(m->state) & (BEFORE_CKPT | CKPT)) != 0;
@@ -432,7 +450,7 @@ pm_fsm_verdict(const struct pm_machine *m, const struct pm_view *v)
         if (m->state == PM_STARTUP && !m->is_restart)
             return CLIENT_STARTING;
         if (m->state == PM_RECOVERY && !m->is_restart)
-            return CLIENT_NOT_CONSISTENT;
+            return v->hot_standby ? CLIENT_NOT_CONSISTENT : CLIENT_NO_HOT_STANDBY;
         return m->is_restart ? CLIENT_RECOVERING : CLIENT_STARTING;
     }
     if (m->stop != PM_STOP_NONE)

@@ -44,7 +44,7 @@ struct pm_machine {
 
 /* What it sees: counts of live children, and settings. */
 struct pm_view {
-    unsigned n_children;  /* all */
+    unsigned n_children;  /* all but those of phase OUTLIVES */
     unsigned n_attached;  /* mapping the segment */
     unsigned n_early;     /* of phase EARLY, backends included */
     unsigned n_archivers; /* of phase ARCHIVE */
@@ -52,6 +52,7 @@ struct pm_view {
     bool has_backend_room;
     bool has_dead_end_room;
     bool restart_after_crash;
+    bool hot_standby; /* the setting: are reads served while recovery goes on? */
 };
 
 struct pm_step {
@@ -80,7 +81,7 @@ bool pm_fsm_accepts(const struct pm_machine *m);
 
 /* Policy of a kind: a row of tbl/child_kinds.def. */
 enum exit_class { EXIT_DONE, EXIT_RESTART, EXIT_CRASH, EXIT_STARTUP };
-enum stop_phase { PHASE_EARLY, PHASE_CHECKPOINT, PHASE_ARCHIVE, PHASE_LAST };
+enum stop_phase { PHASE_EARLY, PHASE_CHECKPOINT, PHASE_ARCHIVE, PHASE_LAST, PHASE_OUTLIVES };
 struct child_policy {
     const char *role;
     const char *description;

@@ -38,7 +38,7 @@ struct pm_child {
     usec_t started_real_usec;
     uint64_t beat_value; /* its slot's progress as last looked at */
     usec_t beat_usec;    /* monotonic: when that had moved */
-    bool is_suspect;     /* it was said that it stands still */
+    usec_t abort_usec;   /* monotonic: when SIGABRT was sent because it stands still, else 0 */
 };
 
 #define PM_LISTENERS_MAX 64
@@ -58,6 +58,7 @@ struct pm_listener {
 struct pm_clock {
     sd_event_source *source;
     bool is_armed;
+    usec_t at; /* monotonic, if armed */
 };
 
 struct pm {
@@ -128,6 +129,8 @@ struct pm {
 void pm_event(struct pm *pm, enum pm_event ev);
 struct pm_view pm_view(const struct pm *pm);
 void pm_clock_arm(struct pm_clock *c, usec_t after_usec);
+/* At `at` (monotonic), or at the time it is armed for if that is earlier. */
+void pm_clock_arm_by(struct pm_clock *c, usec_t at);
 void pm_clock_disarm(struct pm_clock *c);
 
 /* pm_exec.c */
@@ -147,6 +150,10 @@ enum exit_class child_classify(const struct pm_child *c, const siginfo_t *si, bo
 int pm_on_child_exit(sd_event_source *s, const siginfo_t *si, void *arg);
 /* Send a signal through the pidfd and wake the child's sleep. */
 void pm_child_signal(struct pm_child *c, int signal);
+
+/* Who is waited for, by role and pid, as far as there is room: "checkpointer 4711, backend 4712 and
+ * 3 others"; "nobody" if there is none. */
+void pm_child_names(const struct pm *pm, char *p, size_t n);
 
 /* How long the process has shown no progress, as seen at `now`; looks. Attached children only. */
 usec_t pm_child_beat_age(struct pm_child *c, usec_t now);

@@ -109,7 +109,7 @@ pm_launch(struct pm *pm, enum child_kind kind, struct err *e)
     c->started_usec = clock_mono_usec();
     c->beat_usec = c->started_usec;
     c->beat_value = 0;
-    c->is_suspect = false;
+    c->abort_usec = 0;
     c->started_real_usec = clock_real_usec();
     return 0;
 }

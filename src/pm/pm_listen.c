@@ -11,6 +11,7 @@
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "pm/pm_int.h"
 
@@ -38,8 +39,7 @@ on_client(sd_event_source *s, int fd, uint32_t revents, void *arg)
         if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
             log_msg(LOG_LEVEL_LOG, "could not accept new connection: %s", strerrordesc_np(errno));
             pm_listen_enable(pm, false); /* the retry clock opens again */
-            if (!pm->retry.is_armed)
-                pm_clock_arm(&pm->retry, RETRY_USEC);
+            pm_clock_arm_by(&pm->retry, clock_mono_usec() + RETRY_USEC);
         }
         break;
     }

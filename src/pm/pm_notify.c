@@ -115,6 +115,19 @@ add_space(const struct pm *pm, char *p, size_t n)
     }
 }
 
+/* Who holds it up, if it takes longer than anybody should need. */
+static void
+add_names(const struct pm *pm, char *p, size_t n)
+{
+    char names[120];
+    size_t at = strlen(p);
+
+    if (clock_mono_usec() - pm->since_mono_usec < USEC_PER_SEC || pm_view(pm).n_children == 0)
+        return;
+    pm_child_names(pm, names, sizeof names);
+    (void) snprintf(p + at, n - at, ": %s", names);
+}
+
 static void
 make_text(const struct pm *pm, char *p, size_t n)
 {
@@ -132,13 +145,15 @@ make_text(const struct pm *pm, char *p, size_t n)
         break;
     case PM_HOT_STANDBY:
     case PM_RUN:
-        if (pm->m.stop == PM_STOP_SMART)
+        if (pm->m.stop == PM_STOP_SMART) {
             (void) snprintf(p, n, "Draining: %u clients left", v.n_backends);
-        else
+            add_names(pm, p, n);
+        } else {
             (void) snprintf(p, n, "Ready: %s, %u/%d connections, listening on %s",
                             pm->m.state == PM_RUN ? "primary" : "standby", v.n_backends,
                             (int) pm->conf->v.max_connections,
                             pm->n_listeners > 0 ? pm->listeners[0].text : "nothing");
+        }
         break;
     case PM_STOP_BACKENDS:
     case PM_WAIT_BACKENDS:
@@ -150,6 +165,7 @@ make_text(const struct pm *pm, char *p, size_t n)
         else
             (void) snprintf(p, n, "Stopping: %u clients, %u processes left", v.n_backends,
                             v.n_children);
+        add_names(pm, p, n);
         break;
     case PM_WAIT_CHECKPOINT:
         (void) snprintf(p, n, "Stopping: checkpoint %.0f %%", (double) g->done / 10.0);

@@ -272,6 +272,10 @@ child_verdict_err(enum client_verdict v, struct err *e)
         (void) ERR(e, CANNOT_CONNECT_NOW, "the database system is not yet accepting connections");
         err_detail(e, "Consistent recovery state has not been yet reached.");
         return -ERR_CANNOT_CONNECT_NOW;
+    case CLIENT_NO_HOT_STANDBY:
+        (void) ERR(e, CANNOT_CONNECT_NOW, "the database system is not accepting connections");
+        err_detail(e, "Hot standby mode is disabled.");
+        return -ERR_CANNOT_CONNECT_NOW;
     case CLIENT_RECOVERING:
         return ERR(e, CANNOT_CONNECT_NOW, "the database system is in recovery mode");
     case CLIENT_STOPPING:

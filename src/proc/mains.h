@@ -32,6 +32,8 @@ enum client_verdict {
     CLIENT_STARTING,       /* 57P03 the database system is starting up */
     CLIENT_NOT_CONSISTENT, /* 57P03 the database system is not yet accepting connections; detail:
                               Consistent recovery state has not been yet reached. */
+    CLIENT_NO_HOT_STANDBY, /* 57P03 the database system is not accepting connections; detail: Hot
+                              standby mode is disabled. */
     CLIENT_RECOVERING,     /* 57P03 the database system is in recovery mode */
     CLIENT_STOPPING,       /* 57P03 the database system is shutting down */
     CLIENT_TOO_MANY,       /* 53300 sorry, too many clients already */

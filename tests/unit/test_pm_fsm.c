@@ -92,7 +92,12 @@ the_checkpointer_leaves_last_and_only_after_its_checkpoint(void **state)
     expect_step(m, EV_ADVANCE, VIEW(.n_children = 1, .n_attached = 1), PM_WAIT_CHECKPOINT, 0);
     m.state = PM_WAIT_CHECKPOINT;
     assert_int_equal(pm_fsm_signal(&m, CHILD_CHECKPOINTER), SIGINT);
-    expect_step(m, EV_WAL_IS_SHUT, VIEW(.n_children = 1), PM_WAIT_ARCHIVER, 0);
+    expect_step(m, EV_WAL_IS_SHUT, VIEW(.n_children = 1), PM_WAIT_ARCHIVER, DO(ARM_PATIENCE));
+    m.state = PM_WAIT_ARCHIVER;
+    expect_step(m, EV_ADVANCE, VIEW(.n_children = 2, .n_archivers = 1), PM_WAIT_ARCHIVER, 0);
+    expect_step(m, EV_PATIENCE_OVER, VIEW(.n_children = 2, .n_archivers = 1), PM_WAIT_DEAD_END,
+                DO(LOG_PATIENCE) | DO(ACCEPT_OFF) | DO(REASON_STOP) | DO(ARM_KILL));
+    expect_step(m, EV_ADVANCE, VIEW(.n_children = 1), PM_WAIT_CHECKPOINTER, 0);
     expect_step(m, EV_CHECKPOINTER_LEFT, VIEW(0), PM_WAIT_DEAD_END,
                 DO(LOG_CRASH) | DO(ACCEPT_OFF) | DO(REASON_CRASH) | DO(ARM_KILL));
     m.state = PM_WAIT_CHECKPOINTER;
@@ -146,6 +151,36 @@ promotion_during_a_smart_stop_keeps_waiting_for_clients(void **state)
 }
 
 static void
+a_standby_serves_reads_when_it_is_consistent_or_only_says_that_it_is(void **state)
+{
+    struct pm_machine m = { .state = PM_RECOVERY, .is_restart = true };
+    struct pm_step s = pm_step(&m, EV_CONSISTENT, &VIEW(.hot_standby = true, .n_children = 3));
+
+    (void) state;
+    expect_step(m, EV_CONSISTENT, VIEW(.hot_standby = true), PM_HOT_STANDBY,
+                DO(LOG_READ_ONLY) | DO(NOTIFY_READY) | DO(PIDFILE_READY));
+    assert_string_equal(pm_fsm_state_word(&s.next), "standby"); /* its crash is over */
+    expect_step(m, EV_CONSISTENT, VIEW(.hot_standby = false), PM_RECOVERY,
+                DO(NOTIFY_READY) | DO(PIDFILE_STANDBY));
+    for (enum pm_state st = 0; st < PM_STATES; st++) {
+        bool is_replaying = st >= PM_STARTUP && st <= PM_HOT_STANDBY;
+
+        expect_step(MACHINE(.state = st), EV_PROMOTE, VIEW(.n_children = 1), st,
+                    is_replaying ? DO(PROMOTE) : 0);
+    }
+}
+
+static void
+a_recovery_target_ends_the_server_also_when_a_smart_stop_waits_for_readers(void **state)
+{
+    (void) state;
+    for (enum pm_stop stop = PM_STOP_NONE; stop <= PM_STOP_SMART; stop++)
+        expect_step(MACHINE(.state = PM_HOT_STANDBY, .stop = stop), EV_STARTUP_TARGET,
+                    VIEW(.n_backends = 2, .n_children = 4), PM_STOP_BACKENDS,
+                    DO(LOG_TARGET) | DO(NOTIFY_STOPPING) | DO(PIDFILE_STOPPING));
+}
+
+static void
 clients_hear_why_they_cannot_come_in(void **state)
 {
     static const struct {
@@ -161,7 +196,8 @@ clients_hear_why_they_cannot_come_in(void **state)
           { .has_backend_room = true },
           CLIENT_STOPPING },
         { "starting", { .state = PM_STARTUP }, { 0 }, CLIENT_STARTING },
-        { "redo", { .state = PM_RECOVERY }, { 0 }, CLIENT_NOT_CONSISTENT },
+        { "redo", { .state = PM_RECOVERY }, { .hot_standby = true }, CLIENT_NOT_CONSISTENT },
+        { "redo without hot standby", { .state = PM_RECOVERY }, { 0 }, CLIENT_NO_HOT_STANDBY },
         { "redo after crash",
           { .state = PM_RECOVERY, .is_restart = true },
           { 0 },
@@ -207,7 +243,7 @@ state_words_follow_the_design(void **state)
 }
 
 /* ---- the walk ---- */
-#define VIEW_CLASSES 256
+#define VIEW_CLASSES 512
 
 static struct pm_view
 view_of(unsigned bits)
@@ -216,16 +252,17 @@ view_of(unsigned bits)
     unsigned early = bits >> 1 & 1u;
     unsigned checkpointer = bits >> 2 & 1u;
     unsigned dead_end = bits >> 3 & 1u;
-    unsigned archiver = bits >> 7 & 1u;
+    unsigned archival = bits >> 7 & 1u;
 
-    return (struct pm_view){ .n_children = backend + early + checkpointer + dead_end + archiver,
-                             .n_attached = backend + early + checkpointer + archiver,
+    return (struct pm_view){ .n_children = backend + early + checkpointer + dead_end + archival,
+                             .n_attached = backend + early + checkpointer + archival,
                              .n_early = backend + early,
-                             .n_archivers = archiver,
+                             .n_archivers = archival,
                              .n_backends = backend,
                              .has_backend_room = (bits & 16u) != 0,
                              .has_dead_end_room = (bits & 32u) != 0,
-                             .restart_after_crash = (bits & 64u) != 0 };
+                             .restart_after_crash = (bits & 64u) != 0,
+                             .hot_standby = (bits & 256u) != 0 };
 }
 
 #define MACHINES (PM_STATES * 4u * 64u)
@@ -389,6 +426,7 @@ static const uint64_t ignored[PM_EVENTS] = {
     [EV_START] = BUT(S(INIT)),
     [EV_REDO_STARTED] = BUT(S(STARTUP)), /* late messages never set the state back */
     [EV_CONSISTENT] = BUT(S(RECOVERY)),
+    [EV_PROMOTE] = BUT(S(STARTUP) | S(RECOVERY) | S(HOT_STANDBY)), /* a primary already */
     [EV_STARTUP_DONE] = BUT(S(STARTUP) | S(RECOVERY) | S(HOT_STANDBY)),
     [EV_STARTUP_TARGET] = BUT(S(STARTUP) | S(RECOVERY) | S(HOT_STANDBY)),
     [EV_STARTUP_FAILED] = S(INIT) | S(WAIT_CHECKPOINT) | S(WAIT_ARCHIVER) | S(WAIT_CHECKPOINTER) |
@@ -405,8 +443,9 @@ static const uint64_t ignored[PM_EVENTS] = {
     [EV_STOP_FAST] = S(NO_CHILDREN),
     [EV_STOP_IMMEDIATE] = S(NO_CHILDREN),
     [EV_LOCK_LOST] = S(NO_CHILDREN),
-    [EV_PATIENCE_OVER] = BUT(S(STOP_BACKENDS) | S(WAIT_BACKENDS)), /* armed by a fast stop */
-    [EV_KILL_TIME] = BUT(S(WAIT_BACKENDS) | S(WAIT_DEAD_END)),     /* armed there */
+    [EV_PATIENCE_OVER] =
+        BUT(S(STOP_BACKENDS) | S(WAIT_BACKENDS) | S(WAIT_ARCHIVER)), /* armed by a fast stop */
+    [EV_KILL_TIME] = BUT(S(WAIT_BACKENDS) | S(WAIT_DEAD_END)),       /* armed there */
     [EV_RELOAD] = S(INIT) | S(NO_CHILDREN),
     [EV_ADVANCE] = S(INIT) | S(STARTUP) | S(RECOVERY) | S(WAIT_CHECKPOINT) | S(WAIT_CHECKPOINTER),
 };
@@ -487,22 +526,25 @@ static void model_event(struct model *w, enum pm_event ev, struct rng *r);
 static void
 model_reconcile(struct model *w, struct rng *r)
 {
+    bool has_failed = false;
+
+    for (enum child_kind k = 0; k < CHILD_KINDS; k++) {
+        bool is_due = !w->must_wake[k] || rng_below(r, 2) == 0;
+
+        w->must_wake[k] = false;
+        if (!pm_fsm_must_run(&w->m, k) || model_count(w, k) > 0)
+            continue;
+        w->must_wake[k] = !is_due || !model_launch(w, k, r);
+        has_failed |= is_due && w->must_wake[k] && k == CHILD_CHECKPOINTER;
+    }
     for (unsigned i = 0; i < MODEL_CHILDREN; i++) {
         int signal = pm_fsm_signal(&w->m, w->child[i].kind);
 
         if (w->child[i].is_alive && pm_fsm_is_stronger(signal, w->child[i].told))
             w->child[i].told = signal;
     }
-    for (enum child_kind k = 0; k < CHILD_KINDS; k++) {
-        w->must_wake[k] = false;
-        if (!pm_fsm_must_run(&w->m, k) || model_count(w, k) > 0)
-            continue;
-        if (!model_launch(w, k, r)) {
-            w->must_wake[k] = true;
-            if (k == CHILD_CHECKPOINTER)
-                model_event(w, EV_CHECKPOINTER_NO_FORK, r);
-        }
-    }
+    if (has_failed)
+        model_event(w, EV_CHECKPOINTER_NO_FORK, r);
 }
 
 static void
@@ -715,6 +757,9 @@ main(int argc, char **argv)
         cmocka_unit_test(the_archiver_works_until_the_checkpoint_and_once_more_behind_it),
         cmocka_unit_test(a_failing_startup_process_ends_the_server),
         cmocka_unit_test(promotion_during_a_smart_stop_keeps_waiting_for_clients),
+        cmocka_unit_test(a_standby_serves_reads_when_it_is_consistent_or_only_says_that_it_is),
+        cmocka_unit_test(
+            a_recovery_target_ends_the_server_also_when_a_smart_stop_waits_for_readers),
         cmocka_unit_test(clients_hear_why_they_cannot_come_in),
         cmocka_unit_test(state_words_follow_the_design),
         cmocka_unit_test(no_rule_is_shadowed),
