@@ -87,20 +87,6 @@ buf_patch_be32(struct buf *b, size_t at, uint32_t v)
     buf_patch_u32(b, at, __builtin_bswap32(v));
 }
 
-const uint8_t *
-cur_take(struct cur *c, size_t n)
-{
-    const uint8_t *p = c->p;
-
-    if (c->failed || n > c->left) {
-        c->failed = true;
-        return NULL;
-    }
-    c->p += n;
-    c->left -= n;
-    return p;
-}
-
 const char *
 cur_str(struct cur *c)
 {
@@ -111,38 +97,6 @@ cur_str(struct cur *c)
         return NULL;
     }
     return (const char *) cur_take(c, (size_t) (end - c->p) + 1);
-}
-
-uint8_t
-cur_u8(struct cur *c)
-{
-    const uint8_t *p = cur_take(c, 1);
-
-    return p != NULL ? *p : 0;
-}
-
-uint16_t
-cur_u16(struct cur *c)
-{
-    const uint8_t *p = cur_take(c, 2);
-
-    return p != NULL ? get_u16(p) : 0;
-}
-
-uint32_t
-cur_u32(struct cur *c)
-{
-    const uint8_t *p = cur_take(c, 4);
-
-    return p != NULL ? get_u32(p) : 0;
-}
-
-uint64_t
-cur_u64(struct cur *c)
-{
-    const uint8_t *p = cur_take(c, 8);
-
-    return p != NULL ? get_u64(p) : 0;
 }
 
 uint16_t

@@ -58,18 +58,6 @@ cur_init(const void *p, size_t n)
     return (struct cur){ .p = p, .left = n };
 }
 
-/* n bytes, or NULL (and failed). */
-const uint8_t *cur_take(struct cur *c, size_t n);
-/* A NUL-terminated string inside the rest, or NULL (and failed). */
-const char *cur_str(struct cur *c);
-uint8_t cur_u8(struct cur *c);
-uint16_t cur_u16(struct cur *c);
-uint32_t cur_u32(struct cur *c);
-uint64_t cur_u64(struct cur *c);
-uint16_t cur_be16(struct cur *c);
-uint32_t cur_be32(struct cur *c);
-uint64_t cur_be64(struct cur *c);
-
 /* Unaligned loads and stores. */
 static inline uint16_t
 get_u16(const void *p)
@@ -125,6 +113,61 @@ put_be32(void *p, uint32_t v)
 
 static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
               "files are little-endian (wal-format.md 0)");
+
+/* ---- reading ---- */
+
+/* n bytes, or NULL (and failed). */
+static inline const uint8_t *
+cur_take(struct cur *c, size_t n)
+{
+    const uint8_t *p = c->p;
+
+    if (c->failed || n > c->left) {
+        c->failed = true;
+        return NULL;
+    }
+    c->p += n;
+    c->left -= n;
+    return p;
+}
+
+static inline uint8_t
+cur_u8(struct cur *c)
+{
+    const uint8_t *p = cur_take(c, 1);
+
+    return p != NULL ? *p : 0;
+}
+
+static inline uint16_t
+cur_u16(struct cur *c)
+{
+    const uint8_t *p = cur_take(c, 2);
+
+    return p != NULL ? get_u16(p) : 0;
+}
+
+static inline uint32_t
+cur_u32(struct cur *c)
+{
+    const uint8_t *p = cur_take(c, 4);
+
+    return p != NULL ? get_u32(p) : 0;
+}
+
+static inline uint64_t
+cur_u64(struct cur *c)
+{
+    const uint8_t *p = cur_take(c, 8);
+
+    return p != NULL ? get_u64(p) : 0;
+}
+
+/* A NUL-terminated string inside the rest, or NULL (and failed). */
+const char *cur_str(struct cur *c);
+uint16_t cur_be16(struct cur *c);
+uint32_t cur_be32(struct cur *c);
+uint64_t cur_be64(struct cur *c);
 
 /* ---- decimals ---- */
 

@@ -354,7 +354,7 @@ redo_all(struct recovery *v, struct err *e)
         return no_checkpoint(v, e); /* the log ends before the checkpoint it began with */
     log_msg(LOG_LEVEL_DEBUG, "redo ends at " LSN_FMT ": %s", LSN_ARGS(wal_reader_end(v->reader)),
             wal_reader_reason(v->reader));
-    r = redo_batch_publish(&v->redo, e);
+    r = redo_finish(&v->redo, e);
     return r < 0 ? r : redo_check_ghosts(&v->redo, e); /* FILE-6: consistent at its end */
 }
 

@@ -34,6 +34,7 @@ void
 redo_done(struct redo *r)
 {
     redo_batch_drop(r);
+    redo_queue_done(r);
     redo_open_clear(r);
     for (uint32_t i = 0; i < r->open_cap; i++)
         free(r->open[i].items);
@@ -51,23 +52,34 @@ redo_done(struct redo *r)
 /* ---- pages ---- */
 
 static int
+unpack_lz4(const struct wal_image *image, uint8_t *ret, struct err *e)
+{
+    int raw = PAGE_BYTES - image->hole_bytes;
+
+    if (LZ4_decompress_safe((const char *) image->p, (char *) ret, image->bytes, raw) != raw)
+        return ERR(e, DATA_CORRUPTED, "page image cannot be unpacked");
+    return 0;
+}
+
+static int
 unpack_image(const struct wal_image *image, uint8_t *frame, struct err *e)
 {
-    uint32_t raw = PAGE_BYTES - image->hole_bytes;
-    uint8_t packed_out[PAGE_BYTES];
+    uint8_t raw[PAGE_BYTES];
+    int rc;
 
     switch (image->info & WAL_IMAGE_PACKED) {
     case 0:
-        if (image->bytes != raw)
+        if (image->bytes != PAGE_BYTES - image->hole_bytes)
             return ERR(e, DATA_CORRUPTED, "page image has %u bytes", image->bytes);
         wal_image_spread(image, image->p, frame);
         return 0;
     case WAL_IMAGE_LZ4:
-        if (LZ4_decompress_safe((const char *) image->p, (char *) packed_out, image->bytes,
-                                (int) raw) != (int) raw)
-            return ERR(e, DATA_CORRUPTED, "page image cannot be unpacked");
-        wal_image_spread(image, packed_out, frame);
-        return 0;
+        if (image->hole_bytes == 0) /* all of ours (WAL-1) */
+            return unpack_lz4(image, frame, e);
+        rc = unpack_lz4(image, raw, e);
+        if (rc == 0)
+            wal_image_spread(image, raw, frame);
+        return rc;
     default:
         return ERR(e, FEATURE_NOT_SUPPORTED, "page image is packed in an unknown way (%02X)",
                    image->info);
@@ -123,34 +135,34 @@ check_block(const struct wal_block *b, struct err *e)
                b->rel.db, b->rel.rel);
 }
 
-/* Blocks [from, to) of one record are of one file. */
+/* Blocks of one record that are of one file. */
 static int
-apply_run(struct redo *r, const struct wal_decoded *d, uint32_t from, uint32_t to, lsn_t lsn,
-          struct err *e)
+apply_run(struct redo *r, const struct wal_block *blocks, uint32_t n, lsn_t lsn, struct err *e)
 {
-    int rc = redo_batch_open(r, &d->blocks[from].rel, lsn, e);
+    int rc = redo_batch_open(r, &blocks[0].rel, lsn, e);
 
-    for (uint32_t i = from; i < to && rc == 0; i++)
-        rc = apply_block(r, &d->blocks[i], lsn, e);
+    for (uint32_t i = 0; i < n && rc == 0; i++)
+        rc = apply_block(r, &blocks[i], lsn, e);
     if (rc == 0 && redo_batch_is_full(r))
         rc = redo_batch_publish(r, e);
     return rc;
 }
 
-static int
-apply_pages(struct redo *r, const struct wal_decoded *d, lsn_t lsn, struct err *e)
+int
+redo_apply_pages(struct redo *r, const struct wal_block *blocks, uint32_t n, lsn_t lsn,
+                 struct err *e)
 {
     uint32_t from = 0;
     int rc = 0;
 
-    while (from < d->n_blocks && rc == 0) {
+    while (from < n && rc == 0) {
         uint32_t to = from;
 
-        rc = check_block(&d->blocks[from], e);
-        while (to < d->n_blocks && wal_rel_equal(&d->blocks[to].rel, &d->blocks[from].rel))
+        rc = check_block(&blocks[from], e);
+        while (to < n && wal_rel_equal(&blocks[to].rel, &blocks[from].rel))
             to++;
         if (rc == 0)
-            rc = apply_run(r, d, from, to, lsn, e);
+            rc = apply_run(r, blocks + from, to - from, lsn, e);
         from = to;
     }
     return rc;
@@ -190,7 +202,7 @@ apply_database(struct redo *r, const struct wal_decoded *d, struct err *e)
 }
 
 static int
-apply_item(struct redo *r, const struct wal_decoded *d, lsn_t lsn, struct err *e)
+apply_record(struct redo *r, const struct wal_decoded *d, lsn_t lsn, struct err *e)
 {
     int rc = d->rmid == RM_GENERIC ? 0 : redo_batch_publish(r, e); /* files come and go */
 
@@ -198,7 +210,7 @@ apply_item(struct redo *r, const struct wal_decoded *d, lsn_t lsn, struct err *e
         return rc;
     switch (d->rmid) {
     case RM_GENERIC:
-        return apply_pages(r, d, lsn, e);
+        return redo_apply_pages(r, d->blocks, d->n_blocks, lsn, e);
     case RM_STORAGE:
         return apply_storage(r, d, lsn, e);
     case RM_DATABASE:
@@ -208,34 +220,76 @@ apply_item(struct redo *r, const struct wal_decoded *d, lsn_t lsn, struct err *e
     }
 }
 
+static int
+apply_item(struct redo *r, const struct redo_open *o, uint32_t i, lsn_t lsn, struct err *e)
+{
+    const struct redo_item *item = &o->items[i];
+    struct wal_decoded d;
+    int rc;
+
+    if (item->n_blocks > 0)
+        return redo_apply_pages(r, item->blocks, item->n_blocks, lsn, e);
+    rc = redo_open_bytes(r, o, i, &d, e);
+    return rc < 0 ? rc : apply_record(r, &d, lsn, e);
+}
+
+static int
+apply_items(struct redo *r, const struct redo_open *o, lsn_t lsn, struct err *e)
+{
+    int rc = redo_queue_apply(r, 0, e);
+
+    for (uint32_t i = 0; rc == 0 && i < o->n; i++)
+        rc = apply_item(r, o, i, lsn, e);
+    return rc;
+}
+
+static int
+remove_files(struct redo *r, const struct wal_xact_end *end, struct err *e)
+{
+    int rc = redo_queue_apply(r, 0, e);
+
+    if (rc == 0)
+        rc = redo_batch_publish(r, e);
+    for (uint32_t i = 0; rc == 0 && i < end->n_rels; i++) {
+        struct wal_rel rel = wal_xact_rel(end->rels, i);
+
+        rc = redo_file_gone(r, rel.db, rel.rel, e);
+    }
+    return rc;
+}
+
 /* REDO-3: the records in order, then what the COMMIT itself says. */
 static int
 apply_commit(struct redo *r, xid_t xid, const struct wal_decoded *commit, struct err *e)
 {
     struct redo_open *o = redo_open_find(r, xid);
     struct wal_xact_end end;
-    struct wal_decoded item;
     int rc = FAULT(REDO_COMMIT);
 
-    for (uint32_t i = 0; rc == 0 && o != NULL && i < o->n; i++) {
-        rc = redo_open_bytes(r, o, i, &item, e);
-        if (rc == 0)
-            rc = apply_item(r, &item, commit->end, e);
-    }
     if (rc == 0)
         rc = wal_xact_get_end(commit->main, commit->main_bytes, commit->info, &end, e);
-    if (rc == 0 && end.n_rels > 0)
-        rc = redo_batch_publish(r, e);
-    for (uint32_t i = 0; rc == 0 && i < end.n_rels; i++) {
-        struct wal_rel rel = wal_xact_rel(end.rels, i);
-
-        rc = redo_file_gone(r, rel.db, rel.rel, e);
+    if (rc == 0 && o != NULL && redo_queue_may_wait(o)) {
+        rc = redo_queue_apply(r, REDO_QUEUE_COMMITS - 1, e);
+        if (rc == 0)
+            redo_queue_add(r, o, commit->end);
+    } else if (rc == 0 && o != NULL) {
+        rc = apply_items(r, o, commit->end, e);
+        redo_open_drop(r, xid); /* REDO-5: what follows starts a new list */
     }
+    if (rc == 0 && end.n_rels > 0)
+        rc = remove_files(r, &end, e);
     if (rc == 0)
         rc = store_xact_redo(r->st, xid, XACT_BIT_COMMITTED, e);
-    redo_open_drop(r, xid); /* REDO-5: what follows starts a new list */
     r->n_commits++;
     return rc;
+}
+
+int
+redo_finish(struct redo *r, struct err *e)
+{
+    int rc = redo_queue_apply(r, 0, e);
+
+    return rc < 0 ? rc : redo_batch_publish(r, e);
 }
 
 /* ---- records by resource manager ---- */

@@ -4,25 +4,10 @@
 
 #include "store/store.h"
 #include "store/store_redo_batch.h"
+#include "store/store_redo_queue.h"
 #include "wal/wal_reader.h"
 #include "wal/wal_source_io.h"
 
-#define REDO_KEPT_BYTES (64u * 1024) /* REDO-5: of one open transaction's records */
-
-/* A record of a transaction that is not decided yet. */
-struct redo_item {
-    lsn_t lsn;
-    uint32_t bytes;
-    uint8_t *p; /* owned copy, or NULL: read it again */
-};
-/* REDO-5: one open transaction. */
-struct redo_open {
-    xid_t xid;
-    struct redo_item *items; /* owned */
-    uint32_t n;
-    uint32_t cap;
-    uint32_t kept; /* bytes of the copies */
-};
 /* FILE-6: a file that a record wanted but that was not there. */
 struct redo_ghost {
     oid_t oid, rel;
@@ -48,6 +33,7 @@ struct redo {
     oid_t next_oid;
     uint64_t n_records, n_commits;
     struct redo_batch *batch; /* owned */
+    struct redo_queue queue;
 };
 
 /* `next_xid`, `next_oid` are those of the checkpoint where redo begins. */
@@ -59,17 +45,12 @@ int redo_record(struct redo *r, const struct wal_decoded *d, struct err *e);
 /* Nothing may be missing now (FILE-6): < 0 names the first ghost. */
 int redo_check_ghosts(const struct redo *r, struct err *e);
 
-/* ---- the open set, for redo and its test ---- */
-/* Remember the record. < 0: no memory, or more open transactions than there can be. */
-int redo_open_add(struct redo *r, xid_t xid, const struct wal_decoded *d, struct err *e);
-/* The transaction's entry, or NULL. */
-struct redo_open *redo_open_find(struct redo *r, xid_t xid);
-void redo_open_drop(struct redo *r, xid_t xid);
-void redo_open_clear(struct redo *r);
-/* The bytes of an item: its copy, or read again into the reader's memory and checked. *ret is valid
- * until the next call. */
-int redo_open_bytes(struct redo *r, const struct redo_open *o, uint32_t i, struct wal_decoded *ret,
-                    struct err *e);
+/* After the last record: all that was committed is in the cache. */
+int redo_finish(struct redo *r, struct err *e);
+
+/* Change the pages of one record, for the commit at lsn. For the queue. */
+int redo_apply_pages(struct redo *r, const struct wal_block *blocks, uint32_t n, lsn_t lsn,
+                     struct err *e);
 
 /* ---- files (store_redo_file.c) ---- */
 /* The file is there, made if it was not; `ghost` notes that nothing had made it yet. */

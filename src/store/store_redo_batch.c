@@ -10,7 +10,7 @@
 #include "store/store_page.h"
 #include "store/store_redo.h"
 #include "store/store_shared.h"
-#include "wal/wal_format.h"
+#include "wal/wal_record.h"
 
 #define PAGES_MOST 65536u /* 2 MB of notes for 512 MB of pages */
 
@@ -55,15 +55,23 @@ redo_batch_free(struct redo_batch *b)
     free(b);
 }
 
-/* The slot of a page of the current file, or the free one where it belongs. */
-static struct redo_page *
-slot_of(struct redo_batch *b, blk_t block)
+/* Where a page is looked for first. */
+static uint32_t
+place_of(const struct redo_batch *b, uint32_t file, blk_t block)
 {
-    uint64_t key = (uint64_t) b->file << 32 | block;
-    uint32_t mask = (UINT32_C(1) << b->bits) - 1;
-    uint32_t i = (uint32_t) (key * UINT64_C(0x9E3779B97F4A7C15) >> (64 - b->bits));
+    uint64_t key = (uint64_t) file << 32 | block;
 
-    while (b->pages[i].lsn != 0 && (b->pages[i].block != block || b->pages[i].file != b->file))
+    return (uint32_t) (key * UINT64_C(0x9E3779B97F4A7C15) >> (64 - b->bits));
+}
+
+/* The slot of a page, or the free one where it belongs. */
+static struct redo_page *
+slot_of(struct redo_batch *b, uint32_t file, blk_t block)
+{
+    uint32_t mask = (UINT32_C(1) << b->bits) - 1;
+    uint32_t i = place_of(b, file, block);
+
+    while (b->pages[i].lsn != 0 && (b->pages[i].block != block || b->pages[i].file != file))
         i = (i + 1) & mask;
     return &b->pages[i];
 }
@@ -86,20 +94,26 @@ is_file(const struct redo_batch *b, uint32_t i, const struct wal_rel *rel)
     return i < b->n_files && b->files[i].oid == rel->db && b->files[i].rel == rel->rel;
 }
 
-/* Make it the current one if it is here. One database has one file here at a time. */
-static bool
-find_file(struct redo_batch *b, const struct wal_rel *rel, bool *ret_other)
+/* Its number; n_files: it is not here. */
+static uint32_t
+find_file(const struct redo_batch *b, const struct wal_rel *rel)
 {
-    *ret_other = false;
+    uint32_t i = 0;
+
     if (is_file(b, b->file, rel))
-        return true;
-    for (uint32_t i = 0; i < b->n_files; i++) {
-        if (is_file(b, i, rel)) {
-            b->file = i;
+        return b->file;
+    while (i < b->n_files && !is_file(b, i, rel))
+        i++;
+    return i;
+}
+
+/* A database has one file here at a time. */
+static bool
+has_other_of(const struct redo_batch *b, oid_t oid)
+{
+    for (uint32_t i = 0; i < b->n_files; i++)
+        if (b->files[i].oid == oid)
             return true;
-        }
-        *ret_other |= b->files[i].oid == rel->db;
-    }
     return false;
 }
 
@@ -108,12 +122,12 @@ redo_batch_open(struct redo *r, const struct wal_rel *rel, lsn_t lsn, struct err
 {
     struct redo_batch *b = r->batch;
     struct redo_file file = { .oid = rel->db, .rel = rel->rel };
-    bool has_other;
     int rc = 0;
 
-    if (find_file(b, rel, &has_other))
+    b->file = find_file(b, rel);
+    if (b->file < b->n_files)
         return 0;
-    if (has_other || b->n_files == ELEMENTSOF(b->files))
+    if (b->n_files == ELEMENTSOF(b->files) || has_other_of(b, rel->db))
         rc = redo_batch_publish(r, e);
     if (rc == 0)
         rc = redo_file_want(r, rel->db, rel->rel, lsn, true, e);
@@ -129,10 +143,27 @@ redo_batch_open(struct redo *r, const struct wal_rel *rel, lsn_t lsn, struct err
 
 /* ---- pages ---- */
 
+void
+redo_batch_fetch(const struct redo *r, const struct wal_block *b)
+{
+    const struct redo_batch *batch = r->batch;
+
+    __builtin_prefetch(&batch->pages[place_of(batch, find_file(batch, &b->rel), b->blk)], 1);
+}
+
+const uint8_t *
+redo_batch_look(const struct redo *r, const struct wal_block *b)
+{
+    uint32_t file = find_file(r->batch, &b->rel);
+    const struct redo_page *page = slot_of(r->batch, file, b->blk);
+
+    return page->lsn == 0 ? NULL : cache_frame(r->st->cache, page->frame);
+}
+
 uint8_t *
 redo_batch_find(struct redo *r, blk_t block, lsn_t lsn)
 {
-    struct redo_page *page = slot_of(r->batch, block);
+    struct redo_page *page = slot_of(r->batch, r->batch->file, block);
 
     if (page->lsn == 0)
         return NULL;
@@ -150,10 +181,10 @@ redo_batch_add(struct redo *r, blk_t block, lsn_t lsn, uint8_t **ret, struct err
     if (rc < 0)
         return rc;
     *ret = cache_frame(r->st->cache, frame);
-    *slot_of(b, block) = (struct redo_page){ .lsn = lsn,
-                                             .block = block,
-                                             .frame = frame & REDO_BATCH_FRAME,
-                                             .file = b->file & (REDO_BATCH_FILES - 1) };
+    *slot_of(b, b->file, block) = (struct redo_page){ .lsn = lsn,
+                                                      .block = block,
+                                                      .frame = frame & REDO_BATCH_FRAME,
+                                                      .file = b->file & (REDO_BATCH_FILES - 1) };
     b->n++;
     return 0;
 }

@@ -7,6 +7,7 @@
 #include "base/types.h"
 
 struct redo;
+struct wal_block;
 struct wal_rel;
 
 #define REDO_BATCH_FILES 8
@@ -49,6 +50,10 @@ int redo_batch_open(struct redo *r, const struct wal_rel *rel, lsn_t lsn, struct
 /* The page of the current file as it is now, to be changed by the commit at lsn; NULL = not in the
  * batch. */
 uint8_t *redo_batch_find(struct redo *r, blk_t block, lsn_t lsn);
+/* Have the processor fetch the note about this block. */
+void redo_batch_fetch(const struct redo *r, const struct wal_block *b);
+/* The block's page, or NULL; only to fetch ahead. */
+const uint8_t *redo_batch_look(const struct redo *r, const struct wal_block *b);
 /* A frame for a page of the current file that is not in the batch, to be filled by the caller. May
  * wait for a frame. */
 int redo_batch_add(struct redo *r, blk_t block, lsn_t lsn, uint8_t **ret, struct err *e);

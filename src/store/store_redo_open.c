@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "store/store_redo.h"
+#include "store/store_redo_open.h"
 
 struct redo_open *
 redo_open_find(struct redo *r, xid_t xid)
@@ -13,35 +14,52 @@ redo_open_find(struct redo *r, xid_t xid)
     return NULL;
 }
 
-static void
-free_items(struct redo_open *o)
+void
+redo_open_empty(struct redo_open *o)
 {
     for (uint32_t i = 0; i < o->n; i++)
-        free(o->items[i].p);
+        free(o->items[i].memory);
     o->n = 0;
     o->kept = 0;
 }
 
-/* The emptied entry keeps its memory behind the end of the list, for the next transaction. */
+/* An emptied entry keeps its memory behind the end of the set, for the next transaction. */
+static void
+move_behind(struct redo *r, struct redo_open *o)
+{
+    struct redo_open last = r->open[--r->n_open];
+
+    r->open[r->n_open] = *o;
+    *o = last;
+}
+
 void
 redo_open_drop(struct redo *r, xid_t xid)
 {
     struct redo_open *o = redo_open_find(r, xid);
-    struct redo_open last;
 
     if (o == NULL)
         return;
-    free_items(o);
-    last = r->open[--r->n_open];
-    r->open[r->n_open] = *o;
-    *o = last;
+    redo_open_empty(o);
+    move_behind(r, o);
+}
+
+void
+redo_open_take(struct redo *r, struct redo_open *o, struct redo_open *ret)
+{
+    struct redo_open empty = *ret;
+
+    ASSERT(empty.n == 0);
+    *ret = *o;
+    *o = empty;
+    move_behind(r, o);
 }
 
 void
 redo_open_clear(struct redo *r)
 {
     while (r->n_open > 0)
-        free_items(&r->open[--r->n_open]);
+        redo_open_empty(&r->open[--r->n_open]);
 }
 
 static int
@@ -63,6 +81,37 @@ check_room(struct redo *r, struct err *e)
         memset(open + r->open_cap, 0, (cap - r->open_cap) * sizeof *open);
         r->open = open;
         r->open_cap = cap;
+    }
+    return 0;
+}
+
+static const uint8_t *
+moved(const uint8_t *p, const struct wal_decoded *d, const struct redo_item *item)
+{
+    return p == NULL ? NULL : item->p + (p - d->p);
+}
+
+/* A copy that need not be checked and taken apart again at its COMMIT. */
+static int
+keep(struct redo_open *o, struct redo_item *item, const struct wal_decoded *d, struct err *e)
+{
+    uint32_t n = d->rmid == RM_GENERIC ? d->n_blocks : 0;
+    size_t bytes = n * sizeof *item->blocks + d->bytes;
+
+    if (o->kept + bytes > REDO_KEPT_BYTES)
+        return 0;
+    item->memory = malloc(bytes);
+    if (item->memory == NULL)
+        return ERR(e, OUT_OF_MEMORY, "out of memory for the records of a transaction");
+    o->kept += (uint32_t) bytes;
+    item->blocks = item->memory;
+    item->n_blocks = n;
+    item->p = (uint8_t *) (item->blocks + n);
+    memcpy(item->p, d->p, d->bytes);
+    for (uint32_t i = 0; i < n; i++) {
+        item->blocks[i] = d->blocks[i];
+        item->blocks[i].data = moved(d->blocks[i].data, d, item);
+        item->blocks[i].image.p = moved(d->blocks[i].image.p, d, item);
     }
     return 0;
 }
@@ -92,13 +141,8 @@ redo_open_add(struct redo *r, xid_t xid, const struct wal_decoded *d, struct err
     }
     item = &o->items[o->n];
     *item = (struct redo_item){ .lsn = d->lsn, .bytes = d->bytes };
-    if (o->kept + d->bytes <= REDO_KEPT_BYTES) {
-        item->p = malloc(d->bytes);
-        if (item->p == NULL)
-            return ERR(e, OUT_OF_MEMORY, "out of memory for the records of a transaction");
-        memcpy(item->p, d->p, d->bytes);
-        o->kept += d->bytes;
-    }
+    if (keep(o, item, d, e) < 0)
+        return -ERR_OUT_OF_MEMORY;
     o->n++;
     return 0;
 }

@@ -73,19 +73,83 @@ wal_delta_next(struct cur *c, struct wal_fragment *ret, struct err *e)
     return 0;
 }
 
+/* Are these nothing but whole fragments of a page? */
+static bool
+is_whole(const uint8_t *p, size_t n)
+{
+    while (n >= WAL_DELTA_FRAGMENT_HEADER) {
+        uint32_t at = get_u16(p);
+        uint32_t bytes = get_u16(p + 2);
+
+        n -= WAL_DELTA_FRAGMENT_HEADER;
+        if (bytes == 0 || bytes > n || at + bytes > PAGE_BYTES)
+            return false;
+        p += WAL_DELTA_FRAGMENT_HEADER + bytes;
+        n -= bytes;
+    }
+    return n == 0;
+}
+
+/* Most fragments are a few bytes: two words that overlap, and no call. */
+static inline void
+copy(uint8_t *to, const uint8_t *from, uint32_t n)
+{
+    if (n > 16)
+        memcpy(to, from, n);
+    else if (n >= 8) {
+        uint64_t last = get_u64(from + n - 8);
+
+        put_u64(to, get_u64(from));
+        put_u64(to + n - 8, last);
+    } else if (n >= 4) {
+        uint32_t last = get_u32(from + n - 4);
+
+        put_u32(to, get_u32(from));
+        put_u32(to + n - 4, last);
+    } else
+        for (uint32_t i = 0; i < n; i++)
+            to[i] = from[i];
+}
+
 int
 wal_delta_apply(uint8_t *page, const void *delta, size_t n, struct err *e)
 {
-    struct cur c = cur_init(delta, n);
-    struct wal_fragment f;
-    int r;
+    const uint8_t *p = delta;
+    const uint8_t *end = p + n;
 
-    while ((r = wal_delta_next(&c, &f, e)) == 0)
-        ;
-    if (r < 0)
+    if (!is_whole(p, n)) {
+        struct cur c = cur_init(delta, n);
+        struct wal_fragment f;
+        int r;
+
+        while ((r = wal_delta_next(&c, &f, e)) == 0)
+            ;
         return r;
-    c = cur_init(delta, n);
-    while (wal_delta_next(&c, &f, e) == 0)
-        memcpy(page + f.at, f.p, f.bytes);
+    }
+    while (p < end) {
+        uint32_t bytes = get_u16(p + 2);
+
+        copy(page + get_u16(p), p + WAL_DELTA_FRAGMENT_HEADER, bytes);
+        p += WAL_DELTA_FRAGMENT_HEADER + bytes;
+    }
     return 0;
+}
+
+void
+wal_delta_fetch(const uint8_t *page, const void *delta, size_t n)
+{
+    const uint8_t *p = delta;
+
+    while (n > WAL_DELTA_FRAGMENT_HEADER) {
+        uint32_t at = get_u16(p);
+        uint32_t bytes = get_u16(p + 2);
+
+        n -= WAL_DELTA_FRAGMENT_HEADER;
+        if (bytes == 0 || bytes > n || at + bytes > PAGE_BYTES)
+            return;
+        __builtin_prefetch(page + at, 1);
+        __builtin_prefetch(page + at + bytes - 1, 1);
+        p += WAL_DELTA_FRAGMENT_HEADER + bytes;
+        n -= bytes;
+    }
 }

@@ -27,3 +27,5 @@ int wal_delta_next(struct cur *c, struct wal_fragment *ret, struct err *e);
 /* Apply a delta of n bytes to a page of 8192. All of it is checked first: on failure the page is as
  * it was. */
 int wal_delta_apply(uint8_t *page, const void *delta, size_t n, struct err *e);
+/* Have the processor fetch what wal_delta_apply() will change. Anything may stand in the delta. */
+void wal_delta_fetch(const uint8_t *page, const void *delta, size_t n);

@@ -191,41 +191,74 @@ commits_of_two_databases_take_turns(void **state)
 }
 
 static void
-a_transaction_larger_than_what_is_kept_is_read_again(void **state)
+insert_image(uint32_t xid, blk_t blk, const uint8_t *page)
 {
-    struct recover_info info;
-    struct err e = ERR_INIT;
+    struct wal_block block = { .blk = blk,
+                               .rel = { TABLESPACE_DEFAULT, POSTGRES_DB_OID, POSTGRES_DB_OID },
+                               .image = {
+                                   .p = page, .bytes = PAGE_BYTES, .info = WAL_IMAGE_APPLY } };
+    struct wal_rec rec = { .rmid = RM_GENERIC, .xid = xid, .n_blocks = 1, .blocks = &block };
+
+    (void) insert(&rec);
+}
+
+/* A commit of 20 images, more than redo keeps in memory; 512 bytes into each stands its block. */
+static void
+insert_large(uint32_t xid)
+{
+    uint8_t page1[PAGE_BYTES] = { 0 };
     uint8_t page[PAGE_BYTES];
     struct rng r;
 
-    (void) state;
-    begin();
     rng_init(&r, 1);
     for (uint32_t at = 0; at < PAGE_BYTES; at += 8)
         put_u64(page + at, rng_u64(&r));
     for (blk_t blk = 1; blk <= 20; blk++) {
-        struct wal_block block = { .blk = blk,
-                                   .rel = { TABLESPACE_DEFAULT, POSTGRES_DB_OID, POSTGRES_DB_OID },
-                                   .image = {
-                                       .p = page, .bytes = PAGE_BYTES, .info = WAL_IMAGE_APPLY } };
-        struct wal_rec rec = { .rmid = RM_GENERIC, .xid = 100, .n_blocks = 1, .blocks = &block };
-
         put_u64(page + 512, blk);
-        (void) insert(&rec);
+        insert_image(xid, blk, page);
     }
-    uint8_t page1[PAGE_BYTES] = { 0 };
-    struct wal_block first = { .blk = 0,
-                               .rel = { TABLESPACE_DEFAULT, POSTGRES_DB_OID, POSTGRES_DB_OID },
-                               .image = {
-                                   .p = page1, .bytes = PAGE_BYTES, .info = WAL_IMAGE_APPLY } };
-    struct wal_rec rec = { .rmid = RM_GENERIC, .xid = 100, .n_blocks = 1, .blocks = &first };
-
     put_be32(page1 + 28, 21);
-    (void) insert(&rec);
-    (void) insert_commit(100);
+    insert_image(xid, 0, page1);
+    (void) insert_commit(xid);
+}
+
+static void
+a_transaction_larger_than_what_is_kept_is_read_again(void **state)
+{
+    struct recover_info info;
+    struct err e = ERR_INIT;
+
+    (void) state;
+    begin();
+    insert_large(100);
     assert_ok(crash_and_recover(&info, &e), &e);
     for (pgno_t pgno = 2; pgno <= 21; pgno++)
         assert_int_equal(value_at(pgno, 512), pgno - 1);
+    cluster_end(&c);
+}
+
+/* Small commits wait until others have been read, large ones do not: they are applied in their
+ * order all the same. */
+static void
+a_large_commit_between_small_ones_keeps_its_place(void **state)
+{
+    struct recover_info info;
+    struct err e = ERR_INIT;
+
+    (void) state;
+    begin();
+    for (uint32_t i = 0; i < 20; i++) {
+        insert_delta(100 + i, 3, 512, 1000 + i);
+        (void) insert_commit(100 + i);
+    }
+    insert_large(120);
+    for (uint32_t i = 0; i < 3; i++) {
+        insert_delta(121 + i, 4, 512, 1000 + i);
+        (void) insert_commit(121 + i);
+    }
+    assert_ok(crash_and_recover(&info, &e), &e);
+    assert_int_equal(value_at(4, 512), 3);
+    assert_int_equal(value_at(5, 512), 1002);
     cluster_end(&c);
 }
 
@@ -337,6 +370,7 @@ main(void)
         cmocka_unit_test(the_order_of_commits_decides_not_that_of_records),
         cmocka_unit_test(commits_of_two_databases_take_turns),
         cmocka_unit_test(a_transaction_larger_than_what_is_kept_is_read_again),
+        cmocka_unit_test(a_large_commit_between_small_ones_keeps_its_place),
         cmocka_unit_test(more_open_transactions_than_there_can_be_are_refused),
         cmocka_unit_test(a_transaction_across_a_checkpoint_record_is_refused),
         cmocka_unit_test(a_file_that_is_missing_at_the_end_is_named),
