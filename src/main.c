@@ -14,7 +14,7 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "base/title.h"
-#include "conf/conf.h"
+#include "conf/conf_log.h"
 #include "control/control_pm.h"
 #include "pm/pm.h"
 #include "proc/access.h"
@@ -97,7 +97,7 @@ version(void)
 static int
 refuse(int r, const struct err *e)
 {
-    log_err(LOG_LEVEL_FATAL, "", e);
+    log_err_event(LOG_LEVEL_FATAL, LOG_EVENT_REFUSED, NULL, "", e);
     pm_notify_refused(e);
     return pm_exit_code(r);
 }
@@ -526,6 +526,8 @@ run(int argc, char **argv)
     if (o.print != NULL)
         return print_setting(&o, &conf);
     log_init("postmaster", (enum log_level) conf.v.log_min_messages);
+    log_set_instance(o.instance != NULL ? o.instance : where.data_dir);
+    conf_log_apply(&conf.v);
     return serve(&o, &where, &conf, argc, argv);
 }
 

@@ -39,6 +39,12 @@ fd_disinherit(int fd)
     }
 }
 
+void
+fdlist_forget(void)
+{
+    n_kept = 0;
+}
+
 /* The lowest descriptor >= from that is to stay, or -1. */
 static int
 next_kept(int from, int keep)

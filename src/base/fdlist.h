@@ -15,6 +15,9 @@ void fd_inherit(int fd, const char *why);
 /* Children started later do not get it. Unknown descriptors are accepted. */
 void fd_disinherit(int fd);
 
+/* In a child that is to have nothing of its parent: the list is empty. */
+void fdlist_forget(void);
+
 /* In a child: close every descriptor above 2 that is neither registered nor `keep` (-1 = none).
  * Async-signal-safe. Returns 0 or -errno. */
 int fdlist_close_others(int keep);

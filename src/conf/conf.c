@@ -12,6 +12,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "conf/conf_log.h"
+
 /* The table's flags column. */
 enum {
     REPORT = CONF_FLAG_REPORT,
@@ -322,6 +324,8 @@ read_string(const struct conf *conf, enum conf_id id, const char *text, char **r
     } else if (id == CONF_timezone && (text[0] == '\0' || strlen(text) > 63)) {
         r = ERR(e, INVALID_PARAMETER_VALUE, "invalid value for parameter \"TimeZone\": \"%s\"",
                 text);
+    } else {
+        r = conf_log_check(id, text, e);
     }
     if (r < 0)
         return r;

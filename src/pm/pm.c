@@ -14,12 +14,6 @@
 #include "base/log.h"
 #include "pm/pm_int.h"
 
-/* clang-format off */
-#define MESSAGE(name, id, text) const char MSGID_##name[] = id;
-#include "tbl/messages.def"
-#undef MESSAGE
-/* clang-format on */
-
 #define MINUTE_USEC (60 * USEC_PER_SEC)
 
 /* ---- events ---- */
@@ -124,7 +118,10 @@ on_signal(sd_event_source *s, const struct signalfd_siginfo *si, void *arg)
     case SIGHUP:
         pm_event(pm, EV_RELOAD);
         break;
-    default: /* USR1 and USR2 are kept harmless */
+    case SIGUSR1:
+        pm_logger_look(pm);
+        break;
+    default: /* USR2 is kept harmless */
         break;
     }
     return 0;
@@ -477,13 +474,17 @@ start_up(struct pm *pm, struct err *e)
         return r;
     pm->started_usec = pm->since_usec = clock_real_usec();
     pm->since_mono_usec = clock_mono_usec();
-    log_event(LOG_LEVEL_LOG, MSGID_STARTING, NULL, "starting Pinion %s on PID %d", PINION_VERSION,
-              (int) getpid());
     r = pm->params.make_segment(pm->conf, pm->where.data_dir, &pm->seg, e);
     if (r == 0)
         r = pm_children_init(pm, e);
     if (r == 0)
         r = make_loop(pm, e);
+    if (r == 0)
+        r = pm_logger_start(pm, e);
+    if (r < 0)
+        return r;
+    log_event(LOG_LEVEL_LOG, LOG_EVENT_STARTING, NULL, "starting Pinion %s on PID %d",
+              PINION_VERSION, (int) getpid());
     if (r == 0)
         r = pm_notify_init(pm, e);
     if (r == 0)
@@ -509,12 +510,14 @@ pm_new(const struct pm_params *params, struct pm **ret, struct err *e)
     pm->m.state = PM_INIT;
     pm->client_fd = -1;
     pm->lock.fd = -1;
+    pm_logger_init(pm);
     pm->reload = (struct pm_reload){ .generation = 1, .loaded_usec = clock_real_usec() };
     pm->reload_is_valid = true;
     block_signals();
     (void) umask(0077);
     r = start_up(pm, e);
     if (r < 0) {
+        pm_logger_fail(pm, e);
         pm_free(pm);
         return r;
     }
@@ -573,7 +576,8 @@ pm_free(struct pm *pm)
     (void) sd_event_unref(pm->loop);
     segment_free(pm->seg);
     if (pm->lock.fd >= 0 && pm->m.state != PM_INIT)
-        log_event(LOG_LEVEL_LOG, MSGID_STOPPED, NULL, "database system is shut down");
+        log_event(LOG_LEVEL_LOG, LOG_EVENT_STOPPED, NULL, "database system is shut down");
+    pm_logger_finish(pm);
     pm_lock_drop(&pm->lock);
     conf_issues_done(&pm->reload_issues);
     free(pm);

@@ -163,9 +163,26 @@ is_in_disk_sleep(pid_t pid)
     return state != NULL && strncmp(state, ") D", 3) == 0;
 }
 
+/* What the journal is told about a child beside the message (systemd-ops.md 3.8). */
+struct child_fields {
+    char pid[40], object[40], role[60], end[40];
+    const char *list[5];
+};
+
+static void
+child_fields(const struct pm_child *c, struct child_fields *f)
+{
+    (void) snprintf(f->pid, sizeof f->pid, "PINION_CHILD_PID=%d", (int) c->pid);
+    (void) snprintf(f->object, sizeof f->object, "OBJECT_PID=%d", (int) c->pid);
+    (void) snprintf(f->role, sizeof f->role, "PINION_CHILD_ROLE=%s", child_policies[c->kind].role);
+    f->end[0] = '\0';
+    memcpy(f->list, (const char *[]){ f->pid, f->object, f->role, NULL, NULL }, sizeof f->list);
+}
+
 static void
 check_beat(struct pm *pm, struct pm_child *c, usec_t now)
 {
+    struct child_fields f;
     usec_t age = pm_child_beat_age(c, now);
 
     if (c->abort_usec != 0) {
@@ -175,8 +192,10 @@ check_beat(struct pm *pm, struct pm_child *c, usec_t now)
     }
     if (age < (usec_t) pm->conf->v.storage_stall_timeout)
         return;
-    log_msg(LOG_LEVEL_WARNING, "%s (PID %d) has shown no progress for %.0f s",
-            child_policies[c->kind].description, (int) c->pid, (double) age / 1e6);
+    child_fields(c, &f);
+    log_event(LOG_LEVEL_WARNING, LOG_EVENT_CHILD_STUCK, f.list,
+              "%s (PID %d) has shown no progress for %.0f s", child_policies[c->kind].description,
+              (int) c->pid, (double) age / 1e6);
     if (is_in_disk_sleep(c->pid)) {
         c->beat_usec = now; /* said again when as much time has passed */
         return;
@@ -240,20 +259,21 @@ static void
 log_death(struct pm *pm, const struct pm_child *c, const siginfo_t *si)
 {
     char text[120];
-    char pid[40];
-    char role[60];
-    const char *const fields[] = { pid, role, NULL };
+    struct child_fields f;
 
     if (si->si_code == CLD_EXITED)
         (void) snprintf(text, sizeof text, "exited with exit code %d", si->si_status);
     else
         (void) snprintf(text, sizeof text, "was terminated by signal %d: %s", si->si_status,
                         strsignal(si->si_status));
-    (void) snprintf(pid, sizeof pid, "PINION_CHILD_PID=%d", (int) c->pid);
-    (void) snprintf(role, sizeof role, "PINION_CHILD_ROLE=%s", child_policies[c->kind].role);
+    child_fields(c, &f);
+    (void) snprintf(f.end, sizeof f.end, "%s=%d",
+                    si->si_code == CLD_EXITED ? "PINION_EXIT_CODE" : "PINION_SIGNAL",
+                    si->si_status);
+    f.list[3] = f.end;
     (void) snprintf(pm->last_crash, sizeof pm->last_crash, "%s %d %s", child_policies[c->kind].role,
                     (int) c->pid, text);
-    log_event(LOG_LEVEL_LOG, MSGID_CHILD_CRASHED, fields, "%s (PID %d) %s",
+    log_event(LOG_LEVEL_LOG, LOG_EVENT_CHILD_CRASHED, f.list, "%s (PID %d) %s",
               child_policies[c->kind].description, (int) c->pid, text);
 }
 
@@ -279,6 +299,7 @@ pm_on_child_exit(sd_event_source *s, const siginfo_t *si, void *arg)
     struct pm_child *c = arg;
     struct pm *pm = c->pm;
     bool is_taken = release_slot(pm, c);
+    pid_t pid = c->pid;
     enum exit_class class = child_classify(c, si, is_taken);
     enum pm_event ev = event_of(c, si, is_taken, class);
     usec_t now = clock_mono_usec();
@@ -295,7 +316,7 @@ pm_on_child_exit(sd_event_source *s, const siginfo_t *si, void *arg)
         log_msg(LOG_LEVEL_DEBUG, "%s (PID %d) is gone, status %d", child_policies[c->kind].role,
                 (int) c->pid, si->si_status);
     }
-    if (class == EXIT_RESTART)
+    if (class == EXIT_RESTART || c->kind == CHILD_SYSLOGGER)
         backoff_left(&pm->backoff[c->kind], c->started_usec, now);
     pm->keys[c - pm->children] = (struct child_key){ 0 };
     pm->pool[c->kind].n_alive--;
@@ -303,5 +324,7 @@ pm_on_child_exit(sd_event_source *s, const siginfo_t *si, void *arg)
     c->told = 0;
     c->source = sd_event_source_disable_unref(c->source);
     pm_event(pm, ev);
+    if (c->kind == CHILD_SYSLOGGER) /* K17: first the next one, then what happened */
+        pm_logger_died(c, pid, si);
     return 0;
 }

@@ -61,7 +61,7 @@ pm_control_listener(const struct pm *pm, unsigned idx)
 static bool
 is_critical(enum child_kind kind)
 {
-    return kind != CHILD_BACKEND && kind != CHILD_DEAD_END;
+    return kind != CHILD_BACKEND && kind != CHILD_DEAD_END && kind != CHILD_SYSLOGGER;
 }
 
 bool

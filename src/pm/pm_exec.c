@@ -26,7 +26,11 @@ stop_name(enum pm_stop stop)
 static void
 do_log_stop(struct pm *pm)
 {
-    log_event(LOG_LEVEL_LOG, MSGID_STOP_REQUESTED, NULL, "received %s shutdown request",
+    char operation[40];
+    const char *const fields[] = { operation, NULL };
+
+    (void) snprintf(operation, sizeof operation, "PINION_OPERATION=stop-%s", stop_name(pm->m.stop));
+    log_event(LOG_LEVEL_LOG, LOG_EVENT_STOP_REQUESTED, fields, "received %s shutdown request",
               stop_name(pm->m.stop));
 }
 
@@ -41,7 +45,7 @@ static void
 do_log_lock_lost(struct pm *pm)
 {
     (void) pm;
-    log_event(LOG_LEVEL_LOG, MSGID_LOCK_LOST, NULL,
+    log_event(LOG_LEVEL_LOG, LOG_EVENT_LOCK_LOST, NULL,
               "performing immediate shutdown because data directory lock file is invalid");
 }
 
@@ -81,14 +85,14 @@ static void
 do_log_startup_failed(struct pm *pm)
 {
     (void) pm;
-    log_event(LOG_LEVEL_LOG, MSGID_STARTUP_FAILED, NULL,
+    log_event(LOG_LEVEL_LOG, LOG_EVENT_STARTUP_FAILED, NULL,
               "shutting down due to startup process failure");
 }
 
 static void
 do_log_abnormal(struct pm *pm)
 {
-    log_msg(LOG_LEVEL_LOG, "abnormal database system shutdown");
+    log_event(LOG_LEVEL_LOG, LOG_EVENT_STOPPED_BADLY, NULL, "abnormal database system shutdown");
     if (pm->m.is_clean) /* postmaster.md 2.12 l */
         log_msg(LOG_LEVEL_LOG, "the shutdown checkpoint is complete");
 }
@@ -97,14 +101,15 @@ static void
 do_log_no_restart(struct pm *pm)
 {
     (void) pm;
-    log_msg(LOG_LEVEL_LOG, "shutting down because restart_after_crash is off");
+    log_event(LOG_LEVEL_LOG, LOG_EVENT_STOPPED_BADLY, NULL,
+              "shutting down because restart_after_crash is off");
 }
 
 static void
 do_log_reinit(struct pm *pm)
 {
     (void) pm;
-    log_event(LOG_LEVEL_LOG, MSGID_REINITIALIZING, NULL,
+    log_event(LOG_LEVEL_LOG, LOG_EVENT_REINITIALIZING, NULL,
               "all server processes terminated; reinitializing");
 }
 
@@ -117,15 +122,21 @@ do_log_redo(struct pm *pm)
 static void
 do_log_ready(struct pm *pm)
 {
+    char took[60];
+    const char *const fields[] = { took, NULL };
+
     pm->ready_usec = clock_real_usec();
-    log_event(LOG_LEVEL_LOG, MSGID_READY, NULL, "database system is ready to accept connections");
+    (void) snprintf(took, sizeof took, "PINION_DURATION_USEC=%llu",
+                    (unsigned long long) (clock_mono_usec() - pm->phase_usec));
+    log_event(LOG_LEVEL_LOG, LOG_EVENT_READY, fields,
+              "database system is ready to accept connections");
 }
 
 static void
 do_log_read_only(struct pm *pm)
 {
     pm->ready_usec = clock_real_usec();
-    log_event(LOG_LEVEL_LOG, MSGID_READY, NULL,
+    log_event(LOG_LEVEL_LOG, LOG_EVENT_READY, NULL,
               "database system is ready to accept read-only connections");
 }
 
@@ -405,6 +416,8 @@ start_missing(struct pm *pm, enum child_kind kind, usec_t now)
 static bool
 is_wanted(const struct pm *pm, enum child_kind kind)
 {
+    if (kind == CHILD_SYSLOGGER)
+        return pm->logger.read_fd >= 0;
     return kind != CHILD_ARCHIVER || pm->conf->v.archive_mode != CONF_ARCHIVE_OFF;
 }
 

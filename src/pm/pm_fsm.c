@@ -41,6 +41,7 @@ static const char *const action_names[PM_ACTIONS] = {
 #define RUNS_RECOVERY   RECOVERING
 #define RUNS_OPEN       IN(RUN)
 #define RUNS_RUN        IN(RUN)
+#define RUNS_ALIVE      ALIVE
 #define RUNS_CHECKPOINT IN(WAIT_CHECKPOINT)
 #define ATTACHED        true
 #define DETACHED        false
@@ -408,7 +409,7 @@ pm_fsm_is_stronger(int signal, int told)
 bool
 pm_fsm_must_run(const struct pm_machine *m, enum child_kind kind)
 {
-    if (is_abrupt(m) || m->has_ended)
+    if (m->has_ended || (is_abrupt(m) && child_policies[kind].phase != PHASE_OUTLIVES))
         return false;
     return (child_policies[kind].runs_in & BIT(m->state)) != 0;
 }

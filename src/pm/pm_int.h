@@ -55,6 +55,16 @@ struct pm_listener {
     char lock_path[128];
 };
 
+/* The log collector's pipe, for the life of the postmaster; read_fd -1: there is none. */
+struct pm_logger {
+    int read_fd;   /* kept, so that nothing is lost between two collectors */
+    int write_fd;  /* until it is our stderr */
+    int log_fd;    /* the same end, not blocking: entries of all processes */
+    int ack_fd;    /* eventfd: the collector has written what was asked for */
+    int origin_fd; /* what was our stderr */
+    bool is_redirected;
+};
+
 struct pm_clock {
     sd_event_source *source;
     bool is_armed;
@@ -90,6 +100,8 @@ struct pm {
 
     struct pm_lock lock;
     sd_event_source *lock_watch;
+
+    struct pm_logger logger;
 
     struct pm_clock kill, patience, retry, tick, minute;
 
@@ -183,16 +195,27 @@ void pm_notify_exit(struct pm *pm);
 /* Have more time: at the start of a phase. */
 void pm_notify_extend(struct pm *pm);
 
+/* pm_logger.c */
+void pm_logger_init(struct pm *pm);
+/* Pipe and collector, first of all children, if logging_collector is on. A collector that cannot be
+ * forked is tried again by pm_reconcile(); < 0: no pipe. */
+int pm_logger_start(struct pm *pm, struct err *e);
+/* One was forked: stderr is its pipe, if it was not yet. */
+void pm_logger_runs(struct pm *pm);
+/* In the fork, before child_begin(): nothing of the postmaster but the pipe and the old stderr. */
+void pm_logger_in_child(struct pm *pm, struct child_start *start);
+/* The collector is gone: the next one runs already, or will. */
+void pm_logger_died(const struct pm_child *c, pid_t pid, const siginfo_t *si);
+/* USR1: another file, if "logrotate" says so (pg_ctl logrotate, pg_rotate_logfile()). */
+void pm_logger_look(struct pm *pm);
+/* The start failed: `e` into the log, and stderr is again what it was. */
+void pm_logger_fail(struct pm *pm, const struct err *e);
+/* At the very end: wait a bounded time until all we said is in the files. */
+void pm_logger_finish(struct pm *pm);
+
 /* pm_reload.c */
 int pm_reload_now(struct pm *pm, struct err *e);
 
 /* pm_control.c */
 int pm_control_init(struct pm *pm, struct err *e);
 void pm_control_saw(struct pm *pm, enum pm_saw what);
-
-/* Lifecycle events in the log. */
-/* clang-format off */
-#define MESSAGE(name, id, text) extern const char MSGID_##name[];
-#include "tbl/messages.def"
-#undef MESSAGE
-/* clang-format on */

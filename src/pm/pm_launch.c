@@ -38,6 +38,8 @@ start_of(struct pm *pm, const struct pm_child *c, pid_t parent)
         .is_stopping = pm->m.state >= PM_STOP_BACKENDS,
         .after_crash = pm->m.is_restart,
         .parent = parent,
+        .log_read_fd = pm->logger.read_fd,
+        .log_ack_fd = pm->logger.ack_fd,
         .segment = pm->seg,
         .keys = pm->keys,
         .n_keys = pm->n_slots,
@@ -53,11 +55,13 @@ start_of(struct pm *pm, const struct pm_child *c, pid_t parent)
 
 /* In the child: nothing of the postmaster is used any more but its memory. */
 NORETURN static void
-run_child(struct child_start *start)
+run_child(struct pm *pm, const struct child_start *start)
 {
     static struct child_start kept;
 
     kept = *start;
+    if (kept.kind == CHILD_SYSLOGGER)
+        pm_logger_in_child(pm, &kept);
     child_begin(&kept);
     if (kept.slot_idx < 0)
         kept.segment = NULL; /* unmapped */
@@ -94,7 +98,7 @@ pm_launch(struct pm *pm, enum child_kind kind, struct err *e)
     r = FAULT(PM_FORK);
     pid = r < 0 ? -1 : fork();
     if (pid == 0)
-        run_child(&start);
+        run_child(pm, &start);
     if (pid < 0)
         return err_set_errno(e, r < 0 ? -r : errno, "could not fork %s",
                              child_policies[kind].description);
@@ -111,5 +115,7 @@ pm_launch(struct pm *pm, enum child_kind kind, struct err *e)
     c->beat_value = 0;
     c->abort_usec = 0;
     c->started_real_usec = clock_real_usec();
+    if (kind == CHILD_SYSLOGGER)
+        pm_logger_runs(pm);
     return 0;
 }

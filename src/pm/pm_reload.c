@@ -2,6 +2,7 @@
  * changed. Source: postmaster.md 1.5 (HUP), systemd-ops.md 3.6. */
 #include "base/clock.h"
 #include "base/log.h"
+#include "conf/conf_log.h"
 #include "pm/pm_int.h"
 #include "proc/access.h"
 
@@ -65,17 +66,18 @@ pm_reload_now(struct pm *pm, struct err *e)
     pm->reload_is_valid = r == 0;
     if (r < 0) {
         conf_issues_log(&pm->reload_issues);
-        log_event(LOG_LEVEL_LOG, MSGID_CONFIG_REJECTED, NULL,
+        log_event(LOG_LEVEL_LOG, LOG_EVENT_CONFIG_REJECTED, NULL,
                   "configuration was not changed because of errors: %s", e->message);
         pm_notify_reloaded(pm, e->message);
     } else {
-        log_set_min((enum log_level) pm->conf->v.log_min_messages);
+        conf_log_apply(&pm->conf->v);
         for (unsigned i = 0; i < pm->reload.n_pending; i++)
-            log_msg(LOG_LEVEL_LOG,
-                    "parameter \"%s\" cannot be changed without restarting the server",
-                    pm->reload.pending[i]);
-        log_event(LOG_LEVEL_LOG, MSGID_CONFIG_APPLIED, NULL, "configuration %u active, %u changed",
-                  pm->reload.generation, pm->reload.n_changed);
+            log_event(LOG_LEVEL_LOG, LOG_EVENT_NEEDS_RESTART, NULL,
+                      "parameter \"%s\" cannot be changed without restarting the server",
+                      pm->reload.pending[i]);
+        log_event(LOG_LEVEL_LOG, LOG_EVENT_CONFIG_APPLIED, NULL,
+                  "configuration %u active, %u changed", pm->reload.generation,
+                  pm->reload.n_changed);
         tell_children(pm);
         pm_notify_reloaded(pm, NULL);
     }

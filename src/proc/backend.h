@@ -53,6 +53,9 @@ struct backend {
     struct pgwire_hba_addr peer, local;
     int peer_port;
     usec_t started_usec; /* monotonic */
+
+    char *statement; /* of the portal that runs: a copy for the log, owned */
+    size_t statement_cap;
 };
 
 /* Statistics of the session, once there is one. */
@@ -100,6 +103,17 @@ NORETURN void backend_loop(struct backend *b);
 struct session_sink backend_sink(struct backend *b);
 /* ParameterStatus of what changed. */
 void backend_tell_settings(struct backend *b);
+/* `text` begins (`how`: "statement: ", "execute NAME: "): for the log, if the settings want it; the
+ * result goes to backend_log_end(), with what came out of it. */
+struct backend_timed {
+    const char *text, *how;
+    usec_t start; /* monotonic, 0 = not timed */
+    bool is_logged;
+};
+/* The levels of the log are the session's. */
+void backend_log_levels(const struct backend *b);
+struct backend_timed backend_log_begin(const struct backend *b, const char *text, const char *how);
+void backend_log_end(const struct backend *b, const struct backend_timed *t, int r);
 /* A statement begins: activity, text, time for others to see. */
 void backend_activity(struct backend *b, enum slot_activity activity, const char *text);
 /* One order of the extended protocol. Returns 0 or < 0 with the words for ERROR. */

@@ -1,6 +1,10 @@
 /* The extended protocol: Parse, Bind, Describe, Execute, Close to calls of the session.
  *
  * Runs in: backend. Owns: nothing. Source: wal-format.md 6.3, 6.8. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/log.h"
 #include "proc/backend.h"
 
 static int
@@ -20,6 +24,7 @@ do_parse(struct backend *b, const struct pgwire_msg *m, struct err *e)
     for (uint32_t i = 0; i < p.types.n; i++)
         types[i] = pgwire_list_u32(&p.types, i);
     backend_activity(b, ACTIVITY_ACTIVE, p.text);
+    log_set_statement(p.text); /* until the loop has answered */
     r = session_parse(b->session, p.name, p.text, types, p.types.n, e);
     if (r == 0)
         pgwire_put_bare(&b->conn.out, PGWIRE_PARSE_COMPLETE);
@@ -133,10 +138,31 @@ do_describe(struct backend *b, const struct pgwire_msg *m, struct err *e)
     return session_describe_statement(b->session, name, &d.types, &d.n_types, &sink, e);
 }
 
+/* A copy of what the portal runs: it may be gone before the log has it. */
+static const char *
+keep_statement(struct backend *b, const char *portal)
+{
+    const char *text = session_portal_text(b->session, portal);
+    size_t n = strlen(text) + 1;
+
+    if (n > b->statement_cap) {
+        char *more = realloc(b->statement, n);
+
+        if (more == NULL)
+            return "";
+        b->statement = more;
+        b->statement_cap = n;
+    }
+    memcpy(b->statement, text, n);
+    return b->statement;
+}
+
 static int
 do_execute(struct backend *b, const struct pgwire_msg *m, struct err *e)
 {
     struct session_sink sink = backend_sink(b);
+    struct backend_timed t;
+    char how[CATALOG_NAME_BYTES + 16];
     const char *portal;
     uint32_t max_rows;
     int r = pgwire_get_execute(m, &portal, &max_rows, e);
@@ -144,7 +170,10 @@ do_execute(struct backend *b, const struct pgwire_msg *m, struct err *e)
     if (r < 0)
         return r;
     backend_activity(b, ACTIVITY_ACTIVE, NULL);
+    (void) snprintf(how, sizeof how, "execute %s: ", portal[0] == '\0' ? "<unnamed>" : portal);
+    t = backend_log_begin(b, keep_statement(b, portal), how);
     r = session_execute_portal(b->session, portal, max_rows, &sink, e);
+    backend_log_end(b, &t, r);
     if (r == SESSION_SUSPENDED)
         pgwire_put_bare(&b->conn.out, PGWIRE_PORTAL_SUSPENDED);
     return r < 0 ? r : 0;

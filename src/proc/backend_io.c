@@ -133,6 +133,8 @@ reload(struct backend *b)
         return; /* the postmaster has said it */
     if (b->has_conf && conf_session_reload(&b->conf, b->start->conf, &e) < 0)
         log_err(LOG_LEVEL_WARNING, "could not take over new settings: ", &e);
+    if (b->has_conf)
+        backend_log_levels(b); /* the session's own */
 }
 
 /* Act on what others ask of us while we wait for the client. */
@@ -343,9 +345,12 @@ learn_addresses(struct backend *b)
 void
 backend_init(struct backend *b, const struct child_start *start, struct slot *slot)
 {
+    char host[64];
+
     *b = (struct backend){ .start = start, .slot = slot, .fd = start->client_fd };
     b->started_usec = clock_mono_usec();
     learn_addresses(b);
+    log_set_client(backend_host(b, host, sizeof host), b->peer.family != 0 ? b->peer_port : 0);
     pgwire_conn_init(&b->conn, &io, b);
 }
 
@@ -386,6 +391,8 @@ backend_leave(struct backend *b, enum child_class how)
     if (b->has_conf)
         conf_session_done(&b->conf);
     pgwire_conn_done(&b->conn);
+    log_set_statement(NULL);
+    free(b->statement);
     (void) close(b->fd);
     child_exit(how);
 }

@@ -235,6 +235,7 @@ backend_login(struct backend *b, struct attached *a, const struct pgwire_startup
     (void) snprintf(b->role, sizeof b->role, "%s", s->user);
     (void) snprintf(b->database, sizeof b->database, "%s", s->database);
     show_in_slot(b);
+    log_set_session(b->role, b->database);
     if (s->minor > 0 || s->n_unknown > 0)
         pgwire_put_negotiate(&b->conn.out, s->unknown, s->n_unknown);
     r = check_access(b, s, e);

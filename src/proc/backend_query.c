@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "proc/backend.h"
+#include "sql/sql_stmt.h"
 
 /* ---- results ---- */
 
@@ -128,6 +129,16 @@ count_time(const struct backend *b, usec_t now)
 }
 
 void
+backend_log_levels(const struct backend *b)
+{
+    const struct conf_values *v = &b->conf.cur.v;
+
+    log_set_levels((enum log_level) v->log_min_messages,
+                   (enum log_level) v->log_min_error_statement,
+                   (enum log_verbosity) v->log_error_verbosity);
+}
+
+void
 backend_activity(struct backend *b, enum slot_activity activity, const char *text)
 {
     struct slot *s = b->slot;
@@ -155,11 +166,51 @@ backend_tell_settings(struct backend *b)
     while ((id = conf_session_next_report(&b->conf)) >= 0) {
         pgwire_put_parameter(&b->conn.out, conf_desc((enum conf_id) id)->name,
                              conf_show(cur, (enum conf_id) id, value, sizeof value));
-        if (id == CONF_application_name)
-            slot_set_text(b->slot, b->slot->application_name, sizeof b->slot->application_name,
-                          cur->v.application_name, strlen(cur->v.application_name));
+        if (id != CONF_application_name)
+            continue;
+        slot_set_text(b->slot, b->slot->application_name, sizeof b->slot->application_name,
+                      cur->v.application_name, strlen(cur->v.application_name));
+        log_set_application(cur->v.application_name);
     }
-    log_set_min((enum log_level) cur->v.log_min_messages);
+    backend_log_levels(b);
+}
+
+/* ---- statements in the log ---- */
+
+struct backend_timed
+backend_log_begin(const struct backend *b, const char *text, const char *how)
+{
+    const struct conf_values *v = &b->conf.cur.v;
+    struct backend_timed t = { .text = text, .how = how };
+
+    if (text[0] == '\0')
+        return t;
+    /* log_statement: none|ddl|mod|all */
+    t.is_logged = v->log_statement == 3 ||
+                  (v->log_statement > 0 && (int) sql_stmt_class(text, strlen(text)) >=
+                                               (int) SQL_CLASS_DEFINE + 1 - v->log_statement);
+    if (t.is_logged)
+        log_query(how, text);
+    if (v->log_min_duration_statement >= 0)
+        t.start = clock_mono_usec();
+    log_set_statement(text);
+    return t;
+}
+
+void
+backend_log_end(const struct backend *b, const struct backend_timed *t, int r)
+{
+    usec_t usec;
+    char head[160];
+
+    if (t->start == 0 || r < 0)
+        return;
+    usec = clock_mono_usec() - t->start;
+    if (usec < (usec_t) b->conf.cur.v.log_min_duration_statement)
+        return;
+    (void) snprintf(head, sizeof head, "duration: %.3f ms%s%s", (double) usec / 1e3,
+                    t->is_logged ? "" : "  ", t->is_logged ? "" : t->how);
+    log_query(head, t->is_logged ? "" : t->text);
 }
 
 static enum slot_activity
@@ -260,6 +311,7 @@ static int
 run_query(struct backend *b, const struct pgwire_msg *m, struct err *e)
 {
     struct session_sink sink = backend_sink(b);
+    struct backend_timed t;
     const char *text;
     int r = pgwire_get_query(m, &text, e);
 
@@ -268,7 +320,10 @@ run_query(struct backend *b, const struct pgwire_msg *m, struct err *e)
     if (r < 0)
         return r;
     backend_activity(b, ACTIVITY_ACTIVE, text);
-    return session_execute(b->session, text, &sink, e);
+    t = backend_log_begin(b, text, "statement: ");
+    r = session_execute(b->session, text, &sink, e);
+    backend_log_end(b, &t, r);
+    return r;
 }
 
 static int
@@ -362,6 +417,7 @@ backend_loop(struct backend *b)
         b->in_statement = false;
         if (r < 0)
             answer_error(b, r);
+        log_set_statement(NULL);
         err_clear(&b->err);
         r = pgwire_relieve(&b->conn, &b->err);
         if (r < 0)

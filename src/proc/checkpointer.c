@@ -84,8 +84,9 @@ warn_if_frequent(const struct attached *a, uint32_t flags, usec_t now)
     if ((flags & CKPT_CAUSE_XLOG) == 0 || now_state.last_usec == 0 ||
         since >= (usec_t) a->start->conf->v.checkpoint_warning)
         return;
-    log_msg(LOG_LEVEL_LOG, "checkpoints are occurring too frequently (%.0f seconds apart)",
-            (double) since / 1e6);
+    log_event(LOG_LEVEL_LOG, LOG_EVENT_CHECKPOINTS, NULL,
+              "checkpoints are occurring too frequently (%.0f seconds apart)",
+              (double) since / 1e6);
     log_msg(LOG_LEVEL_LOG, "consider increasing the configuration parameter \"max_wal_size\"");
 }
 

@@ -17,10 +17,13 @@
 #include "base/fdlist.h"
 #include "base/log.h"
 #include "base/title.h"
-#include "conf/conf.h"
+#include "conf/conf_log.h"
 #include "proc/segment.h"
 
 #define ON_EXIT_MAX 8
+
+/* How long a child waits for a log collector that does not read, before it drops entries. */
+#define LOG_PATIENCE_USEC (5 * USEC_PER_SEC)
 
 static struct {
     const struct child_start *start;
@@ -40,8 +43,9 @@ static struct {
 /* What each kind makes of a signal; 0 = nothing (postmaster.md 1.4). */
 /* clang-format off */
 static const struct {
-    uint32_t on_term, on_int, on_usr2;
+    uint32_t on_term, on_int, on_usr1, on_usr2;
 } orders[CHILD_KINDS] = {
+    [CHILD_SYSLOGGER]    = { .on_usr1 = REQ_WORK },
     [CHILD_STARTUP]      = { .on_term = REQ_TERMINATE },
     [CHILD_CHECKPOINTER] = { .on_int = REQ_FINISH, .on_usr2 = REQ_STOP },
     [CHILD_BGWRITER]     = { .on_term = REQ_STOP },
@@ -62,11 +66,13 @@ order_of(uint32_t signal)
         return orders[kind].on_term;
     case SIGINT:
         return orders[kind].on_int;
+    case SIGUSR1: /* others only look */
+        return orders[kind].on_usr1;
     case SIGUSR2:
         return orders[kind].on_usr2;
     case SIGHUP:
         return REQ_RELOAD;
-    default: /* SIGUSR1 only makes us look */
+    default: /* signals are the kernel's numbers, not an enum of ours */
         return 0;
     }
 }
@@ -128,6 +134,14 @@ child_quit_reason(void)
     return reason <= QUIT_STOP ? (enum quit_reason) reason : QUIT_UNKNOWN;
 }
 
+/* ---- birth ---- */
+/* PROC-3 does not hold for it: it has no shared memory, and ends with its pipe. */
+static bool
+outlives(const struct child_start *start)
+{
+    return start->kind == CHILD_SYSLOGGER;
+}
+
 /* All signals stay blocked as the postmaster had them, but QUIT; the ones we use come by
  * descriptor. */
 static int
@@ -145,6 +159,8 @@ open_signals(struct err *e)
     me.signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
     if (me.signal_fd < 0)
         return ERR_ERRNO(e, "could not create signal descriptor");
+    if (outlives(me.start))
+        return 0; /* QUIT stays blocked like the others that it does not know */
     child_set_quit_handler(quit_now);
     (void) sigemptyset(&quit);
     (void) sigaddset(&quit, SIGQUIT);
@@ -153,7 +169,6 @@ open_signals(struct err *e)
     return 0;
 }
 
-/* ---- birth ---- */
 static void
 take_slot(const struct child_start *start)
 {
@@ -176,11 +191,12 @@ child_begin(const struct child_start *start)
 
     me.start = start;
     log_init(start->role, (enum log_level) start->conf->v.log_min_messages);
+    log_set_patience(LOG_PATIENCE_USEC);
     (void) prctl(PR_SET_NAME, start->role);
     (void) snprintf(title, sizeof title, "pinion: %s", start->role);
     title_set(title);
     /* No orphan outlives its segment: the signal, and the race before it was asked for. */
-    if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != start->parent)
+    if (!outlives(start) && (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != start->parent))
         _exit(CHILD_FATAL);
     /* A group of its own: a ^C at the postmaster's terminal is not for us, and what we start can be
      * signalled with us. Not a session: the kernel would make a scheduling group for each
@@ -247,7 +263,7 @@ child_reload(const struct child_start *start, struct err *e)
         return r;
     conf_diff(start->conf, &next, &diff);
     conf_apply(start->conf, &next, &diff);
-    log_set_min((enum log_level) start->conf->v.log_min_messages);
+    conf_log_apply(&start->conf->v);
     if (me.on_reload != NULL)
         me.on_reload(me.on_reload_arg);
     return 0;

@@ -65,7 +65,8 @@ struct child_start {
     const struct conf_where *where; /* for reloads: child_reload() */
     const char *const *conf_args;   /* -c arguments of the postmaster */
     size_t n_conf_args;
-    const char *data_dir; /* absolute; also the working directory */
+    int log_read_fd, log_ack_fd; /* syslogger: the pipe; an eventfd that answers a flush */
+    const char *data_dir;        /* absolute; also the working directory */
 };
 
 /* clang-format off */

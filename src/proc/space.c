@@ -48,15 +48,16 @@ tell_low(enum space_disk disk, const struct shm_space *s, uint64_t threshold, bo
     (void) size_text(peek64(&s->free_bytes), left, sizeof left);
     (void) size_text(peek64(&s->total_bytes), all, sizeof all);
     if (!is_low) {
-        log_msg(LOG_LEVEL_LOG, "disk space for the %s is no longer low: %s of %s free",
-                places[disk].what, left, all);
+        log_event(LOG_LEVEL_LOG, LOG_EVENT_DISK_RELIEVED, NULL,
+                  "disk space for the %s is no longer low: %s of %s free", places[disk].what, left,
+                  all);
         return;
     }
     (void) ERR(&e, DISK_FULL, "disk space for the %s is low: %s of %s free", places[disk].what,
                left, all);
     err_detail(&e, "low_space_warning is %s.", size_text(threshold, least, sizeof least));
     err_hint(&e, "Free space before statements that write fail.");
-    log_err(LOG_LEVEL_WARNING, "", &e);
+    log_err_event(LOG_LEVEL_WARNING, LOG_EVENT_DISK_LOW, NULL, "", &e);
 }
 
 static void
@@ -66,14 +67,15 @@ tell_full(enum space_disk disk, usec_t since, bool is_full)
     usec_t now = clock_real_usec();
 
     if (!is_full) {
-        log_msg(LOG_LEVEL_LOG, "the disk of the %s is no longer full, after %" PRIu64 " s",
-                places[disk].what, now > since ? (now - since) / USEC_PER_SEC : 0);
+        log_event(LOG_LEVEL_LOG, LOG_EVENT_DISK_RELIEVED, NULL,
+                  "the disk of the %s is no longer full, after %" PRIu64 " s", places[disk].what,
+                  now > since ? (now - since) / USEC_PER_SEC : 0);
         return;
     }
     (void) ERR(&e, DISK_FULL, "the disk of the %s is full", places[disk].what);
     err_detail(&e, "Statements that write fail or may fail; reading goes on.");
     err_hint(&e, "Free space; the server goes on by itself.");
-    log_err(LOG_LEVEL_WARNING, "", &e);
+    log_err_event(LOG_LEVEL_WARNING, LOG_EVENT_DISK_FULL, NULL, "", &e);
 }
 
 static void

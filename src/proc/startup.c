@@ -6,6 +6,8 @@
 #include <errno.h>
 #include <time.h>
 
+#include <stdio.h>
+
 #include "base/clock.h"
 #include "base/log.h"
 #include "conf/conf.h"
@@ -84,6 +86,17 @@ log_last_end(struct attached *a, struct err *e)
     return 0;
 }
 
+static void
+log_redo_start(lsn_t from)
+{
+    char lsn[60];
+    const char *const fields[] = { lsn, NULL };
+
+    (void) snprintf(lsn, sizeof lsn, "PINION_REDO_LSN=" LSN_FMT, LSN_ARGS(from));
+    log_event(LOG_LEVEL_LOG, LOG_EVENT_RECOVERY_BEGINS, fields, "redo starts at " LSN_FMT,
+              LSN_ARGS(from));
+}
+
 /* First call: redo runs. Every call: somebody gets on. */
 static int
 on_progress(void *arg, lsn_t at)
@@ -93,9 +106,8 @@ on_progress(void *arg, lsn_t at)
 
     if (!rec->has_begun) {
         rec->has_begun = true;
-        log_msg(LOG_LEVEL_LOG, "redo starts at " LSN_FMT,
-                LSN_ARGS(atomic_load_explicit(&segment_status(a->start->segment)->redo_from_lsn,
-                                              memory_order_relaxed)));
+        log_redo_start(atomic_load_explicit(&segment_status(a->start->segment)->redo_from_lsn,
+                                            memory_order_relaxed));
         segment_tell(a->start->segment, MSG_REDO_STARTED);
     }
     (void) at;
@@ -120,13 +132,13 @@ log_redo(const struct recovery *rec, const struct recover_info *info)
     if (info->goes_on)
         log_msg(LOG_LEVEL_WARNING, "the log goes on behind the shutdown checkpoint");
     if (!rec->has_begun)
-        log_msg(LOG_LEVEL_LOG, "redo starts at " LSN_FMT, LSN_ARGS(info->redo_from));
-    log_msg(LOG_LEVEL_LOG,
-            "redo done at " LSN_FMT ": %llu records, %llu commits; CPU: user: %.3f s, "
-            "system: %.3f s, elapsed: %.3f s",
-            LSN_ARGS(info->end), (unsigned long long) info->n_records,
-            (unsigned long long) info->n_commits, seconds(info->redo_user_usec),
-            seconds(info->redo_system_usec), seconds(info->redo_usec));
+        log_redo_start(info->redo_from);
+    log_event(LOG_LEVEL_LOG, LOG_EVENT_RECOVERY_ENDS, NULL,
+              "redo done at " LSN_FMT ": %llu records, %llu commits; CPU: user: %.3f s, "
+              "system: %.3f s, elapsed: %.3f s",
+              LSN_ARGS(info->end), (unsigned long long) info->n_records,
+              (unsigned long long) info->n_commits, seconds(info->redo_user_usec),
+              seconds(info->redo_system_usec), seconds(info->redo_usec));
 }
 
 /* Statistics go on after a clean stop. Without them the server works as well. */

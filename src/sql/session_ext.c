@@ -193,6 +193,14 @@ find_portal(const struct session *s, const char *name)
     return NULL;
 }
 
+const char *
+session_portal_text(const struct session *s, const char *portal)
+{
+    const struct session_portal *p = find_portal(s, portal);
+
+    return p != NULL ? p->from->text : "";
+}
+
 static void
 portal_free(struct session_portal *p)
 {

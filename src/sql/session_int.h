@@ -236,6 +236,11 @@ void session_count_rows(const struct session *s, const struct sql_stmt *stmt);
 /* Temporary files since the last call. After each statement. */
 void session_count_temp(const struct session *s);
 
+/* ---- session_log.c ---- */
+
+/* pg_rotate_logfile(), pg_current_logfile(). */
+int session_add_log(struct session *s, struct err *e);
+
 /* ---- session_settings.c ---- */
 /* pg_settings, pg_reload_conf(). */
 int session_add_settings(struct session *s, struct err *e);

@@ -315,3 +315,48 @@ sql_rewrite_at(const struct sql_rewrite *r, size_t at)
         less += 2;
     return at - less;
 }
+
+/* ---- classes ---- */
+static enum sql_class
+class_of(const struct sql_stmt *s)
+{
+    static const struct {
+        const char *word;
+        enum sql_class class;
+    } rows[] = {
+        { "CREATE", SQL_CLASS_DEFINE },   { "ALTER", SQL_CLASS_DEFINE },
+        { "DROP", SQL_CLASS_DEFINE },     { "REINDEX", SQL_CLASS_DEFINE },
+        { "INSERT", SQL_CLASS_CHANGE },   { "UPDATE", SQL_CLASS_CHANGE },
+        { "DELETE", SQL_CLASS_CHANGE },   { "REPLACE", SQL_CLASS_CHANGE },
+        { "TRUNCATE", SQL_CLASS_CHANGE }, { "COPY", SQL_CLASS_CHANGE },
+    };
+
+    if (s->kind == SQL_CREATE_DB || s->kind == SQL_DROP_DB)
+        return SQL_CLASS_DEFINE;
+    for (size_t i = 0; s->kind == SQL_QUERY && !s->is_explain && i < ELEMENTSOF(rows); i++)
+        if (strncmp(s->tag, rows[i].word, strlen(rows[i].word)) == 0)
+            return rows[i].class;
+    return SQL_CLASS_OTHER;
+}
+
+enum sql_class
+sql_stmt_class(const char *text, size_t n)
+{
+    enum sql_class most = SQL_CLASS_OTHER;
+
+    for (size_t at = 0; at < n && most != SQL_CLASS_DEFINE;) {
+        struct sql_stmt s;
+        size_t next = n;
+        bool is_end;
+
+        if (sql_stmt_parse(text, n, at, &s, &next, NULL) < 0)
+            break;
+        is_end = s.kind == SQL_EMPTY || next <= at;
+        most = MAX(most, class_of(&s));
+        sql_stmt_done(&s);
+        if (is_end)
+            break;
+        at = next;
+    }
+    return most;
+}

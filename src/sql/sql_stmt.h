@@ -73,6 +73,10 @@ struct sql_stmt {
 int sql_stmt_parse(const char *text, size_t n, size_t pos, struct sql_stmt *ret, size_t *ret_next,
                    struct err *e);
 void sql_stmt_done(struct sql_stmt *s);
+/* What the statements of a query string do, the most of them (log_statement). What cannot be read
+ * counts as other. */
+enum sql_class { SQL_CLASS_OTHER, SQL_CLASS_CHANGE, SQL_CLASS_DEFINE };
+enum sql_class sql_stmt_class(const char *text, size_t n);
 /* Is there nothing more to run from text[pos] on? */
 bool sql_is_blank(const char *text, size_t n, size_t pos);
 

@@ -60,7 +60,7 @@ a_crash_throws_all_out_and_memory_is_reset_only_when_the_last_is_gone(void **sta
     expect_step(MACHINE(.state = PM_RUN), EV_CHILD_CRASHED, VIEW(.n_children = 6, .n_attached = 6),
                 PM_WAIT_BACKENDS, DO(LOG_CRASH) | DO(REASON_CRASH) | DO(ARM_KILL));
     for (enum child_kind k = 0; k < CHILD_KINDS; k++)
-        assert_int_equal(pm_fsm_signal(&m, k), SIGQUIT);
+        assert_int_equal(pm_fsm_signal(&m, k), k == CHILD_SYSLOGGER ? 0 : SIGQUIT);
     expect_step(m, EV_ADVANCE, VIEW(.n_children = 1, .n_attached = 1), PM_WAIT_BACKENDS, 0);
     expect_step(m, EV_ADVANCE, VIEW(.n_children = 1), PM_WAIT_DEAD_END,
                 DO(ACCEPT_OFF) | DO(ARM_DEAD_END));
@@ -132,6 +132,25 @@ a_failing_startup_process_ends_the_server(void **state)
     expect_step(MACHINE(.state = PM_NO_CHILDREN, .is_crash = true, .startup_failed = true),
                 EV_ADVANCE, VIEW(.restart_after_crash = true), PM_NO_CHILDREN,
                 DO(LOG_STARTUP_FAILED) | DO(EXIT_FAILED));
+}
+
+static void
+the_log_collector_is_told_nothing_and_runs_while_anybody_does(void **state)
+{
+    (void) state;
+    for (enum pm_state s = 0; s < PM_STATES; s++) {
+        for (unsigned bits = 0; bits < 8; bits++) {
+            struct pm_machine m = { .state = s,
+                                    .stop = (bits & 1) != 0 ? PM_STOP_IMMEDIATE : PM_STOP_NONE,
+                                    .is_crash = (bits & 2) != 0,
+                                    .is_killing = (bits & 4) != 0 };
+
+            assert_int_equal(pm_fsm_signal(&m, CHILD_SYSLOGGER), 0);
+            assert_true(pm_fsm_may_live(&m, CHILD_SYSLOGGER));
+            assert_int_equal(pm_fsm_must_run(&m, CHILD_SYSLOGGER),
+                             s != PM_INIT && s != PM_NO_CHILDREN);
+        }
+    }
 }
 
 static void
@@ -494,7 +513,7 @@ model_view(const struct model *w)
     for (enum child_kind k = 0; k < CHILD_KINDS; k++) {
         unsigned n = model_count(w, k);
 
-        v.n_children += n;
+        v.n_children += child_policies[k].phase == PHASE_OUTLIVES ? 0 : n;
         v.n_attached += child_policies[k].is_attached ? n : 0;
         v.n_early += child_policies[k].phase == PHASE_EARLY ? n : 0;
         v.n_archivers += child_policies[k].phase == PHASE_ARCHIVE ? n : 0;
@@ -756,6 +775,7 @@ main(int argc, char **argv)
         cmocka_unit_test(the_checkpointer_leaves_last_and_only_after_its_checkpoint),
         cmocka_unit_test(the_archiver_works_until_the_checkpoint_and_once_more_behind_it),
         cmocka_unit_test(a_failing_startup_process_ends_the_server),
+        cmocka_unit_test(the_log_collector_is_told_nothing_and_runs_while_anybody_does),
         cmocka_unit_test(promotion_during_a_smart_stop_keeps_waiting_for_clients),
         cmocka_unit_test(a_standby_serves_reads_when_it_is_consistent_or_only_says_that_it_is),
         cmocka_unit_test(

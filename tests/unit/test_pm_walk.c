@@ -35,6 +35,8 @@ static const struct {
     uint64_t must, left;
     const char *why;
 } table[CHILD_KINDS] = {
+    [CHILD_SYSLOGGER] = { ALL & ~(S(INIT) | S(NO_CHILDREN)), S(INIT) | S(NO_CHILDREN),
+                          "it leaves when nobody else is left, the postmaster included" },
     [CHILD_STARTUP] = { 0, RECOVERING, "it recovers" },
     [CHILD_CHECKPOINTER] = { RECOVERING | S(RUN) | S(WAIT_CHECKPOINT), LEAVING,
                              "the shutdown checkpoint is still to come" },
@@ -230,12 +232,16 @@ check_children(const struct run *r)
     const struct world *w = &r->w;
 
     for (enum child_kind k = 0; k < CHILD_KINDS; k++) {
-        bool must = (table[k].must & BIT(w->m.state)) != 0 && !is_abrupt(w) && !w->m.has_ended;
+        bool is_last = k == CHILD_SYSLOGGER; /* whatever happens to the others */
+        bool must =
+            (table[k].must & BIT(w->m.state)) != 0 && (is_last || !is_abrupt(w)) && !w->m.has_ended;
         bool left = (table[k].left & BIT(w->m.state)) != 0 && !is_abrupt(w);
 
         if (must && !is_alive(w, k) && is_wanted(r, k) && (r->woken & BIT(k)) == 0)
             wrong(r, " is missing and nobody wakes up to start one", child_policies[k].role);
-        if (!is_alive(w, k) || (must && w->m.state != PM_WAIT_CHECKPOINT))
+        if (is_last && w->child[k] > UNTOLD)
+            wrong(r, " was told to leave", child_policies[k].role);
+        if (!is_alive(w, k) || is_last || (must && w->m.state != PM_WAIT_CHECKPOINT))
             continue;
         if (w->child[k] == UNTOLD && !left)
             wrong(r, " is not wanted and was not told to leave", child_policies[k].role);
@@ -312,7 +318,7 @@ deaths_of(const struct world *w, enum child_kind k, enum pm_event *ret)
 {
     unsigned n = 0;
 
-    if (w->child[k] >= TOLD_QUIT || k == CHILD_DEAD_END) {
+    if (w->child[k] >= TOLD_QUIT || k == CHILD_DEAD_END || k == CHILD_SYSLOGGER) {
         ret[n++] = EV_CHILD_GONE;
     } else if (k == CHILD_STARTUP) {
         ret[n++] = EV_STARTUP_FAILED;
