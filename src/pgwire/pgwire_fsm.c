@@ -19,15 +19,7 @@ struct rule {
 
 /* clang-format off */
 static const struct rule rules[] = {
-    /* each encryption may be asked for once */
-    { S(START),                  PGWIRE_ON_SSL,           PGWIRE_START_SSL,     PGWIRE_DO_ANSWER_N },
-    { S(START),                  PGWIRE_ON_GSS,           PGWIRE_START_GSS,     PGWIRE_DO_ANSWER_N },
-    { S(START_GSS),              PGWIRE_ON_SSL,           PGWIRE_START_SSL_GSS, PGWIRE_DO_ANSWER_N },
-    { S(START_SSL),              PGWIRE_ON_GSS,           PGWIRE_START_SSL_GSS, PGWIRE_DO_ANSWER_N },
-    { ANY_START,                 PGWIRE_ON_CANCEL,        PGWIRE_CLOSED,        PGWIRE_DO_CANCEL },
-    { ANY_START,                 PGWIRE_ON_STARTUP,       PGWIRE_AUTH,          PGWIRE_DO_AUTHENTICATE },
-    { S(AUTH),                   PGWIRE_ON_AUTHENTICATED, PGWIRE_IDLE,          PGWIRE_DO_GREET },
-
+    /* the ones that are looked for most come first */
     { LIVE,                      PGWIRE_ON_QUERY,         PGWIRE_IDLE,          PGWIRE_DO_QUERY },
     { LIVE,                      PGWIRE_ON_FUNCTION,      PGWIRE_IDLE,          PGWIRE_DO_REFUSE_FUNCTION },
     { LIVE,                      PGWIRE_ON_PARSE,         PGWIRE_EXTENDED,      PGWIRE_DO_PARSE },
@@ -41,6 +33,15 @@ static const struct rule rules[] = {
     { LIVE | S(SKIP),            PGWIRE_ON_COPY,          SAME,                 PGWIRE_DO_NOTHING },
     { S(IDLE),                   PGWIRE_ON_FAILED,        PGWIRE_IDLE,          PGWIRE_DO_NOTHING },
     { S(EXTENDED),               PGWIRE_ON_FAILED,        PGWIRE_SKIP,          PGWIRE_DO_NOTHING },
+
+    /* each encryption may be asked for once */
+    { S(START),                  PGWIRE_ON_SSL,           PGWIRE_START_SSL,     PGWIRE_DO_ANSWER_N },
+    { S(START),                  PGWIRE_ON_GSS,           PGWIRE_START_GSS,     PGWIRE_DO_ANSWER_N },
+    { S(START_GSS),              PGWIRE_ON_SSL,           PGWIRE_START_SSL_GSS, PGWIRE_DO_ANSWER_N },
+    { S(START_SSL),              PGWIRE_ON_GSS,           PGWIRE_START_SSL_GSS, PGWIRE_DO_ANSWER_N },
+    { ANY_START,                 PGWIRE_ON_CANCEL,        PGWIRE_CLOSED,        PGWIRE_DO_CANCEL },
+    { ANY_START,                 PGWIRE_ON_STARTUP,       PGWIRE_AUTH,          PGWIRE_DO_AUTHENTICATE },
+    { S(AUTH),                   PGWIRE_ON_AUTHENTICATED, PGWIRE_IDLE,          PGWIRE_DO_GREET },
 
     { S(SKIP),                   PGWIRE_ON_SYNC,          PGWIRE_IDLE,          PGWIRE_DO_SYNC_FAILED },
     { S(SKIP),                   PGWIRE_ON_QUERY,         SAME,                 PGWIRE_DO_NOTHING },

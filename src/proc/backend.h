@@ -44,6 +44,8 @@ struct backend {
     struct session *session; /* NULL before login */
     struct conf_session conf;
     bool has_conf;
+    void *scratch; /* of the message being served; owned */
+    size_t scratch_n;
     bool in_statement;   /* inside a call of the session that may send */
     struct err err;      /* of the message being served */
     struct err sink_err; /* why the sink refused, when the session could not know */

@@ -7,10 +7,23 @@
 #include "base/log.h"
 #include "proc/backend.h"
 
+/* n bytes that last until the next message; NULL: no memory. */
+static void *
+scratch(struct backend *b, size_t n)
+{
+    n = MAX(n, 256u);
+    if (n > b->scratch_n || b->scratch_n > PGWIRE_KEEP_BYTES) {
+        free(b->scratch);
+        b->scratch = malloc(n);
+        b->scratch_n = b->scratch != NULL ? n : 0;
+    }
+    return b->scratch;
+}
+
 static int
 do_parse(struct backend *b, const struct pgwire_msg *m, struct err *e)
 {
-    CLEANUP(freep) oid_t *types = NULL;
+    oid_t *types;
     struct pgwire_parse p;
     int r = pgwire_get_parse(m, &p, e);
 
@@ -18,7 +31,7 @@ do_parse(struct backend *b, const struct pgwire_msg *m, struct err *e)
         r = pgwire_check_text(p.text, strlen(p.text), e);
     if (r < 0)
         return r;
-    types = calloc(MAX(p.types.n, 1u), sizeof *types);
+    types = scratch(b, p.types.n * sizeof *types);
     if (types == NULL)
         return ERR(e, OUT_OF_MEMORY, "out of memory");
     for (uint32_t i = 0; i < p.types.n; i++)
@@ -32,13 +45,11 @@ do_parse(struct backend *b, const struct pgwire_msg *m, struct err *e)
 }
 
 static int16_t *
-copy_formats(const struct pgwire_list *l)
+copy_formats(const struct pgwire_list *l, int16_t *p)
 {
-    int16_t *p = calloc(MAX(l->n, 1u), sizeof *p);
-
-    for (uint32_t i = 0; p != NULL && i < l->n; i++)
+    for (uint32_t i = 0; i < l->n; i++)
         p[i] = pgwire_list_i16(l, i);
-    return p;
+    return p + l->n;
 }
 
 /* Values in text form must be valid UTF-8. */
@@ -64,20 +75,21 @@ copy_params(const struct pgwire_bind *w, struct session_value *params, struct er
 static int
 do_bind(struct backend *b, const struct pgwire_msg *m, struct err *e)
 {
-    CLEANUP(freep) int16_t *formats = NULL;
-    CLEANUP(freep) int16_t *result_formats = NULL;
-    CLEANUP(freep) struct session_value *params = NULL;
+    struct session_value *params;
+    int16_t *formats, *result_formats;
     struct session_bind s;
     struct pgwire_bind w;
     int r = pgwire_get_bind(m, &w, e);
 
     if (r < 0)
         return r;
-    formats = copy_formats(&w.formats);
-    result_formats = copy_formats(&w.result_formats);
-    params = calloc(MAX(w.params.n, 1u), sizeof *params);
-    if (formats == NULL || result_formats == NULL || params == NULL)
+    params = scratch(b, w.params.n * sizeof *params +
+                            (w.formats.n + w.result_formats.n) * sizeof *formats);
+    if (params == NULL)
         return ERR(e, OUT_OF_MEMORY, "out of memory");
+    formats = (int16_t *) (params + w.params.n);
+    result_formats = copy_formats(&w.formats, formats);
+    (void) copy_formats(&w.result_formats, result_formats);
     r = copy_params(&w, params, e);
     if (r < 0)
         return r;

@@ -393,6 +393,7 @@ backend_leave(struct backend *b, enum child_class how)
     pgwire_conn_done(&b->conn);
     log_set_statement(NULL);
     free(b->statement);
+    free(b->scratch);
     (void) close(b->fd);
     child_exit(how);
 }

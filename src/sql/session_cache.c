@@ -18,7 +18,6 @@ struct session_cached {
     struct session_cached *next;
     struct sql_stmt stmt; /* of `key`; nothing owned */
     struct session_query q;
-    oid_t *types; /* [q.n_cols] as declared: a run fills q.types in by its first row; owned */
     size_t bytes;
     uint32_t strikes;
     bool is_busy;
@@ -33,8 +32,6 @@ drop_statement(struct session *s, struct session_cached *c)
 {
     ASSERT(!c->is_busy);
     session_query_done(&c->q);
-    free(c->types);
-    c->types = NULL;
     s->cache_bytes -= c->bytes;
     c->bytes = 0;
 }
@@ -56,6 +53,7 @@ session_cache_clear(struct session *s)
         s->cached = c->next;
         cached_free(s, c);
     }
+    session_kept_clear(s);
 }
 
 /* Within the limits again: the ones at the end go, the first one stays. */
@@ -118,18 +116,11 @@ prepare(struct session *s, struct session_cached *c, size_t n_literals)
 {
     struct err ignored = ERR_INIT; /* the statement as it was written will say it better */
     int r = session_query_prepare(s, &c->stmt, c->key, c->n, &c->q, &ignored);
-    size_t bytes;
 
     if (r < 0)
         return r;
     if (c->q.stmt == NULL || sqlite3_bind_parameter_count(c->q.stmt) != (int) n_literals)
         return -ERR_INTERNAL_ERROR;
-    bytes = (size_t) c->q.n_cols * sizeof *c->types;
-    c->types = malloc(MAX(bytes, 1u));
-    if (c->types == NULL)
-        return -ERR_OUT_OF_MEMORY;
-    if (bytes > 0)
-        memcpy(c->types, c->q.types, bytes);
     c->bytes = (size_t) sqlite3_stmt_status(c->q.stmt, SQLITE_STMTSTATUS_MEMUSED, 0);
     s->cache_bytes += c->bytes;
     trim(s);
@@ -169,9 +160,7 @@ session_cache_use(struct session *s, struct session_cached *c, const struct sql_
         c->is_refused = true;
         return NULL;
     }
-    c->q.has_row = c->q.is_done = false;
-    if (c->q.n_cols > 0)
-        memcpy(c->q.types, c->types, (size_t) c->q.n_cols * sizeof *c->types);
+    session_query_forget_values(&c->q);
     c->is_busy = true;
     return &c->q;
 }
@@ -182,8 +171,7 @@ session_cache_done(struct session *s, struct session_cached *c)
     bool is_valid = sqlite3_expired(c->q.stmt) == 0;
     bool is_same = sqlite3_stmt_status(c->q.stmt, SQLITE_STMTSTATUS_REPREPARE, 1) == 0;
 
-    (void) sqlite3_reset(c->q.stmt);
-    (void) sqlite3_clear_bindings(c->q.stmt);
+    session_query_rewind(&c->q);
     c->is_busy = false;
     if (is_valid && is_same) {
         c->strikes = 0;

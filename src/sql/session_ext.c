@@ -1,4 +1,4 @@
-/* The extended query protocol: prepared statements and portals.
+/* The extended query protocol: portals.
  *
  * A portal borrows the SQLite statement of its prepared statement, or has one of its own if another
  * portal has it. Runs in: backend. Source: wal-format 6.8; sqlite-vfs 5.7 (a). */
@@ -6,180 +6,21 @@
 
 #include "sql/session_int.h"
 
-struct session_prepared {
-    struct session_prepared *next;
-    char *name;           /* owned */
-    char *text;           /* owned; stmt points into it */
-    struct sql_stmt stmt; /* stmt.value owned */
-    struct session_query q;
-    bool is_lent; /* q is a portal's at the moment */
-    oid_t *types; /* [n_params] by number; owned */
-    uint32_t n_params;
-    uint32_t refs; /* the list, and each portal */
-};
-
 struct session_portal {
     struct session_portal *next;
-    char *name;                    /* owned */
     struct session_prepared *from; /* a reference */
     struct session_query own;      /* if q does not point into `from` */
     struct session_query *q;
-    bool is_entered;  /* the transaction was made ready for it */
-    int16_t *formats; /* of results; owned */
+    bool is_entered; /* the transaction was made ready for it */
     uint32_t n_formats;
     uint64_t n_rows; /* sent by all Executes */
     /* Read to its end before the first write (5.7 a): rows not sent yet. Owned values. */
     sqlite3_value **spool;
     size_t n_spool, at_spool, cap_spool;
     bool is_spooled;
+    const char *name;  /* behind the formats */
+    int16_t formats[]; /* of results */
 };
-
-/* ---- prepared statements ---- */
-
-static void
-prepared_unref(struct session_prepared *p)
-{
-    if (p == NULL || --p->refs > 0)
-        return;
-    session_query_done(&p->q);
-    sql_stmt_done(&p->stmt);
-    free(p->name);
-    free(p->text);
-    free(p->types);
-    free(p);
-}
-
-static struct session_prepared *
-find_prepared(const struct session *s, const char *name)
-{
-    for (struct session_prepared *p = s->prepared; p != NULL; p = p->next) {
-        if (strcmp(p->name, name) == 0)
-            return p;
-    }
-    return NULL;
-}
-
-bool
-session_close_prepared(struct session *s, const char *name)
-{
-    struct session_prepared **at = &s->prepared;
-    bool found = false;
-
-    while (*at != NULL) {
-        struct session_prepared *p = *at;
-
-        if (name != NULL && strcmp(p->name, name) != 0) {
-            at = &p->next;
-            continue;
-        }
-        *at = p->next;
-        p->next = NULL;
-        prepared_unref(p);
-        found = true;
-    }
-    return found;
-}
-
-/* The number in "$3", "?3", "$3::int"; an unnumbered parameter counts by its place. *ret_hint: the
- * type behind "::", or 0. */
-static uint32_t
-param_number(const char *name, int idx, oid_t *ret_hint)
-{
-    char *end;
-    unsigned long n;
-    int32_t mod;
-
-    *ret_hint = 0;
-    if (name == NULL || (name[0] != '$' && name[0] != '?'))
-        return (uint32_t) idx;
-    n = strtoul(name + 1, &end, 10);
-    if (end == name + 1 || n > 65535)
-        return (uint32_t) idx;
-    if (strncmp(end, "::", 2) == 0)
-        *ret_hint = types_of_decl(end + 2, &mod);
-    return (uint32_t) n;
-}
-
-static int
-set_param_types(struct session_prepared *p, const oid_t *types, uint32_t n_types, struct err *e)
-{
-    int n = p->q.stmt == NULL ? 0 : sqlite3_bind_parameter_count(p->q.stmt);
-    oid_t hint;
-
-    p->n_params = n_types;
-    for (int i = 1; i <= n; i++)
-        p->n_params =
-            MAX(p->n_params, param_number(sqlite3_bind_parameter_name(p->q.stmt, i), i, &hint));
-    p->types = calloc(MAX(p->n_params, 1u), sizeof *p->types);
-    if (p->types == NULL)
-        return ERR(e, OUT_OF_MEMORY, "out of memory");
-    if (n_types > 0)
-        memcpy(p->types, types, n_types * sizeof *types);
-    for (int i = 1; i <= n; i++) {
-        uint32_t k = param_number(sqlite3_bind_parameter_name(p->q.stmt, i), i, &hint);
-
-        if (k > 0 && p->types[k - 1] == 0)
-            p->types[k - 1] = hint;
-    }
-    for (uint32_t k = 0; k < p->n_params; k++) {
-        if (p->types[k] == 0 || p->types[k] == TYPE_UNKNOWN)
-            p->types[k] = TYPE_TEXT; /* SQLite converts by the affinity of what it meets */
-    }
-    return 0;
-}
-
-static int
-parse_one(struct session *s, struct session_prepared *p, struct err *e)
-{
-    size_t n = strlen(p->text), next;
-    int r = sql_stmt_parse(p->text, n, 0, &p->stmt, &next, e);
-
-    if (r == 0 && !sql_is_blank(p->text, n, next))
-        r = ERR(e, SYNTAX_ERROR, "cannot insert multiple commands into a prepared statement");
-    if (r == 0)
-        r = session_check_block(s, &p->stmt, e);
-    if (r == 0 && p->stmt.kind == SQL_QUERY)
-        r = session_query_prepare(s, &p->stmt, p->text, n, &p->q, e);
-    return r;
-}
-
-int
-session_parse(struct session *s, const char *name, const char *text, const oid_t *types,
-              uint32_t n_types, struct err *e)
-{
-    struct session_prepared *p;
-    int r;
-
-    if (s->block == BLOCK_NONE)
-        session_begin_implicit(s);
-    if (name[0] == '\0')
-        (void) session_close_prepared(s, "");
-    else if (find_prepared(s, name) != NULL)
-        return ERR(e, DUPLICATE_PREPARED_STATEMENT, "prepared statement \"%s\" already exists",
-                   name);
-    p = calloc(1, sizeof *p);
-    if (p == NULL)
-        return ERR(e, OUT_OF_MEMORY, "out of memory");
-    p->refs = 1;
-    p->name = strdup(name);
-    p->text = strdup(text);
-    session_arm(s);
-    if (p->name == NULL || p->text == NULL)
-        r = ERR(e, OUT_OF_MEMORY, "out of memory");
-    else
-        r = parse_one(s, p, e);
-    session_disarm(s);
-    if (r == 0)
-        r = set_param_types(p, types, n_types, e);
-    if (r < 0) {
-        prepared_unref(p);
-        session_fail(s);
-        return r;
-    }
-    p->next = s->prepared;
-    s->prepared = p;
-    return 0;
-}
 
 /* ---- portals ---- */
 
@@ -202,22 +43,18 @@ session_portal_text(const struct session *s, const char *portal)
 }
 
 static void
-portal_free(struct session_portal *p)
+portal_free(struct session *s, struct session_portal *p)
 {
     for (size_t i = p->at_spool; i < p->n_spool; i++)
         sqlite3_value_free(p->spool[i]);
     if (p->q == &p->own) {
         session_query_done(&p->own);
     } else if (p->q != NULL) {
-        (void) sqlite3_reset(p->q->stmt);
-        (void) sqlite3_clear_bindings(p->q->stmt);
-        p->q->has_row = p->q->is_done = false;
+        session_query_rewind(p->q);
         p->from->is_lent = false;
     }
-    prepared_unref(p->from);
+    session_prepared_unref(s, p->from);
     free(p->spool);
-    free(p->formats);
-    free(p->name);
     free(p);
 }
 
@@ -228,7 +65,7 @@ session_close_portals(struct session *s)
         struct session_portal *p = s->portals;
 
         s->portals = p->next;
-        portal_free(p);
+        portal_free(s, p);
     }
 }
 
@@ -240,16 +77,10 @@ session_close_portal(struct session *s, const char *name)
 
         if (strcmp(p->name, name) == 0) {
             *at = p->next;
-            portal_free(p);
+            portal_free(s, p);
             return;
         }
     }
-}
-
-void
-session_close_statement(struct session *s, const char *name)
-{
-    (void) session_close_prepared(s, name);
 }
 
 static int
@@ -261,7 +92,7 @@ bind_params(struct session_portal *p, const struct session_bind *b, struct err *
 
     for (int i = 1; i <= n && r == 0; i++) {
         oid_t hint;
-        uint32_t k = param_number(sqlite3_bind_parameter_name(stmt, i), i, &hint);
+        uint32_t k = session_param_number(sqlite3_bind_parameter_name(stmt, i), i, &hint);
         int16_t format;
 
         if (k == 0 || k > b->n_params)
@@ -323,25 +154,36 @@ static int
 portal_fill(struct session *s, struct session_portal *p, const struct session_bind *b,
             struct err *e)
 {
-    int r;
+    int r = check_formats(b, p->from, e);
 
-    p->name = strdup(b->portal);
-    p->n_formats = b->n_result_formats;
-    p->formats = calloc(MAX(p->n_formats, 1u), sizeof *p->formats);
-    if (p->name == NULL || p->formats == NULL)
-        return ERR(e, OUT_OF_MEMORY, "out of memory");
-    if (p->n_formats > 0)
-        memcpy(p->formats, b->result_formats, p->n_formats * sizeof *p->formats);
-    r = check_formats(b, p->from, e);
     if (r == 0)
         r = lend_query(s, p, e);
     return r < 0 ? r : bind_params(p, b, e);
 }
 
+/* With room for its formats and its name. */
+static struct session_portal *
+portal_new(const struct session_bind *b)
+{
+    size_t n_name = strlen(b->portal) + 1;
+    size_t n_formats = b->n_result_formats * sizeof(int16_t);
+    struct session_portal *p = malloc(sizeof *p + n_formats + n_name);
+    char *name;
+
+    if (p == NULL)
+        return NULL;
+    *p = (struct session_portal){ .n_formats = b->n_result_formats };
+    if (n_formats > 0)
+        memcpy(p->formats, b->result_formats, n_formats);
+    p->name = name = (char *) p->formats + n_formats;
+    memcpy(name, b->portal, n_name);
+    return p;
+}
+
 static int
 bind_portal(struct session *s, const struct session_bind *b, struct err *e)
 {
-    struct session_prepared *from = find_prepared(s, b->name);
+    struct session_prepared *from = session_prepared_find(s, b->name);
     struct session_portal *p;
     int r;
 
@@ -355,14 +197,14 @@ bind_portal(struct session *s, const struct session_bind *b, struct err *e)
         session_close_portal(s, "");
     else if (find_portal(s, b->portal) != NULL)
         return ERR(e, DUPLICATE_CURSOR, "cursor \"%s\" already exists", b->portal);
-    p = calloc(1, sizeof *p);
+    p = portal_new(b);
     if (p == NULL)
         return ERR(e, OUT_OF_MEMORY, "out of memory");
     p->from = from;
     from->refs++;
     r = portal_fill(s, p, b, e);
     if (r < 0) {
-        portal_free(p);
+        portal_free(s, p);
         return r;
     }
     p->next = s->portals;
@@ -407,7 +249,7 @@ session_describe_statement(struct session *s, const char *name, const oid_t **re
                            uint32_t *ret_n, const struct session_sink *sink, struct err *e)
 {
     static const struct session_run text = { .describe = true };
-    struct session_prepared *p = find_prepared(s, name);
+    struct session_prepared *p = session_prepared_find(s, name);
     int r;
 
     if (p == NULL) {
@@ -571,7 +413,7 @@ execute_command(struct session *s, const struct session_portal *p, const struct 
     from->refs++;
     r = session_command(s, &stmt, &quiet, e);
     memcpy(tag, stmt.tag, sizeof stmt.tag);
-    prepared_unref(from);
+    session_prepared_unref(s, from);
     return r;
 }
 
@@ -622,6 +464,8 @@ session_execute_portal(struct session *s, const char *portal, uint32_t max_rows,
                          : execute_command(s, p, sink, tag, e);
     session_disarm(s);
     if (r < 0) {
+        if (r == -ERR_OUT_OF_MEMORY)
+            session_cache_clear(s);
         session_fail(s);
         return r;
     }

@@ -38,11 +38,11 @@ struct session_own {
     const char *sql; /* static */
     sqlite3_stmt *stmt;
 };
-#define SESSION_OWN_MAX 4
+#define SESSION_OWN_MAX 5
 
-struct session_prepared; /* session_ext.c */
-struct session_portal;
-struct session_cached; /* session_cache.c */
+struct session_prepared; /* below */
+struct session_portal;   /* session_ext.c */
+struct session_cached;   /* session_cache.c */
 
 struct session {
     struct session_cfg cfg;
@@ -79,6 +79,14 @@ struct session {
     size_t cache_bytes;
     bool has_ddl; /* the transaction made some: a rollback changes the schema, too */
     struct session_own own[SESSION_OWN_MAX];
+
+    struct session_prepared *kept; /* closed ones, owned list, newest first (session_prepared.c) */
+    uint32_t n_kept;
+    size_t kept_bytes;
+    uint32_t schema_age; /* counts how often the schema was seen to have changed */
+    /* It was looked at under a snapshot that had all commits to this one; under this snapshot. 0 =
+     * not known. */
+    lsn_t schema_newest, schema_snapshot;
 };
 
 /* ---- session.c ---- */
@@ -100,13 +108,17 @@ struct session_query {
     int n_cols;
     bool has_row;  /* the statement stands on a row that was not sent */
     bool is_done;  /* it has been run to its end */
-    oid_t *types;  /* [n_cols], owned; TYPE_UNKNOWN: by the first value */
+    oid_t *types;  /* [n_cols], TYPE_UNKNOWN: by the first value; [n_cols] as declared; owned */
     int32_t *mods; /* [n_cols], owned */
 };
 /* Prepare `stmt`'s text; `query`, `query_n` are the whole string, for positions. */
 int session_query_prepare(struct session *s, const struct sql_stmt *stmt, const char *query,
                           size_t query_n, struct session_query *ret, struct err *e);
 void session_query_done(struct session_query *q);
+/* No value bound, ready to be run again. */
+void session_query_rewind(struct session_query *q);
+/* Rewound: what the values of its first row said of its columns no longer counts. */
+void session_query_forget_values(struct session_query *q);
 /* Make the transaction ready for q (sqlite-vfs 5.7): writer queue, BEGIN. `is_last`: nothing
  * follows in an implicit transaction, SQLite's autocommit will do. */
 int session_query_enter(struct session *s, const struct session_query *q, bool is_last,
@@ -139,6 +151,9 @@ int session_exec(struct session *s, const char *sql, struct err *e);
 /* The same for one that comes with each transaction: `sql` is a literal, its statement is kept. */
 int session_exec_own(struct session *s, const char *sql, struct err *e);
 void session_own_done(struct session *s);
+/* Compare what SQLite knows of the schema with what is in the database, and, if they differ, read
+ * it again and forget the kept statements of session_prepared.c. < 0: not known, forgotten, too. */
+int session_look_at_schema(struct session *s, struct err *e);
 /* A call failed with rc: find the real reason. */
 int session_failed(struct session *s, int rc, bool is_run, struct err *e);
 /* Drop a writer lock that no write of SQLite's needs any more. */
@@ -163,7 +178,8 @@ struct session_query *session_cache_use(struct session *s, struct session_cached
 bool session_cache_done(struct session *s, struct session_cached *c);
 /* Remove this one. */
 void session_cache_forget(struct session *s, struct session_cached *c);
-/* Whenever this session changes the schema: what a name means may have changed with it. */
+/* Whenever this session changes the schema: what a name means may have changed with it. Those of
+ * session_prepared.c go, too. */
 void session_cache_clear(struct session *s);
 
 /* ---- session_txn.c ---- */
@@ -256,9 +272,35 @@ int session_add_archiver(struct session *s, struct err *e);
 /* pinion_database_files(), pinion_check_database(). */
 int session_add_verify(struct session *s, struct err *e);
 
-/* ---- session_ext.c ---- */
-void session_close_portals(struct session *s); /* with the transaction */
+/* ---- session_prepared.c ---- */
+
+struct session_prepared {
+    struct session_prepared *next;
+    char *name;           /* owned */
+    struct sql_stmt stmt; /* stmt.value owned; points into `text` */
+    struct session_query q;
+    bool is_lent; /* q is a portal's at the moment */
+    oid_t *types; /* [n_params] by number; owned */
+    uint32_t n_params;
+    uint32_t refs;       /* the list, and each portal */
+    uint32_t schema_age; /* as it was prepared */
+    size_t bytes;        /* what it takes; 0 = not counted yet */
+    size_t n_text;
+    char text[];
+};
+
+struct session_prepared *session_prepared_find(const struct session *s, const char *name);
+/* The last one keeps it for a Parse to come, or frees it. */
+void session_prepared_unref(struct session *s, struct session_prepared *p);
 /* NULL: all. Was there one? */
 bool session_close_prepared(struct session *s, const char *name);
+/* Forget those that are closed, and keep none of those open now. */
+void session_kept_clear(struct session *s);
+/* The number in "$3", "?3", "$3::int"; an unnumbered parameter counts by its place. *ret_hint: the
+ * type behind "::", or 0. */
+uint32_t session_param_number(const char *name, int idx, oid_t *ret_hint);
+
+/* ---- session_ext.c ---- */
+void session_close_portals(struct session *s); /* with the transaction */
 /* Before the first write: read open portals to their end (5.7 a). */
 int session_spool_portals(struct session *s, struct err *e);

@@ -70,16 +70,23 @@ session_exec(struct session *s, const char *sql, struct err *e)
     return rc == SQLITE_OK ? 0 : session_failed(s, rc, true, e);
 }
 
+/* Its place; NULL: there is none. */
+static struct session_own *
+find_own(struct session *s, const char *sql)
+{
+    for (uint32_t i = 0; i < SESSION_OWN_MAX; i++) {
+        if (s->own[i].sql == NULL || strcmp(s->own[i].sql, sql) == 0)
+            return &s->own[i];
+    }
+    return NULL;
+}
+
 int
 session_exec_own(struct session *s, const char *sql, struct err *e)
 {
-    struct session_own *own = NULL;
+    struct session_own *own = find_own(s, sql);
     int rc = SQLITE_OK;
 
-    for (uint32_t i = 0; i < SESSION_OWN_MAX && own == NULL; i++) {
-        if (s->own[i].sql == NULL || strcmp(s->own[i].sql, sql) == 0)
-            own = &s->own[i];
-    }
     if (own == NULL)
         return session_exec(s, sql, e);
     own->sql = sql;
@@ -92,6 +99,21 @@ session_exec_own(struct session *s, const char *sql, struct err *e)
     }
     s->is_internal = false;
     return rc == SQLITE_OK ? 0 : session_failed(s, rc, true, e);
+}
+
+/* Running anything compares the schema's cookie. */
+#define LOOK_AT_SCHEMA "SELECT 1 FROM sqlite_schema WHERE 0"
+
+int
+session_look_at_schema(struct session *s, struct err *e)
+{
+    struct session_own *own = find_own(s, LOOK_AT_SCHEMA);
+    bool is_first = own == NULL || own->stmt == NULL;
+    int r = session_exec_own(s, LOOK_AT_SCHEMA, e);
+
+    if (r < 0 || is_first || sqlite3_stmt_status(own->stmt, SQLITE_STMTSTATUS_REPREPARE, 1) > 0)
+        session_kept_clear(s);
+    return r;
 }
 
 void
@@ -123,12 +145,13 @@ describe_columns(struct session_query *q, struct err *e)
         return 0;
     free(q->types);
     free(q->mods);
-    q->types = calloc((size_t) q->n_cols, sizeof *q->types);
+    q->types = calloc(2 * (size_t) q->n_cols, sizeof *q->types);
     q->mods = calloc((size_t) q->n_cols, sizeof *q->mods);
     if (q->types == NULL || q->mods == NULL)
         return ERR(e, OUT_OF_MEMORY, "out of memory");
     for (int i = 0; i < q->n_cols; i++)
-        q->types[i] = types_of_decl(sqlite3_column_decltype(q->stmt, i), &q->mods[i]);
+        q->types[i] = q->types[q->n_cols + i] =
+            types_of_decl(sqlite3_column_decltype(q->stmt, i), &q->mods[i]);
     return 0;
 }
 
@@ -145,8 +168,7 @@ prepare_current(struct session *s, const struct sql_rewrite *rw, sqlite3_stmt **
     rc = sqlite3_prepare_v2(s->db, rw->text, n, ret, NULL);
     if (rc != SQLITE_ERROR || s->seen.denied[0] != '\0' || vfs_error(s->handle)->code != 0)
         return rc;
-    /* Running anything compares the schema's cookie. */
-    if (session_exec(s, "SELECT 1 FROM sqlite_schema WHERE 0", &ignored) < 0)
+    if (session_look_at_schema(s, &ignored) < 0)
         return rc;
     s->seen = (struct session_seen){ .writes_main = false };
     return sqlite3_prepare_v2(s->db, rw->text, n, ret, NULL);
@@ -190,6 +212,21 @@ session_query_done(struct session_query *q)
     free(q->types);
     free(q->mods);
     *q = (struct session_query){ .stmt = NULL };
+}
+
+void
+session_query_rewind(struct session_query *q)
+{
+    (void) sqlite3_reset(q->stmt);
+    (void) sqlite3_clear_bindings(q->stmt);
+    q->has_row = q->is_done = false;
+}
+
+void
+session_query_forget_values(struct session_query *q)
+{
+    if (q->n_cols > 0)
+        memcpy(q->types, q->types + q->n_cols, (size_t) q->n_cols * sizeof *q->types);
 }
 
 /* ---- entering the transaction (5.7) ---- */
@@ -273,13 +310,16 @@ int
 session_query_describe(struct session *s, struct session_query *q, const struct session_run *run,
                        bool has_row, const struct session_sink *sink, struct err *e)
 {
-    CLEANUP(freep) struct session_column *cols = NULL;
-    int r;
+    struct session_column few[32];
+    struct session_column *cols = few;
+    CLEANUP(freep) struct session_column *many = NULL;
 
     (void) s;
-    cols = calloc((size_t) MAX(q->n_cols, 1), sizeof *cols);
-    if (cols == NULL)
-        return ERR(e, OUT_OF_MEMORY, "out of memory");
+    if (q->n_cols > (int) ELEMENTSOF(few)) {
+        cols = many = calloc((size_t) q->n_cols, sizeof *many);
+        if (many == NULL)
+            return ERR(e, OUT_OF_MEMORY, "out of memory");
+    }
     for (int i = 0; i < q->n_cols; i++) {
         if (q->types[i] == TYPE_UNKNOWN)
             q->types[i] = has_row ? types_of_value(sqlite3_column_value(q->stmt, i)) : TYPE_TEXT;
@@ -291,8 +331,7 @@ session_query_describe(struct session *s, struct session_query *q, const struct 
         if (cols[i].name == NULL)
             return ERR(e, OUT_OF_MEMORY, "out of memory");
     }
-    r = sink->columns(sink->arg, cols, (uint32_t) q->n_cols);
-    return r;
+    return sink->columns(sink->arg, cols, (uint32_t) q->n_cols);
 }
 
 int
