@@ -173,8 +173,9 @@ static int
 do_execute(struct backend *b, const struct pgwire_msg *m, struct err *e)
 {
     struct session_sink sink = backend_sink(b);
+    const struct conf_values *v = &b->conf.cur.v;
     struct backend_timed t;
-    char how[CATALOG_NAME_BYTES + 16];
+    char how[CATALOG_NAME_BYTES + 16] = "";
     const char *portal;
     uint32_t max_rows;
     int r = pgwire_get_execute(m, &portal, &max_rows, e);
@@ -182,7 +183,8 @@ do_execute(struct backend *b, const struct pgwire_msg *m, struct err *e)
     if (r < 0)
         return r;
     backend_activity(b, ACTIVITY_ACTIVE, NULL);
-    (void) snprintf(how, sizeof how, "execute %s: ", portal[0] == '\0' ? "<unnamed>" : portal);
+    if (v->log_statement > 0 || v->log_min_duration_statement >= 0)
+        (void) snprintf(how, sizeof how, "execute %s: ", portal[0] == '\0' ? "<unnamed>" : portal);
     t = backend_log_begin(b, keep_statement(b, portal), how);
     r = session_execute_portal(b->session, portal, max_rows, &sink, e);
     backend_log_end(b, &t, r);
