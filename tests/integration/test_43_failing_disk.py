@@ -1,13 +1,15 @@
 """Disks that fail: a damaged page is an error of who reads it and of nobody else; a directory that cannot be removed holds up nobody who does not want to wait."""
+import contextlib
 import errno
 import os
 import re
+import select
 import subprocess
 from pathlib import Path
 
 import pytest
 import server as support
-from wire import Closed, connect
+from wire import Closed, connect, cstr, message
 
 PAGE = 8192
 
@@ -79,7 +81,7 @@ def test_a_database_whose_files_cannot_be_removed_is_dropped_all_the_same(server
 
 
 class Failing:
-    """A server whose next call of a kind on a file fails, once."""
+    """A server whose next call of a kind on a file fails, once; or whose calls of a kind wait."""
 
     def __init__(self, cluster):
         self.server = cluster(conf="shared_buffers = 1MB\nmax_wal_size = 64MB\n")
@@ -96,6 +98,20 @@ class Failing:
 
     def has_fired(self):
         return not self.order.exists()
+
+    @contextlib.contextmanager
+    def held(self, call, part):
+        """Inside the with every such call stands still."""
+        gate = Path(f"{self.order}.gate")
+        os.mkfifo(gate)
+        gate.chmod(0o644)
+        self.next(call, part, 0)
+        try:
+            yield
+        finally:
+            self.order.unlink()
+            self.end = os.open(gate, os.O_RDWR)   # lets through who stands there; stays open for who is on the way
+            gate.unlink()
 
 
 def session(server):
@@ -154,4 +170,30 @@ def test_a_failed_read_or_write_of_a_page_is_an_error_and_tried_again(cluster, c
         support.until(lambda: not w.query("CHECKPOINT").errors, "a checkpoint succeeds")
         assert w.ok("PRAGMA integrity_check").rows == [("ok",)]
     assert server.status()["crashRestarts"] == 0 and "PANIC" not in server.log()
+    server.stop()
+
+
+def test_what_only_looked_at_a_commit_is_not_answered_before_the_log_is_synced(cluster):
+    """SNAP-5, COMMIT-7: an UPDATE of nothing and a 23505 wrote nothing, but they tell of a commit that a crash could still undo."""
+    f = Failing(cluster)
+    server = f.server
+    with connect(server) as a, connect(server) as b, connect(server) as c, connect(server) as reader:
+        a.ok("CREATE TABLE t (id integer PRIMARY KEY)")
+        a.ok("SET synchronous_commit = off")
+
+        def waits(w):
+            rows = reader.ok(f"SELECT wait_event FROM pg_stat_activity WHERE pid = {w.key[0]} AND state = 'active'").rows
+            return rows and rows[0][0] not in (None, "ClientRead")
+
+        with f.held("fdatasync", "/pg_wal/0"):
+            a.ok("INSERT INTO t VALUES (1)")
+            for w, text in ((b, "UPDATE t SET id = 2 WHERE id = 7"), (c, "INSERT INTO t VALUES (1)")):
+                w.send(message("Q", cstr(text)))
+                support.until(lambda w=w: waits(w), "it waits")
+            assert select.select([b.sock, c.sock], [], [], 0)[0] == []
+            assert reader.ok("SELECT count(*) FROM t").rows == [("0",)]   # nor is it shown to who only reads
+            assert a.ok("SELECT count(*) FROM t").rows == [("1",)]
+        assert b.read_to("Z").tags == ["UPDATE 0"]
+        assert c.read_to("Z").code == "23505"
+        assert reader.ok("SELECT count(*) FROM t").rows == [("1",)]
     server.stop()

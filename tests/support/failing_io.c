@@ -1,6 +1,8 @@
-/* A disk that fails once: preloaded (LD_PRELOAD) into a server by tests/integration. When the file
- * $FAILING_IO exists and holds "CALL PART ERRNO", the next CALL (fsync, fdatasync, pwrite, pread)
- * on a file whose path contains PART fails with that number; whoever removes the file fires. */
+/* A disk that fails once, or stands still: preloaded (LD_PRELOAD) into a server by
+ * tests/integration. When the file $FAILING_IO exists and holds "CALL PART ERRNO", the next CALL
+ * (fsync, fdatasync, pwrite, pread) on a file whose path contains PART fails with that number;
+ * whoever removes the file fires. With ERRNO 0 each such call waits, as long as the file is there,
+ * until somebody opens the FIFO $FAILING_IO.gate for writing. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -9,6 +11,18 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+static void
+wait_at_gate(const char *order)
+{
+    char gate[4096];
+    int fd;
+
+    (void) snprintf(gate, sizeof gate, "%s.gate", order);
+    while ((fd = open(gate, O_RDONLY | O_CLOEXEC)) < 0 && errno == EINTR)
+        ;
+    (void) close(fd);
+}
 
 static int
 fires(const char *call, int fd)
@@ -29,7 +43,11 @@ fires(const char *call, int fd)
     n = readlink(link, path, sizeof path - 1);
     path[n > 0 ? n : 0] = '\0';
     if (sscanf(text, "%31s %127s %d", want, part, &error) != 3 || strcmp(want, call) != 0 ||
-        strstr(path, part) == NULL || unlink(order) < 0)
+        strstr(path, part) == NULL)
+        error = 0;
+    else if (error == 0)
+        wait_at_gate(order);
+    else if (unlink(order) < 0)
         error = 0;
     errno = saved;
     return error;
