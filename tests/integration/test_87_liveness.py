@@ -7,6 +7,7 @@ import time
 
 import psycopg2
 import server as support
+from wire import connect, cstr, message
 
 CONF = "shared_buffers = 1MB\ncache_overflow_limit = 64MB\nmax_wal_size = 2MB\nmin_wal_size = 2MB\nsnapshot_patience = 500ms\n"
 SEGMENT = ("--wal-segsize=1",)
@@ -121,6 +122,46 @@ def test_a_reader_that_stands_still_stops_nobody(cluster):
         assert e.pgcode == "72000", e
     conn.close()
     server.stop()
+
+
+def test_a_reader_that_is_asked_to_end_while_it_stands_still_costs_writers_53200_and_is_never_shown_wrong_rows(cluster):
+    """SNAP-6: the one snapshot fills all frames; its process stands still in the middle of a statement, so it cannot give them back."""
+    server = make(cluster, "cache_overflow_limit = 2MB\n")   # one version of every page and one commit of them all, not two
+    server.sql("CHECKPOINT")
+    with connect(server) as reader:
+        reader.send(message("Q", cstr("SELECT n, pad FROM t ORDER BY id")))   # more than the socket takes, and nobody reads
+        pid = reader.key[0]
+        support.until(lambda: server.sql(f"SELECT wait_event FROM pg_stat_activity WHERE pid = {pid}") == [("ClientWrite",)], "it waits for its client")
+        assert support.freeze(pid)
+        try:
+            failed = None
+            for _ in range(20):
+                try:
+                    server.sql("UPDATE t SET n = n + 1, pad = hex(randomblob(300))")
+                except psycopg2.Error as e:
+                    failed = e.pgcode
+                    break
+            assert failed == "53200"
+            assert server.sql("SELECT count(*) FROM t") == [(2000,)]
+            server.sql("UPDATE t SET n = n + 1 WHERE id = 1", "d1")   # what needs no more than a few frames goes on
+            if os.environ.get("PINION_LONG"):   # every 10 s
+                support.until(lambda: f"process {pid} holds a snapshot that it was asked to end" in server.log(), "the log names it")
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        reply = reader.read_to("Z")
+        assert reply.code == "72000" and {row[0] for row in reply.rows} == {"0"}, reply
+        support.until(lambda: can(server, "UPDATE t SET n = n + 1"), "writing goes on")
+        assert reader.ok("PRAGMA integrity_check").rows == [("ok",)]
+    server.stop()
+
+
+def can(server, text):
+    try:
+        server.sql(text)
+        return True
+    except psycopg2.Error as e:
+        assert e.pgcode == "53200", e
+        return False
 
 
 def test_a_writer_that_stands_still_in_the_queue_stops_who_is_behind_it_only(cluster):
