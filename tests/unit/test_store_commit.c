@@ -10,6 +10,7 @@
 #include "base/rng.h"
 #include "store/store_checkpoint.h"
 #include "store/store_page.h"
+#include "store/store_recover.h"
 #include "wal/wal_format.h"
 
 #define PROCS  3
@@ -406,6 +407,98 @@ the_lock_byte_page_is_neither_logged_nor_written(void **state)
     assert_ok(store_txn_open(store(0), db, &txns[0], &e), &e);
 }
 
+/* The processes are gone; a startup process recovers, others attach. */
+static void
+recover(const struct store_listed *list, uint32_t n)
+{
+    struct recover_info info;
+    struct err e = ERR_INIT;
+
+    world_detach(&w);
+    w = (struct world){ 0 };
+    world_attach(&w, &dir.io, PROCS, FRAMES);
+    assert_ok(store_recover(store(0), NULL, NULL, &info, &e), &e);
+    assert_ok(store_recover_finish(store(0), list, n, &info, &e), &e);
+    for (uint32_t i = 0; i < PROCS; i++) {
+        assert_ok(store_db_attach(store(i), WORLD_OID, WORLD_OID, &db, &e), &e);
+        assert_ok(store_txn_open(store(i), db, &txns[i], &e), &e);
+    }
+}
+
+static void
+a_database_of_more_than_a_gibibyte_is_recovered(void **state)
+{
+    static const struct store_listed list[] = { { WORLD_CATALOG, WORLD_CATALOG },
+                                                { WORLD_OID, WORLD_OID },
+                                                { BIG_OID, BIG_OID } };
+    static const struct world_change changes[] = { { LOCK_BYTE_PGNO - 1, 5 },
+                                                   { LOCK_BYTE_PGNO + 1, 6 },
+                                                   { LOCK_BYTE_PGNO + 2, 7 } };
+    uint8_t page[PAGE_BYTES];
+    struct err e = ERR_INIT;
+    struct store_txn *t;
+    uint64_t bytes = 0;
+    uint32_t big;
+    int fd;
+
+    (void) state;
+    make_big_database();
+    assert_ok(store_db_attach(store(0), BIG_OID, BIG_OID, &big, &e), &e);
+    store_txn_close(txns[0]);
+    assert_ok(store_txn_open(store(0), big, &t, &e), &e);
+    assert_ok(world_write(t, store(0), big, 2, LOCK_BYTE_PGNO + 3, changes, ELEMENTSOF(changes),
+                          WORLD_COMMIT, &e),
+              &e);
+    recover(list, ELEMENTSOF(list));
+    fd = io_open(&dir.io, "base/99/99", O_RDONLY, 0);
+    assert_ok(io_size(&dir.io, fd, &bytes), &e);
+    assert_int_equal(bytes, (LOCK_BYTE_PGNO + 3) * (uint64_t) PAGE_BYTES);
+    for (pgno_t pgno = LOCK_BYTE_PGNO - 1; pgno <= LOCK_BYTE_PGNO + 3; pgno++) {
+        static const uint32_t want[] = { 5, 0, 6, 7, 0 };
+        lsn_t lsn;
+
+        assert_int_equal(
+            io_pread(&dir.io, fd, page, PAGE_BYTES, (pgno - 1) * (uint64_t) PAGE_BYTES),
+            PAGE_BYTES);
+        assert_ok(page_check(page, pgno - 1, &lsn, &e), &e);
+        assert_int_equal(world_value(page, pgno), want[pgno - LOCK_BYTE_PGNO + 1]);
+        assert_int_equal(page_is_zero(page), pgno == LOCK_BYTE_PGNO);
+    }
+    (void) io_close(&dir.io, fd);
+}
+
+/* ---- synchronous_commit = off ---- */
+
+/* COMMIT-2: what is not durable cannot be written back, so it must not fill the cache. */
+static void
+commits_that_nobody_syncs_are_synced_before_they_fill_the_cache(void **state)
+{
+    uint32_t n_waiting = 0; /* pages published since all was durable */
+    uint32_t n_most = 0;
+    uint32_t n_syncs = 0;
+    lsn_t last = wal_durable(store(0)->wal);
+
+    (void) state;
+    for (uint32_t v = 2; v < 500; v++) {
+        const struct world_change changes[] = { { 2, v }, { 3, v }, { 4, v } };
+        struct err e = ERR_INIT;
+
+        assert_ok(world_write(txns[0], store(0), db, v, 0, changes, ELEMENTSOF(changes),
+                              WORLD_COMMIT_ASYNC, &e),
+                  &e);
+        expect(0, (uint32_t[]){ 0, v, v, v, v }, 4);
+        if (wal_durable(store(0)->wal) > last) {
+            n_syncs++;
+            n_waiting = 0;
+        }
+        last = wal_durable(store(0)->wal);
+        n_waiting += 4;
+        n_most = MAX(n_most, n_waiting);
+    }
+    assert_in_range(n_most, FRAMES / 8, FRAMES / 4 + 8);
+    assert_in_range(n_syncs, 1, 498 / 10);
+}
+
 /* ---- the checkpointer is asked by who fills the log ---- */
 
 /* Pages that no compression makes smaller: about 130 kB of log. */
@@ -534,6 +627,8 @@ main(void)
         T(more_pages_than_frames_is_53200_and_nothing_is_lost),
         T(many_commits_through_a_small_cache_stay_readable),
         T(the_lock_byte_page_is_neither_logged_nor_written),
+        T(a_database_of_more_than_a_gibibyte_is_recovered),
+        T(commits_that_nobody_syncs_are_synced_before_they_fill_the_cache),
         T(a_commit_that_begins_a_segment_above_max_wal_size_asks_for_a_checkpoint),
         T(stock_pg_waldump_prints_the_listing_of_the_rules),
     };
