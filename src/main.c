@@ -391,8 +391,9 @@ check_files(const struct options *o, const struct conf_where *w)
     struct err e = ERR_INIT;
     char text[700];
     int r = conf_load(w, o->args, o->n_args, &conf, &issues, &e);
+    const char *hba = r == 0 ? conf.v.hba_file : issues.hba_file;
 
-    if (issues.hba_file != NULL && access_check(issues.hba_file, &issues, &e) < 0)
+    if (hba != NULL && access_check(hba, &issues, &e) < 0)
         r = -ERR_CONFIG_FILE_ERROR;
     for (size_t i = 0; i < issues.n; i++) {
         (void) puts(conf_issue_text(&issues.items[i], text, sizeof text));

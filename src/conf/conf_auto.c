@@ -19,7 +19,7 @@ put_text(struct buf *b, const char *text)
     buf_put(b, text, strlen(text));
 }
 
-/* name = 'value'; a quote or backslash in it is doubled. */
+/* name = 'value'; a quote or backslash in it is doubled, the end of a line is written as \n. */
 static void
 put_row(struct buf *b, const char *name, const char *value)
 {
@@ -28,7 +28,10 @@ put_row(struct buf *b, const char *name, const char *value)
     for (const char *p = value; *p != '\0'; p++) {
         if (*p == '\'' || *p == '\\')
             buf_put(b, p, 1);
-        buf_put(b, p, 1);
+        if (*p == '\n' || *p == '\r')
+            put_text(b, *p == '\n' ? "\\n" : "\\r");
+        else
+            buf_put(b, p, 1);
     }
     put_text(b, "'\n");
 }

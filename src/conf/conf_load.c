@@ -201,10 +201,11 @@ conf_load(const struct conf_where *where, const char *const *args, size_t n_args
     if (r < 0)
         return r;
     cross_check(&next, issues);
-    free(issues->hba_file);
-    issues->hba_file = strdup(next.v.hba_file);
-    if (issues->n > 0)
+    if (issues->n > 0) {
+        free(issues->hba_file);
+        issues->hba_file = strdup(next.v.hba_file);
         return summary(issues, e);
+    }
     *ret = next;
     next = (struct conf){ 0 };
     return 0;
@@ -235,9 +236,10 @@ static void
 take_origins(struct conf *cur, struct conf *next, const struct conf_diff *diff)
 {
     for (int id = 0; id < CONF_SETTINGS; id++) {
-        cur->origins[id].is_pending = diff->restart[id];
-        if (diff->restart[id])
+        if (diff->restart[id]) {
+            cur->origins[id].is_pending = true;
             continue;
+        }
         free(cur->origins[id].file);
         cur->origins[id] = next->origins[id];
         next->origins[id] = (struct conf_origin){ .file = NULL };

@@ -39,7 +39,7 @@ struct conf_issues {
     struct conf_issue *items; /* owned; at most CONF_ISSUES_MAX */
     size_t n;                 /* in items */
     size_t n_dropped;         /* beyond them */
-    char *hba_file; /* owned; of conf_load(): the access rules that go with the settings */
+    char *hba_file; /* owned; of a conf_load() that failed: the access rules that go with it */
 };
 
 /* Free what they own. */

@@ -11,7 +11,9 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/fdlist.h"
 #include "base/log.h"
+#include "conf/conf_share.h"
 #include "pm/pm_int.h"
 
 #define MINUTE_USEC (60 * USEC_PER_SEC)
@@ -474,6 +476,10 @@ start_up(struct pm *pm, struct err *e)
         return r;
     pm->started_usec = pm->since_usec = clock_real_usec();
     pm->since_mono_usec = clock_mono_usec();
+    pm->conf_fd = conf_share_new(pm->conf, e);
+    if (pm->conf_fd < 0)
+        return pm->conf_fd;
+    fd_inherit(pm->conf_fd, "settings");
     r = pm->params.make_segment(pm->conf, pm->where.data_dir, &pm->seg, e);
     if (r == 0)
         r = pm_children_init(pm, e);
@@ -508,7 +514,7 @@ pm_new(const struct pm_params *params, struct pm **ret, struct err *e)
     pm->conf = params->conf;
     pm->where = params->where;
     pm->m.state = PM_INIT;
-    pm->client_fd = -1;
+    pm->client_fd = pm->conf_fd = -1;
     pm->lock.fd = -1;
     pm_logger_init(pm);
     pm->reload = (struct pm_reload){ .generation = 1, .loaded_usec = clock_real_usec() };
@@ -579,6 +585,9 @@ pm_free(struct pm *pm)
         log_event(LOG_LEVEL_LOG, LOG_EVENT_STOPPED, NULL, "database system is shut down");
     pm_logger_finish(pm);
     pm_lock_drop(&pm->lock);
+    if (pm->conf_fd >= 0)
+        fd_disinherit(pm->conf_fd);
+    closep(&pm->conf_fd);
     conf_issues_done(&pm->reload_issues);
     free(pm);
 }

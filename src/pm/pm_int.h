@@ -124,6 +124,7 @@ struct pm {
     struct pm_progress progress;
 
     /* pm_reload.c */
+    int conf_fd; /* conf_share.h; -1 before start_up() */
     struct pm_reload reload;
     bool reload_is_valid;
     struct conf_issues reload_issues; /* why the last one was refused */

@@ -44,9 +44,7 @@ start_of(struct pm *pm, const struct pm_child *c, pid_t parent)
         .keys = pm->keys,
         .n_keys = pm->n_slots,
         .conf = pm->conf,
-        .where = &pm->where,
-        .conf_args = pm->params.conf_args,
-        .n_conf_args = pm->params.n_conf_args,
+        .conf_fd = pm->conf_fd,
         .data_dir = pm->where.data_dir,
     };
 

@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "conf/conf_log.h"
+#include "conf/conf_share.h"
 #include "pm/pm_int.h"
 #include "proc/access.h"
 
@@ -37,18 +38,25 @@ tell_children(struct pm *pm)
 static int
 apply(struct pm *pm, struct conf_issues *issues, struct err *e)
 {
+    CLEANUP(conf_packed_done) struct conf_packed packed = { .n = 0 };
     CLEANUP(conf_done) struct conf next = { 0 };
     struct conf_diff diff;
     int r = conf_load(&pm->where, pm->params.conf_args, pm->params.n_conf_args, &next, issues, e);
 
-    if (r == 0 && access_rules() != NULL) /* pg_hba.conf as well: all or nothing */
+    if (r < 0) { /* what is wrong with the rules is told as well */
+        if (access_rules() != NULL)
+            (void) access_check(pm->conf->v.hba_file, issues, NULL);
+        return r;
+    }
+    conf_diff(pm->conf, &next, &diff);
+    r = conf_share_pack(pm->conf_fd, pm->conf, &next, &diff, &packed, e);
+    if (r == 0 && access_rules() != NULL)
         r = access_load(pm->conf->v.hba_file, issues, e);
-    else if (access_rules() != NULL)
-        (void) access_check(pm->conf->v.hba_file, issues, NULL);
     if (r < 0)
         return r;
-    conf_diff(pm->conf, &next, &diff);
+    /* From here on nothing fails. */
     conf_apply(pm->conf, &next, &diff);
+    conf_share_put(pm->conf_fd, &packed);
     remember(pm, &diff);
     return 0;
 }

@@ -18,6 +18,7 @@
 #include "base/log.h"
 #include "base/title.h"
 #include "conf/conf_log.h"
+#include "conf/conf_share.h"
 #include "proc/segment.h"
 
 #define ON_EXIT_MAX 8
@@ -254,10 +255,9 @@ child_exit_err(enum child_class how, const struct err *e)
 int
 child_reload(const struct child_start *start, struct err *e)
 {
-    CLEANUP(conf_issues_done) struct conf_issues issues = { 0 };
     CLEANUP(conf_done) struct conf next = { 0 };
     struct conf_diff diff;
-    int r = conf_load(start->where, start->conf_args, start->n_conf_args, &next, &issues, e);
+    int r = conf_share_get(start->conf_fd, &next, e);
 
     if (r < 0)
         return r;

@@ -46,7 +46,7 @@ __attribute__((noreturn)) void child_exit(enum child_class how);
 /* The same with one log entry for `e` (FATAL, or PANIC). */
 __attribute__((noreturn)) void child_exit_err(enum child_class how, const struct err *e);
 
-/* Read the files again into start->conf (what a reload may change). < 0: nothing changed, and
+/* Take over into start->conf what the postmaster has in force. < 0: nothing changed, and
  * nothing is logged: the postmaster has said it. */
 int child_reload(const struct child_start *start, struct err *e);
 /* Call `fn(arg)` after each child_reload() that succeeded. One per process. */

@@ -57,14 +57,12 @@ struct child_start {
     enum client_verdict verdict;  /* dead end: what to say; backend: CLIENT_OK */
     const struct child_key *keys; /* dead end: the backends as of the fork */
     unsigned n_keys;
-    bool is_stopping;               /* dead end: at most 1 s for the startup packet */
-    bool after_crash;               /* startup: memory was reset after a crash of a child */
-    pid_t parent;                   /* the postmaster */
-    struct segment *segment;        /* mapped; NULL for a child that is not attached */
-    struct conf *conf;              /* the child's own copy, to change as it likes */
-    const struct conf_where *where; /* for reloads: child_reload() */
-    const char *const *conf_args;   /* -c arguments of the postmaster */
-    size_t n_conf_args;
+    bool is_stopping;            /* dead end: at most 1 s for the startup packet */
+    bool after_crash;            /* startup: memory was reset after a crash of a child */
+    pid_t parent;                /* the postmaster */
+    struct segment *segment;     /* mapped; NULL for a child that is not attached */
+    struct conf *conf;           /* the child's own copy, to change as it likes */
+    int conf_fd;                 /* what the postmaster has in force: child_reload() */
     int log_read_fd, log_ack_fd; /* syslogger: the pipe; an eventfd that answers a flush */
     const char *data_dir;        /* absolute; also the working directory */
 };

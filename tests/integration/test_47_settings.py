@@ -195,6 +195,21 @@ def test_included_files_are_read_in_order_and_named(server):
     assert p.returncode == 78 and "files include each other more than 10 deep" in p.stderr
 
 
+def test_a_process_that_is_late_takes_what_was_found_good_not_what_the_files_say_by_then(server):
+    with contextlib.closing(server.connect()) as c, c.cursor() as cur:
+        cur.execute("SELECT 1")
+        support.freeze(c.info.backend_pid)
+        server.configure("lock_timeout = 5s\nmax_connections = 44\n")
+        server.ctl("reload", "-D", server.data)
+        server.configure("lock_timeout = 6s\nnonsense = 1\n")   # an editor has saved half of it
+        os.kill(c.info.backend_pid, signal.SIGCONT)
+
+        def shown():
+            cur.execute("SELECT setting FROM pg_settings WHERE name = 'lock_timeout' OR pending_restart ORDER BY name")
+            return cur.fetchall() == [("5000",), ("100",)]
+        support.until(shown, "it has the settings of the reload")
+
+
 # ---- SIGHUP while stopping
 
 def test_ac054_a_reload_works_while_a_smart_stop_waits(server):

@@ -8,6 +8,7 @@
 
 #include "conf/conf_auto.h"
 #include "conf/conf_session.h"
+#include "conf/conf_share.h"
 
 static const char *
 show(const struct conf *conf, enum conf_id id)
@@ -284,6 +285,7 @@ alter_system_keeps_other_rows_and_puts_the_new_one_last(void **state)
         { "# x\nPort=1\nwork_mem='4MB'\nport = 2\n", "port", "3",
           HEAD "work_mem = '4MB'\nport = '3'\n", 1 },
         { "a = 'it''s \\\\'\n", "b", "\\'", HEAD "a = 'it''s \\\\'\nb = '\\\\'''\n", 0 },
+        { "a = 'x\\ny'\n", "b", "1", HEAD "a = 'x\\ny'\nb = '1'\n", 0 },
         { "a = 1\nb = 2\n", "a", NULL, HEAD "b = '2'\n", 1 },
         { "a = 1\n", "b", NULL, HEAD "a = '1'\n", 0 },
         { "a = 1\n!nonsense\n", NULL, NULL, HEAD, 0 },
@@ -320,6 +322,55 @@ settings_that_would_be_wrong_together_are_found_before_they_are_written(void **s
     assert_int_equal(conf_auto_check(&w, NULL), 0);
     write_conf(d, "pinion.conf", "max_connections = 2\n"); /* wrong already: not its fault */
     assert_int_equal(conf_auto_check(&w, NULL), 0);
+}
+
+static void
+children_take_over_exactly_what_the_postmaster_has_in_force(void **state)
+{
+    const struct dir *d = *state;
+    CLEANUP(conf_packed_done) struct conf_packed packed = { .n = 0 };
+    struct conf_issues issues = { 0 };
+    struct conf pm, child, next;
+    struct conf_diff diff;
+    struct err e = ERR_INIT;
+    int fd;
+
+    write_conf(d, "pinion.conf", "lock_timeout = 5s\n");
+    assert_ok(load(d, NULL, NULL, &pm, &issues, &e), &e);
+    fd = conf_share_new(&pm, &e);
+    assert_true(fd >= 0);
+    assert_ok(conf_share_get(fd, &child, &e), &e);
+    conf_diff(&pm, &child, &diff);
+    assert_int_equal(diff.n_changed + diff.n_restart, 0);
+
+    write_conf(d, "pinion.conf",
+               "lock_timeout = 6s\nport = 77\ncheckpoint_completion_target = 0.123456789012\n"
+               "application_name = 'a b ''c\\\\'\n");
+    assert_ok(load(d, NULL, "work_mem=1MB", &next, &issues, &e), &e);
+    conf_diff(&pm, &next, &diff);
+    assert_ok(conf_share_pack(fd, &pm, &next, &diff, &packed, &e), &e);
+    conf_apply(&pm, &next, &diff);
+    conf_share_put(fd, &packed);
+    write_conf(d, "pinion.conf", "nonsense\n"); /* who follows does not look at the files */
+    assert_ok(conf_share_get(fd, &next, &e), &e);
+    conf_diff(&child, &next, &diff);
+    conf_apply(&child, &next, &diff);
+    for (int i = 0; i < CONF_SETTINGS; i++) {
+        enum conf_id id = (enum conf_id) i;
+        const struct conf_origin *a = &pm.origins[id], *b = &child.origins[id];
+
+        if (!conf_equal(&pm, &child, id) || pm.source[id] != child.source[id] ||
+            a->is_pending != b->is_pending || a->line != b->line ||
+            (a->file == NULL) != (b->file == NULL) || (a->file && strcmp(a->file, b->file) != 0))
+            fail_msg("%s differs", conf_desc(id)->name);
+    }
+    assert_true(child.origins[CONF_port].is_pending);
+    assert_int_equal(child.source[CONF_work_mem], CONF_FROM_ARGS);
+    assert_int_equal(pwrite(fd, "x", 1, 100), 1);
+    assert_int_equal(conf_share_get(fd, &next, NULL), -ERR_DATA_CORRUPTED);
+    (void) close(fd);
+    conf_done(&pm);
+    conf_done(&child);
 }
 
 static void
@@ -503,6 +554,8 @@ main(void)
         cmocka_unit_test_setup_teardown(
             settings_that_would_be_wrong_together_are_found_before_they_are_written, setup,
             teardown),
+        cmocka_unit_test_setup_teardown(children_take_over_exactly_what_the_postmaster_has_in_force,
+                                        setup, teardown),
         cmocka_unit_test(an_unknown_name_is_told_why_or_what_was_meant),
         cmocka_unit_test(set_obeys_the_context_of_a_setting),
         cmocka_unit_test(set_lives_and_dies_with_its_transaction),
