@@ -167,6 +167,10 @@ log_journal_send(const struct log_entry *en, const struct log_who *who, const ch
     int r;
     int fd = -1;
 
+    /* Where a service does not see the journal's socket, sd-journal would drop the entry silently.
+     */
+    if (!sock.has_sent && access("/run/systemd/journal/socket", W_OK) < 0)
+        sock.is_unsafe = true;
     if (sock.is_unsafe)
         return false;
     f.n = 0;
@@ -175,6 +179,11 @@ log_journal_send(const struct log_entry *en, const struct log_who *who, const ch
     add_who(&f, who);
     add_text(&f, "MESSAGE_ID", ids[id]);
     add_text(&f, "PINION_INSTANCE", instance);
+    /* Else it would be the program's name, where our title is now. */
+    if (instance[0] != '\0' && strchr(instance, '/') == NULL)
+        add(&f, "SYSLOG_IDENTIFIER=pinion@%s", instance);
+    else
+        add(&f, "SYSLOG_IDENTIFIER=piniond");
     if (en->statement != NULL)
         add(&f, "PINION_QUERY=%.*s", STATEMENT_BYTES, en->statement);
     for (int i = 0; fields != NULL && fields[i] != NULL && f.n_iov < FIELDS_MAX; i++)

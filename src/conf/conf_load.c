@@ -26,10 +26,17 @@ void
 conf_issues_log(const struct conf_issues *issues)
 {
     for (size_t i = 0; i < issues->n; i++) {
-        struct err e = issues->items[i].err;
+        const struct conf_issue *issue = &issues->items[i];
+        struct err e = issue->err;
+        char file[CONF_PATH_BYTES + 32];
+        char line[40];
+        const char *const fields[] = { file, line, NULL };
 
-        (void) conf_issue_text(&issues->items[i], e.message, sizeof e.message);
-        log_err(LOG_LEVEL_LOG, "", &e);
+        (void) conf_issue_text(issue, e.message, sizeof e.message);
+        (void) snprintf(file, sizeof file, "PINION_CONFIG_FILE=%s",
+                        issue->file != NULL ? issue->file : "");
+        (void) snprintf(line, sizeof line, "PINION_CONFIG_LINE=%d", issue->line);
+        log_err_event(LOG_LEVEL_LOG, LOG_EVENT_NONE, fields, "", &e);
     }
     if (issues->n_dropped > 0)
         log_msg(LOG_LEVEL_LOG, "%zu more errors are not shown", issues->n_dropped);

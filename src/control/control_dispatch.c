@@ -385,13 +385,18 @@ static void
 log_admin_call(const struct control_call *call, const struct method *m, const char *refused)
 {
     char comm[32];
+    char operation[80];
+    char uid[40];
+    const char *const fields[] = { operation, uid, NULL };
 
     if (m->who != WHO_ADMIN || (refused != NULL && !may_log_refusal()))
         return;
     peer_comm(call->peer, comm, sizeof comm);
-    log_msg(LOG_LEVEL_LOG, "control call %s by uid %u, pid %d (%s): %s", m->name,
-            (unsigned) call->peer->uid, (int) call->peer->pid, comm,
-            refused != NULL ? refused : "accepted");
+    (void) snprintf(operation, sizeof operation, "PINION_OPERATION=%s", m->name);
+    (void) snprintf(uid, sizeof uid, "PINION_REQUESTER_UID=%u", (unsigned) call->peer->uid);
+    log_event(LOG_LEVEL_LOG, LOG_EVENT_NONE, fields, "control call %s by uid %u, pid %d (%s): %s",
+              m->name, (unsigned) call->peer->uid, (int) call->peer->pid, comm,
+              refused != NULL ? refused : "accepted");
 }
 
 /* The handler runs only when every column agreed. */

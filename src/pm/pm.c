@@ -491,8 +491,7 @@ start_up(struct pm *pm, struct err *e)
         return r;
     log_event(LOG_LEVEL_LOG, LOG_EVENT_STARTING, NULL, "starting Pinion %s on PID %d",
               PINION_VERSION, (int) getpid());
-    if (r == 0)
-        r = pm_notify_init(pm, e);
+    r = pm_notify_init(pm, e);
     if (r == 0)
         r = pm_control_init(pm, e);
     if (r == 0)

@@ -119,6 +119,7 @@ struct pm {
     usec_t moved_usec;    /* when it moved last, monotonic */
     usec_t phase_usec;    /* when the phase began, monotonic */
     uint64_t watchdog_usec;
+    bool is_watchdog_withheld;
     struct pm_clock watchdog;
     sd_event_source *watchdog_turn;
     struct pm_progress progress;

@@ -110,6 +110,8 @@ pm_logger_in_child(struct pm *pm, struct child_start *start)
     fdlist_forget();
     fd_inherit(l->read_fd, "log pipe");
     fd_inherit(l->ack_fd, "log answer");
+    if (start->conf_fd >= 0)
+        fd_inherit(start->conf_fd, "settings");
 }
 
 void

@@ -305,10 +305,17 @@ static int
 on_turn_done(sd_event_source *s, void *arg)
 {
     struct pm *pm = arg;
+    usec_t now = clock_mono_usec();
+    bool was_withheld = pm->is_watchdog_withheld;
 
     (void) s;
-    if (!is_stuck(pm, clock_mono_usec()))
+    pm->is_watchdog_withheld = is_stuck(pm, now);
+    if (!pm->is_watchdog_withheld)
         (void) sd_notify(0, "WATCHDOG=1");
+    else if (!was_withheld)
+        log_event(LOG_LEVEL_WARNING, LOG_EVENT_WATCHDOG_WITHHELD, NULL,
+                  "nothing has moved for %.0f s in %s, the watchdog is not answered any more",
+                  (double) (now - pm->moved_usec) / 1e6, pm_state_name(pm->m.state));
     return 0;
 }
 

@@ -1,5 +1,7 @@
 /* Reload: all or nothing, then to the children. Runs in: postmaster. Owns: the names of what
  * changed. Source: postmaster.md 1.5 (HUP), systemd-ops.md 3.6. */
+#include <stdio.h>
+
 #include "base/clock.h"
 #include "base/log.h"
 #include "conf/conf_log.h"
@@ -61,6 +63,24 @@ apply(struct pm *pm, struct conf_issues *issues, struct err *e)
     return 0;
 }
 
+/* With file and line of the first error as fields. */
+static void
+log_rejected(const struct conf_issues *issues, const struct err *e)
+{
+    const struct conf_issue *first = issues->n > 0 ? &issues->items[0] : NULL;
+    char file[CONF_PATH_BYTES + 32];
+    char line[40];
+    const char *const fields[] = { file, line, NULL };
+    bool has_place = first != NULL && first->file != NULL;
+
+    if (has_place) {
+        (void) snprintf(file, sizeof file, "PINION_CONFIG_FILE=%s", first->file);
+        (void) snprintf(line, sizeof line, "PINION_CONFIG_LINE=%d", first->line);
+    }
+    log_event(LOG_LEVEL_LOG, LOG_EVENT_CONFIG_REJECTED, has_place ? fields : NULL,
+              "configuration was not changed because of errors: %s", e->message);
+}
+
 int
 pm_reload_now(struct pm *pm, struct err *e)
 {
@@ -74,8 +94,7 @@ pm_reload_now(struct pm *pm, struct err *e)
     pm->reload_is_valid = r == 0;
     if (r < 0) {
         conf_issues_log(&pm->reload_issues);
-        log_event(LOG_LEVEL_LOG, LOG_EVENT_CONFIG_REJECTED, NULL,
-                  "configuration was not changed because of errors: %s", e->message);
+        log_rejected(&pm->reload_issues, e);
         pm_notify_reloaded(pm, e->message);
     } else {
         conf_log_apply(&pm->conf->v);
