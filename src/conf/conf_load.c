@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "conf/conf_auto.h"
+#include "conf/conf_recovery.h"
 
 #include "base/log.h"
 
@@ -126,7 +127,13 @@ conf_resolve(struct conf *conf, const struct conf_where *w, struct err *e)
 static void
 cross_check(const struct conf *conf, struct conf_issues *issues)
 {
+    struct conf_recovery recovery;
+    const char *setting = "";
     struct err e = ERR_INIT;
+
+    if (conf_recovery_read(&conf->v, &recovery, &setting, &e) < 0)
+        conf_issues_add(issues, conf->v.config_file, 0, setting, &e);
+    err_clear(&e);
 
     if (conf->v.superuser_reserved_connections >= conf->v.max_connections) {
         (void) ERR(&e, INVALID_PARAMETER_VALUE,

@@ -13,6 +13,7 @@
 #include "conf/conf.h"
 #include "proc/attach.h"
 #include "proc/files.h"
+#include "proc/startup_archive.h"
 #include "sql/catalog.h"
 #include "store/store_recover.h"
 #include "vfs/vfs.h"
@@ -28,6 +29,7 @@
 static struct attached me;
 
 struct recovery {
+    struct startup_archive archive; /* first: its callbacks and ours are given the same */
     struct attached *a;
     bool has_begun; /* the postmaster knows that redo runs */
 };
@@ -185,6 +187,7 @@ static int
 recover(struct attached *a, struct err *e)
 {
     struct recovery rec = { .a = a };
+    struct recover_ask ask;
     struct recover_info info;
     int r = vfs_register(CHILD_TEMP_DIR, e);
 
@@ -197,7 +200,14 @@ recover(struct attached *a, struct err *e)
     if (r == 0)
         r = files_check_stopped(&a->io, on_changed_file, NULL, e);
     if (r == 0)
-        r = store_recover(&a->store, on_progress, &rec, &info, e);
+        r = startup_archive_ask(&rec.archive, a, &ask, e);
+    if (r < 0)
+        return r;
+    ask.progress = on_progress;
+    ask.arg = &rec;
+    r = store_recover_as(&a->store, &ask, &info, e);
+    if (r == RECOVER_SHUT_DOWN)
+        child_exit(CHILD_TARGET);
     if (r < 0)
         return r;
     log_redo(&rec, &info);
@@ -246,6 +256,8 @@ verdict_of(int r)
         return 74;
     case ERR_OBJECT_IN_USE:
         return 75;
+    case ERR_INVALID_PARAMETER_VALUE:
+        return 78;
     default: /* codes, not an enum of ours */
         return 0;
     }

@@ -42,7 +42,11 @@ struct store {
     uint32_t n_refs, refs_cap;
     uint32_t writers[2]; /* databases whose writer lock is ours (COMMIT-1) */
     uint32_t n_writers;
-    uint32_t dropping;   /* database we set DROPPING and that is not committed; CACHE_NONE */
+    uint32_t dropping; /* database we set DROPPING and that is not committed; CACHE_NONE */
+    /* Archive recovery: pages of commits up to `lsn` go to disk, or (UINT64_MAX) files that the
+     * record being redone drops: minRecoveryPoint first (CKPT-6, FILE-4). NULL otherwise. */
+    int (*redo_guard)(void *arg, lsn_t lsn, struct err *e);
+    void *redo_guard_arg;
     uint64_t seen_segno; /* segment of this process' last commit */
     bool in_gate;
     bool has_long_commit;

@@ -201,10 +201,13 @@ sync_files(struct run *c, struct err *e)
 static struct wal_checkpoint
 record_body(const struct run *c)
 {
+    tli_t tli = wal_tli(c->st->wal);
+    tli_t prev = atomic_load_explicit(&c->st->sh->ckpt.prev_tli, memory_order_relaxed);
+
     return (struct wal_checkpoint){
         .redo = c->redo,
-        .tli = wal_tli(c->st->wal),
-        .prev_tli = wal_tli(c->st->wal),
+        .tli = tli,
+        .prev_tli = prev != 0 ? prev : tli,
         .full_page_writes = true,
         .next_xid = c->next_xid,
         .next_oid = c->next_oid,

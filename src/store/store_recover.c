@@ -13,24 +13,11 @@
 #include "base/log.h"
 #include "store/store_checkpoint.h"
 #include "store/store_db.h"
-#include "store/store_recover_end.h"
-#include "store/store_redo.h"
+#include "store/store_recover_int.h"
 #include "store/store_shared.h"
 #include "store/store_writeback.h"
 
 #define PROGRESS_EVERY 256u /* records */
-
-struct recovery {
-    struct store *st;
-    struct wal_control control;
-    struct wal_history history;
-    struct wal_source_io source;
-    struct wal_reader *reader;
-    struct redo redo;
-    lsn_t checkpoint_end;
-    recover_progress_fn fn;
-    void *fn_arg;
-};
 
 static void
 recovery_done(struct recovery *v)
@@ -43,16 +30,6 @@ recovery_done(struct recovery *v)
 
 /* ---- what we can start from ---- */
 
-static bool
-exists(struct io *io, const char *path)
-{
-    int fd = io_open(io, path, O_RDONLY, 0);
-
-    if (fd >= 0)
-        (void) io_close(io, fd);
-    return fd >= 0;
-}
-
 static int
 note_entry(void *arg, const char *name, bool is_dir)
 {
@@ -62,46 +39,12 @@ note_entry(void *arg, const char *name, bool is_dir)
     return 0;
 }
 
-/* Roads that this release does not take are refused, never taken by halves. */
-static int
-refuse_others(struct recovery *v, struct err *e)
-{
-    struct io *io = v->st->io;
-    static const char *const names[] = { "backup_label", "standby.signal", "recovery.signal" };
-    bool has_prepared = false;
-
-    for (size_t i = 0; i < ELEMENTSOF(names); i++)
-        if (exists(io, names[i])) {
-            (void) ERR(e, FEATURE_NOT_SUPPORTED, "cannot start from a directory with \"%s\" in it",
-                       names[i]);
-            err_hint(e, "This release recovers from crashes only: not from base backups, and not "
-                        "as a standby.");
-            return -ERR_FEATURE_NOT_SUPPORTED;
-        }
-    (void) io_list(io, "pg_twophase", note_entry, &has_prepared);
-    if (has_prepared)
-        return ERR(e, FEATURE_NOT_SUPPORTED, "prepared transactions are not supported");
-    switch (v->control.state) {
-    case WAL_STATE_SHUT_DOWN_IN_RECOVERY:
-    case WAL_STATE_IN_ARCHIVE_RECOVERY:
-        return ERR(e, FEATURE_NOT_SUPPORTED, "the cluster was a standby: \"%s\"",
-                   wal_state_name(v->control.state));
-    case WAL_STATE_STARTING_UP:
-    case WAL_STATE_SHUT_DOWN:
-    case WAL_STATE_SHUTTING_DOWN:
-    case WAL_STATE_IN_CRASH_RECOVERY:
-    case WAL_STATE_IN_PRODUCTION:
-    case WAL_STATES:
-        break;
-    }
-    return 0;
-}
-
 static int
 read_control(struct recovery *v, struct recover_info *info, struct err *e)
 {
     struct wal_control *c = &v->control;
     const struct wal_cfg *cfg = &v->st->wal->cfg;
+    bool has_prepared = false;
     int r = wal_control_read(v->st->io, c, e);
 
     if (r < 0)
@@ -109,10 +52,10 @@ read_control(struct recovery *v, struct recover_info *info, struct err *e)
     info->control_copy = r == WAL_CONTROL_SECOND;
     if (c->segment_bytes != cfg->segsize || c->sysid != cfg->system_id)
         return ERR(e, INTERNAL_ERROR, "the log was set up for another cluster or segment size");
-    r = refuse_others(v, e);
-    if (r == 0)
-        r = wal_history_read(v->st->io, c->checkpoint.tli, &v->history, e);
-    return r;
+    (void) io_list(v->st->io, "pg_twophase", note_entry, &has_prepared);
+    if (has_prepared)
+        return ERR(e, FEATURE_NOT_SUPPORTED, "prepared transactions are not supported");
+    return recover_archive_choose(v, e);
 }
 
 static int
@@ -125,6 +68,10 @@ make_reader(struct recovery *v, struct err *e)
                                         .history = &v->history };
 
     wal_source_io_init(&v->source, v->st->io, &v->history, params.segment_bytes);
+    if (v->is_archive) {
+        v->source.fetch = recover_archive_fetch;
+        v->source.fetch_arg = v;
+    }
     return wal_reader_new(&v->reader, &params, e);
 }
 
@@ -265,7 +212,7 @@ read_checkpoint(struct recovery *v, bool *ret_clean, struct err *e)
     v->control.checkpoint = c;
     v->checkpoint_end = d->end;
     *ret_clean = false;
-    if (!is_shutdown || v->control.state != WAL_STATE_SHUT_DOWN)
+    if (v->is_archive || !is_shutdown || v->control.state != WAL_STATE_SHUT_DOWN)
         return 0;
     r = wal_reader_next(v->reader, &d, e);
     *ret_clean = r == WAL_READER_END;
@@ -280,7 +227,7 @@ store_start(struct recovery *v, struct err *e)
 
     if (r < 0)
         return err_set_errno(e, -r, "could not write the control file");
-    v->control.state = WAL_STATE_IN_CRASH_RECOVERY;
+    v->control.state = v->is_archive ? WAL_STATE_IN_ARCHIVE_RECOVERY : WAL_STATE_IN_CRASH_RECOVERY;
     v->control.time_sec = (int64_t) (clock_real_usec() / USEC_PER_SEC);
     return wal_control_write(v->st->io, &v->control, e);
 }
@@ -336,13 +283,17 @@ redo_all(struct recovery *v, struct err *e)
 
     wal_reader_seek(v->reader, v->control.checkpoint.redo);
     while ((r = wal_reader_next(v->reader, &d, e)) == 0) { /* REDO-4: only 1 is the end */
+        if (v->is_archive && recover_archive_before(v, d))
+            break;
         r = redo_record(&v->redo, d, e);
         if (r < 0)
             return r;
         set_status(v, d->end);
+        if (v->is_archive && recover_archive_after(v, d))
+            break;
         if (v->redo.n_records % PROGRESS_EVERY != 0)
             continue;
-        r = v->fn == NULL ? 0 : v->fn(v->fn_arg, d->end);
+        r = v->ask.progress == NULL ? 0 : v->ask.progress(v->ask.arg, d->end);
         if (r == 0)
             r = self_check(v->st->self, e);
         if (r < 0)
@@ -350,7 +301,7 @@ redo_all(struct recovery *v, struct err *e)
     }
     if (r < 0)
         return r;
-    if (wal_reader_last(v->reader) < v->control.checkpoint_lsn)
+    if (!v->has_stopped && wal_reader_last(v->reader) < v->control.checkpoint_lsn)
         return no_checkpoint(v, e); /* the log ends before the checkpoint it began with */
     log_msg(LOG_LEVEL_DEBUG, "redo ends at " LSN_FMT ": %s", LSN_ARGS(wal_reader_end(v->reader)),
             wal_reader_reason(v->reader));
@@ -422,9 +373,12 @@ recover_crash(struct recovery *v, struct recover_info *info, struct err *e)
 {
     struct store *st = v->st;
     struct recover_end end;
-    int r;
+    int r = 0;
 
-    r = store_start(v, e);
+    if (v->is_archive)
+        r = recover_archive_begin(v, e);
+    if (r == 0)
+        r = store_start(v, e);
     if (r == 0)
         r = redo_init(&v->redo, st, &v->history, v->control.checkpoint.next_xid,
                       v->control.checkpoint.next_oid, e);
@@ -433,11 +387,16 @@ recover_crash(struct recovery *v, struct recover_info *info, struct err *e)
     log_msg(LOG_LEVEL_DEBUG, "redo starts at " LSN_FMT, LSN_ARGS(v->control.checkpoint.redo));
     begin_status(v);
     r = redo_timed(v, info, e);
-    if (r < 0)
+    if (r == 0 && v->is_archive)
+        r = recover_archive_over(v, e);
+    if (r != 0)
         return r;
-    end = recover_end_of(v->reader, v->control.checkpoint.tli);
+    end = recover_end_of(v->reader, wal_history_tli(&v->history));
+    if (!v->has_stopped)
+        r = recover_end_is_end(st, &end, wal_reader_reason(v->reader), e);
+    if (r == 0 && v->is_archive)
+        r = recover_archive_switch(v, &end, e);
     wal_source_io_forget(&v->source);
-    r = recover_end_is_end(st, &end, wal_reader_reason(v->reader), e);
     if (r == 0)
         r = recover_end_clean(st, &end, e);
     if (r == 0)
@@ -456,7 +415,7 @@ recover(struct recovery *v, struct recover_info *info, struct err *e)
     struct store *st = v->st;
     int r = read_control(v, info, e);
 
-    if (r == 0 && v->control.state != WAL_STATE_SHUT_DOWN)
+    if (r == 0 && (v->is_archive || v->control.state != WAL_STATE_SHUT_DOWN))
         r = sync_all(v, e); /* REDO-1: before anything of the log is read */
     if (r == 0)
         r = remove_tmps(st->io, e);
@@ -466,22 +425,27 @@ recover(struct recovery *v, struct recover_info *info, struct err *e)
         r = read_checkpoint(v, &info->was_clean, e);
     if (r < 0)
         return r;
-    info->goes_on = !info->was_clean && v->control.state == WAL_STATE_SHUT_DOWN;
+    info->is_archive = v->is_archive;
+    info->at_end = v->ask.at_end;
+    info->at_end_arg = v->ask.arg;
+    info->goes_on = !info->was_clean && !v->is_archive && v->control.state == WAL_STATE_SHUT_DOWN;
     info->redo_from = v->control.checkpoint.redo;
     atomic_store_explicit(&st->sh->ckpt.redo, v->control.checkpoint.redo, memory_order_release);
     cache_cap_unlimited(st->cache, true);
     atomic_store_explicit(&st->sh->in_redo, 1, memory_order_release);
     r = info->was_clean ? recover_clean(v, info, e) : recover_crash(v, info, e);
+    info->promotion = v->promotion;
+    st->redo_guard = NULL;
     if (r >= 0) /* else the log is not open: nobody may wait for it to become durable */
         atomic_store_explicit(&st->sh->in_redo, 0, memory_order_release);
     return r;
 }
 
 int
-store_recover(struct store *st, recover_progress_fn fn, void *arg, struct recover_info *ret,
-              struct err *e)
+store_recover_as(struct store *st, const struct recover_ask *ask, struct recover_info *ret,
+                 struct err *e)
 {
-    struct recovery v = { .st = st, .fn = fn, .fn_arg = arg };
+    struct recovery v = { .st = st, .ask = *ask };
     int r;
 
     *ret = (struct recover_info){ 0 };
@@ -490,6 +454,13 @@ store_recover(struct store *st, recover_progress_fn fn, void *arg, struct recove
     r = recover(&v, ret, e);
     recovery_done(&v);
     return r;
+}
+
+int
+store_recover(struct store *st, recover_progress_fn fn, void *arg, struct recover_info *ret,
+              struct err *e)
+{
+    return store_recover_as(st, &(struct recover_ask){ .progress = fn, .arg = arg }, ret, e);
 }
 
 /* ---- phase 2 (REDO-7) ---- */
@@ -568,10 +539,18 @@ int
 store_recover_finish(struct store *st, const struct store_listed *list, uint32_t n,
                      struct recover_info *info, struct err *e)
 {
-    int r = info->was_clean ? 0 : finish_crash(st, list, n, e);
+    int r;
 
+    if (info->is_archive) /* its first checkpoint begins the new timeline */
+        atomic_store_explicit(&st->sh->ckpt.prev_tli, info->promotion.parent, memory_order_relaxed);
+    r = info->was_clean ? 0 : finish_crash(st, list, n, e);
+    atomic_store_explicit(&st->sh->ckpt.prev_tli, 0, memory_order_relaxed);
+    if (r == 0 && info->is_archive && info->at_end != NULL)
+        r = info->at_end(info->at_end_arg, e);
     if (r == 0)
         r = set_in_production(st, e);
+    if (r == 0 && info->promotion.tli != 0)
+        r = recover_archive_finish(st, &info->promotion, e);
     if (r < 0)
         return r;
     if (st->status != NULL)

@@ -124,6 +124,11 @@ redo_file_gone(struct redo *r, oid_t oid, oid_t rel, struct err *e)
 {
     int rc = FAULT(REDO_FILE);
 
+    if (rc == 0 && r->st->redo_guard != NULL) { /* FILE-4 */
+        rc = r->st->redo_guard(r->st->redo_guard_arg, UINT64_MAX, e);
+        if (rc < 0)
+            return rc;
+    }
     purge_cache(r, oid, rel);
     store_fd_forget(r->st->fds, oid, rel);
     forget_ghosts(r, oid, rel);

@@ -61,6 +61,7 @@ struct store_ckpt_shared {
     _Atomic int32_t failed_code; /* of the last failure; checkpointer only, as the text */
     char failed_text[200];       /* may be half new to a reader, always ends in 0 */
     _Atomic uint64_t redo; /* the redo pointer (CKPT-2): only rises; moved with the gate closed */
+    _Atomic uint32_t prev_tli; /* startup: the end-of-recovery checkpoint leaves this timeline; 0 */
     _Atomic uint64_t last_end; /* end of the last checkpoint record */
     _Atomic uint64_t estimate; /* bytes of log per checkpoint, moving (postmaster.md 5.9) */
 };

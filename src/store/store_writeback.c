@@ -153,6 +153,13 @@ make_writable(struct store *st, struct cache_wb *wb, struct err *e)
     if (atomic_load_explicit(&st->sh->in_redo, memory_order_acquire) == 0 &&
         wal_durable(st->wal) < wb->lsn)
         store_wait_durable(st, wb->lsn);
+    if (st->redo_guard != NULL) {
+        r = st->redo_guard(st->redo_guard_arg, wb->lsn, e);
+        if (r < 0) {
+            cache_wb_end(st->cache, wb, 0);
+            return r;
+        }
+    }
     if (!cache_wb_must_save(st->cache, wb))
         return 0;
     r = cache_wb_save_disk(st->cache, wb, e);

@@ -70,6 +70,18 @@ later_segment_exists(struct wal_source_io *s, uint64_t segno, struct err *e)
     return later.found;
 }
 
+/* What the archive has is preferred to what is there. */
+static int
+fetch(struct wal_source_io *s, tli_t tli, uint64_t segno, struct err *e)
+{
+    char name[WAL_SEGMENT_NAME_BYTES];
+
+    if (s->fetch == NULL)
+        return 1;
+    wal_segment_name(name, tli, segno, s->segment_bytes);
+    return s->fetch(s->fetch_arg, name, e);
+}
+
 /* Open the file with the page at lsn: the newest timeline's; if there is none, an ancestor's that
  * still covers this page. Returns 0, 1 = none, < 0. */
 static int
@@ -81,11 +93,15 @@ open_segment(struct wal_source_io *s, uint64_t segno, lsn_t lsn, struct err *e)
         const struct wal_history_entry *entry = &s->history->entries[i];
         char path[WAL_SEGMENT_PATH_BYTES];
         int fd;
+        int r;
 
         if (entry->begin >= segment_end)
             continue;
         if (entry->end <= lsn)
             break;
+        r = fetch(s, entry->tli, segno, e);
+        if (r < 0)
+            return r;
         wal_segment_path(path, entry->tli, segno, s->segment_bytes);
         fd = io_open(s->io, path, O_RDONLY, 0);
         if (fd == -ENOENT)

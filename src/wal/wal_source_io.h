@@ -12,6 +12,10 @@ struct wal_source_io {
     int fd;         /* owned; -1 = none */
     tli_t tli;      /* of the open file */
     uint64_t segno; /* of the open file */
+    /* An archive, asked before pg_wal for each file: 0: it is in pg_wal now, 1: it has none, < 0.
+     * NULL: none. Set by the caller after wal_source_io_init(). */
+    int (*fetch)(void *arg, const char *name, struct err *e);
+    void *fetch_arg;
 };
 
 /* Segments are chosen by the timelines of `history`, newest first. Both are borrowed until
