@@ -15,14 +15,14 @@ check_value_is_castagnolis(void **state)
 static void
 hardware_and_tables_agree_at_every_length_and_split(void **state)
 {
-    uint8_t data[300];
+    uint8_t data[2500];
     struct rng rng;
 
     (void) state;
     rng_init(&rng, 1);
     for (size_t i = 0; i < sizeof data; i++)
         data[i] = (uint8_t) rng_u64(&rng);
-    for (size_t n = 0; n <= sizeof data; n++) {
+    for (size_t n = 0; n <= sizeof data; n += n < 900 || n % 768 > 700 ? 1 : 13) {
         size_t cut = n / 3;
 
         assert_int_equal(crc32c(0, data, n), crc32c_table(0, data, n));
