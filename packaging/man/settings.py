@@ -74,7 +74,9 @@ says what is in force; the view
 .B pg_settings
 also from which file and line, and in
 .B pending_restart
-what the files change at the next start.
+what the files change at the next start;
+.B pg_file_settings
+what the files say by now and what is wrong with it.
 .PP
 With each setting below: its type, who may change it when, its default and range.
 .I restart

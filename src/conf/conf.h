@@ -156,6 +156,17 @@ enum { CONF_PATH_BYTES = 4096 };
 int conf_load(const struct conf_where *where, const char *const *args, size_t n_args,
               struct conf *ret, struct conf_issues *issues, struct err *e);
 
+/* The files row by row, and what is wrong with them. */
+struct conf_files {
+    struct conf_rows rows;     /* in the order in which they are read */
+    struct conf_issues issues; /* as conf_load() finds them */
+    struct conf conf;          /* what they make; empty if there are issues */
+};
+
+/* Starts zeroed, released by conf_files_done(). Without -c arguments. Returns 0 or -ENOMEM. */
+int conf_load_files(const struct conf_where *where, struct conf_files *ret);
+void conf_files_done(struct conf_files *files);
+
 /* What a reload would change. */
 struct conf_diff {
     bool changed[CONF_SETTINGS]; /* takes effect now */

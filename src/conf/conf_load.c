@@ -145,23 +145,29 @@ cross_check(const struct conf *conf, struct conf_issues *issues)
 }
 
 static int
-load_files(const struct conf_where *w, struct conf *conf, struct conf_issues *issues)
+parse_files(const struct conf_where *w, struct conf_rows *rows, struct conf_issues *issues)
 {
-    CLEANUP(conf_rows_done) struct conf_rows rows = { 0 };
     char path[PATH_MAX];
     int r = 0;
 
     if (w->data_dir[0] == '\0')
         return 0;
     (void) snprintf(path, sizeof path, "%s/pinion.conf", w->conf_dir);
-    r = conf_parse_file(path, false, &rows, issues);
+    r = conf_parse_file(path, false, rows, issues);
     if (r < 0)
         return r;
     (void) snprintf(path, sizeof path, "%s/" CONF_AUTO_FILE, w->data_dir);
     if (w->auto_text != NULL)
-        r = conf_parse_auto_text(path, w->auto_text, strlen(w->auto_text), &rows, issues);
-    else
-        r = conf_parse_auto_file(path, &rows, issues);
+        return conf_parse_auto_text(path, w->auto_text, strlen(w->auto_text), rows, issues);
+    return conf_parse_auto_file(path, rows, issues);
+}
+
+static int
+load_files(const struct conf_where *w, struct conf *conf, struct conf_issues *issues)
+{
+    CLEANUP(conf_rows_done) struct conf_rows rows = { 0 };
+    int r = parse_files(w, &rows, issues);
+
     return r < 0 ? r : put_rows(conf, &rows, CONF_FROM_FILE, issues);
 }
 
@@ -223,6 +229,26 @@ conf_load(const struct conf_where *where, const char *const *args, size_t n_args
     *ret = next;
     next = (struct conf){ 0 };
     return 0;
+}
+
+void
+conf_files_done(struct conf_files *files)
+{
+    conf_rows_done(&files->rows);
+    conf_issues_done(&files->issues);
+    conf_done(&files->conf);
+}
+
+int
+conf_load_files(const struct conf_where *where, struct conf_files *ret)
+{
+    CLEANUP(conf_issues_done) struct conf_issues again = { 0 };
+    int r = parse_files(where, &ret->rows, &again);
+
+    if (r < 0)
+        return r;
+    r = conf_load(where, NULL, 0, &ret->conf, &ret->issues, NULL);
+    return r == -ERR_OUT_OF_MEMORY ? -ENOMEM : 0;
 }
 
 void

@@ -258,9 +258,10 @@ pm_notify_reloaded(struct pm *pm, const char *failure)
                         pm->reload.generation, failure);
     else if (pm->reload.n_pending > 0)
         (void) snprintf(pm->status_text, sizeof pm->status_text,
-                        "Ready: configuration %u active, %u settings need restart (%.80s%s)",
-                        pm->reload.generation, pm->reload.n_pending, pm->reload.pending[0],
-                        pm->reload.n_pending > 1 ? ", …" : "");
+                        "Ready: configuration %u active, %u %s restart (%.80s%s)",
+                        pm->reload.generation, pm->reload.n_pending,
+                        pm->reload.n_pending > 1 ? "settings need" : "setting needs",
+                        pm->reload.pending[0], pm->reload.n_pending > 1 ? ", …" : "");
     else
         (void) snprintf(pm->status_text, sizeof pm->status_text, "Ready: configuration %u active",
                         pm->reload.generation);

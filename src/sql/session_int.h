@@ -261,6 +261,12 @@ int session_add_log(struct session *s, struct err *e);
 /* pg_settings, pg_reload_conf(). */
 int session_add_settings(struct session *s, struct err *e);
 
+/* ---- session_files.c ---- */
+/* pg_file_settings. */
+int session_add_files(struct session *s, struct err *e);
+/* Where this server's files are (`dir`: room for a path). False: nobody has said. */
+bool session_conf_where(const struct session *s, char *dir, size_t cap, struct conf_where *ret);
+
 /* ---- session_system.c ---- */
 int session_alter_system(struct session *s, const struct sql_stmt *stmt, struct err *e);
 

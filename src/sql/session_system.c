@@ -103,14 +103,12 @@ read_old(struct io *io, char **ret, struct err *e)
 static int
 check_together(const struct session *s, const char *text, struct err *e)
 {
-    const struct conf_values *v = &s->cfg.conf->base->v;
-    const char *slash = strrchr(v->config_file, '/');
     char dir[CONF_PATH_BYTES];
-    struct conf_where where = { .data_dir = v->data_directory, .conf_dir = dir, .auto_text = text };
+    struct conf_where where;
 
-    if (v->data_directory[0] == '\0' || slash == NULL)
+    if (!session_conf_where(s, dir, sizeof dir, &where))
         return 0;
-    (void) snprintf(dir, sizeof dir, "%.*s", (int) (slash - v->config_file), v->config_file);
+    where.auto_text = text;
     return conf_auto_check(&where, e);
 }
 

@@ -154,6 +154,21 @@ def test_a_reload_tells_all_that_is_wrong_and_changes_nothing(server):
     assert server.status()["configValid"] is False
 
 
+def test_pg_file_settings_shows_what_a_reload_would_make_of_the_files(server):
+    server.configure("work_mem = 1MB\nwork_mem = 2MB\nmax_connections = 50\n")
+    n = line_of(server, "max_connections")
+    conf = str(server.data / "pinion.conf")
+    text = "SELECT sourcefile, sourceline, name, setting, applied, error FROM pg_file_settings"
+    rows = server.sql(text + f" WHERE sourceline >= {n - 2} ORDER BY seqno")
+    assert rows == [(conf, n - 2, "work_mem", "1MB", False, None), (conf, n - 1, "work_mem", "2MB", True, None),
+                    (conf, n, "max_connections", "50", False, None)]   # the last one waits for a restart
+    server.configure("work_mem = plenty\n'\n")
+    assert server.sql(text + f" WHERE sourceline > {n}") == [
+        (conf, n + 1, "work_mem", "plenty", False, 'invalid value for parameter "work_mem": "plenty"'),
+        (conf, n + 2, None, None, False, "syntax error: a line begins with the name of a setting")]
+    assert server.sql("SELECT count(*) FROM pg_file_settings WHERE applied") == [(0,)]
+
+
 def test_check_config_tells_the_same_of_a_server_that_runs_and_one_that_does_not(server):
     said = server.ctl("check-config", "-D", server.data)
     assert said.stdout.endswith(": the configuration files are fine\n")

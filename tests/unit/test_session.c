@@ -653,8 +653,10 @@ places_are_shown_to_superusers_only(void **state)
 {
     (void) state;
     clients_expect(0, "SHOW config_file", ";[SHOW]");
+    clients_expect(0, "SELECT * FROM pg_file_settings", "[SELECT 0]");
     clients.confs[0].is_superuser = false;
     clients_expect(0, "SHOW config_file", "!42501");
+    clients_expect(0, "SELECT * FROM pg_file_settings", "!42501");
     clients_expect(0, "SELECT current_setting('hba_file', true)", "!42501");
     clients_expect(0, "SELECT count(*) FROM pg_settings WHERE name LIKE '%_file'", "0;[SELECT 1]");
     clients.confs[0].is_superuser = true;
