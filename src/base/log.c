@@ -94,6 +94,12 @@ log_set_instance(const char *name)
 }
 
 void
+log_set_state(const char *name)
+{
+    my.who.state = name;
+}
+
+void
 log_set_client(const char *host, int port)
 {
     my.who.is_client = true;

@@ -56,6 +56,9 @@ const char *log_role(void);
 /* The instance's name, or its data directory: in the journal's fields. Copied. */
 void log_set_instance(const char *name);
 
+/* The server's state as the postmaster knows it, beside its entries; borrowed. */
+void log_set_state(const char *name);
+
 /* Entries go into `fd`, the non-blocking end of the collector's pipe, from now on; -1: to stderr
  * again. A full pipe is waited for up to `patience` once; then entries are dropped, counted and
  * reported until it takes some again: a stuck collector does not stop the server. */

@@ -146,6 +146,7 @@ static void
 add_who(struct fields *f, const struct log_who *who)
 {
     add_text(f, "PINION_PROCESS", who->role);
+    add_text(f, "PINION_STATE", who->state);
     add_text(f, "PINION_DATABASE", who->database);
     add_text(f, "PINION_USER", who->user);
     add_text(f, "PINION_CLIENT", who->host);

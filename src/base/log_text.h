@@ -28,6 +28,7 @@ struct log_who {
     const char *role;    /* ours: "bgwriter" */
     bool is_client;
     const char *user, *database, *host, *application;
+    const char *state;     /* of the server: the postmaster's; NULL = not known here */
     int port;              /* 0 = none (Unix socket) */
     const char *statement; /* running, NULL = none */
 };

@@ -54,6 +54,7 @@ become(struct pm *pm, const struct pm_step *s, enum pm_event ev)
         pm->since_mono_usec = clock_mono_usec();
     }
     pm->m = s->next;
+    log_set_state(pm_state_name(pm->m.state));
     if (is_change)
         pm_control_saw(pm, PM_SAW_STATE);
 }

@@ -101,6 +101,7 @@ do_bind(struct backend *b, const struct pgwire_msg *m, struct err *e)
                                .n_params = w.params.n,
                                .result_formats = result_formats,
                                .n_result_formats = w.result_formats.n };
+    log_set_statement(session_prepared_text(b->session, w.name)); /* until the loop has answered */
     r = session_bind(b->session, &s, e);
     if (r == 0)
         pgwire_put_bare(&b->conn.out, PGWIRE_BIND_COMPLETE);

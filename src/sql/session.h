@@ -106,6 +106,8 @@ int session_describe_statement(struct session *s, const char *name, const oid_t 
 /* Describe a portal: sink->columns is called (n = 0: NoData). 34000. */
 int session_describe_portal(struct session *s, const char *portal, const struct session_sink *sink,
                             struct err *e);
+/* The text of a prepared statement, borrowed until that goes; "" if there is none of that name. */
+const char *session_prepared_text(const struct session *s, const char *name);
 /* The text of its statement, borrowed until the portal goes; "" if there is none of that name. */
 const char *session_portal_text(const struct session *s, const char *portal);
 /* Execute at most max_rows rows (0 = all): rows, then complete or empty, or returns

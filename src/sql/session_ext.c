@@ -35,6 +35,14 @@ find_portal(const struct session *s, const char *name)
 }
 
 const char *
+session_prepared_text(const struct session *s, const char *name)
+{
+    const struct session_prepared *p = session_prepared_find(s, name);
+
+    return p != NULL ? p->text : "";
+}
+
+const char *
 session_portal_text(const struct session *s, const char *portal)
 {
     const struct session_portal *p = find_portal(s, portal);

@@ -44,6 +44,7 @@ def test_events_have_ids_and_the_catalogue_explains_them(instance):
     ready = one(instance, since, "ready", MESSAGE_ID=IDS + "02")
     assert ready["MESSAGE"] == "database system is ready to accept connections" and int(ready["PINION_DURATION_USEC"]) > 0
     stop = one(instance, since, "the stop", MESSAGE_ID=IDS + "03")
+    assert ready["PINION_STATE"] == "PM_RUN" and stop["PINION_STATE"] == "PM_STOP_BACKENDS"
     assert stop["PINION_OPERATION"] == "stop-fast" and stop["PINION_PROCESS"] == "postmaster"
     assert entries(instance, since, MESSAGE_ID=IDS + "04") and entries(instance, since, MESSAGE_ID=IDS + "01")
     text = m.run("journalctl", "-x", "--no-pager", "-u", instance.unit, f"MESSAGE_ID={IDS}03").stdout

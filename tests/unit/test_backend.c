@@ -246,6 +246,14 @@ session_describe_portal(struct session *s, const char *portal, const struct sess
 }
 
 const char *
+session_prepared_text(const struct session *s, const char *name)
+{
+    (void) s;
+    (void) name;
+    return "SELECT 1";
+}
+
+const char *
 session_portal_text(const struct session *s, const char *portal)
 {
     (void) s;
