@@ -407,14 +407,14 @@ the_lock_byte_page_is_neither_logged_nor_written(void **state)
     assert_ok(store_txn_open(store(0), db, &txns[0], &e), &e);
 }
 
-/* The processes are gone; a startup process recovers, others attach. */
+/* All leave without a checkpoint; a startup process recovers, others attach. */
 static void
 recover(const struct store_listed *list, uint32_t n)
 {
     struct recover_info info;
     struct err e = ERR_INIT;
 
-    world_detach(&w);
+    world_close(&w, txns);
     w = (struct world){ 0 };
     world_attach(&w, &dir.io, PROCS, FRAMES);
     assert_ok(store_recover(store(0), NULL, NULL, &info, &e), &e);
@@ -436,7 +436,6 @@ a_database_of_more_than_a_gibibyte_is_recovered(void **state)
                                                    { LOCK_BYTE_PGNO + 2, 7 } };
     uint8_t page[PAGE_BYTES];
     struct err e = ERR_INIT;
-    struct store_txn *t;
     uint64_t bytes = 0;
     uint32_t big;
     int fd;
@@ -445,9 +444,9 @@ a_database_of_more_than_a_gibibyte_is_recovered(void **state)
     make_big_database();
     assert_ok(store_db_attach(store(0), BIG_OID, BIG_OID, &big, &e), &e);
     store_txn_close(txns[0]);
-    assert_ok(store_txn_open(store(0), big, &t, &e), &e);
-    assert_ok(world_write(t, store(0), big, 2, LOCK_BYTE_PGNO + 3, changes, ELEMENTSOF(changes),
-                          WORLD_COMMIT, &e),
+    assert_ok(store_txn_open(store(0), big, &txns[0], &e), &e);
+    assert_ok(world_write(txns[0], store(0), big, 2, LOCK_BYTE_PGNO + 3, changes,
+                          ELEMENTSOF(changes), WORLD_COMMIT, &e),
               &e);
     recover(list, ELEMENTSOF(list));
     fd = io_open(&dir.io, "base/99/99", O_RDONLY, 0);
