@@ -143,6 +143,8 @@ take_messages(struct pm *pm)
         pm_event(pm, EV_WAL_IS_SHUT);
     if ((bits & MSG_CHECKPOINT) != 0)
         pm_control_saw(pm, PM_SAW_CHECKPOINT);
+    if ((bits & MSG_WORKER) != 0)
+        pm_launch_worker(pm);
     if ((bits & MSG_PROGRESS) != 0)
         pm_notify_update(pm, false);
 }

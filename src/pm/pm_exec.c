@@ -418,7 +418,9 @@ is_wanted(const struct pm *pm, enum child_kind kind)
 {
     if (kind == CHILD_SYSLOGGER)
         return pm->logger.read_fd >= 0;
-    return kind != CHILD_ARCHIVER || pm->conf->v.archive_mode != CONF_ARCHIVE_OFF;
+    if (kind == CHILD_ARCHIVER)
+        return pm->conf->v.archive_mode != CONF_ARCHIVE_OFF;
+    return kind != CHILD_AV_LAUNCHER || pm->conf->v.autovacuum;
 }
 
 void

@@ -436,6 +436,8 @@ pm_fsm_may_live(const struct pm_machine *m, enum child_kind kind)
     }
     if (kind == CHILD_STARTUP)
         return (BIT(m->state) & RECOVERING) != 0;
+    if (kind == CHILD_AV_WORKER)
+        return m->state == PM_RUN;
     if (kind == CHILD_BACKEND)
         return m->state == PM_RUN || m->state == PM_HOT_STANDBY;
     return false;

@@ -96,7 +96,8 @@ struct pm {
 
     struct pm_listener listeners[PM_LISTENERS_MAX];
     unsigned n_listeners;
-    int client_fd; /* the client being decided on, else -1 */
+    int client_fd;      /* the client being decided on, else -1 */
+    uint32_t worker_db; /* oid for the worker being started */
 
     struct pm_lock lock;
     sd_event_source *lock_watch;
@@ -178,6 +179,9 @@ void pm_children_check_beats(struct pm *pm, usec_t now);
 /* Fork one of `kind`; the client's socket is pm->client_fd for backends and dead ends. Returns 0 or
  * < 0 (nothing was started). Returns in the parent only. */
 int pm_launch(struct pm *pm, enum child_kind kind, struct err *e);
+/* The autovacuum launcher asks for a worker: start it if the state and the pool allow. It asks
+ * again if not. */
+void pm_launch_worker(struct pm *pm);
 
 /* pm_listen.c */
 int pm_listen_open(struct pm *pm, struct err *e);

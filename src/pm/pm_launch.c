@@ -36,6 +36,7 @@ start_of(struct pm *pm, const struct pm_child *c, pid_t parent)
         .client_fd = is_client ? pm->client_fd : -1,
         .verdict = c->kind == CHILD_DEAD_END ? pm_fsm_verdict(&pm->m, &v) : CLIENT_OK,
         .is_stopping = pm->m.state >= PM_STOP_BACKENDS,
+        .db_oid = c->kind == CHILD_AV_WORKER ? pm->worker_db : 0,
         .after_crash = pm->m.is_restart,
         .parent = parent,
         .log_read_fd = pm->logger.read_fd,
@@ -116,4 +117,18 @@ pm_launch(struct pm *pm, enum child_kind kind, struct err *e)
     if (kind == CHILD_SYSLOGGER)
         pm_logger_runs(pm);
     return 0;
+}
+
+void
+pm_launch_worker(struct pm *pm)
+{
+    struct err e = ERR_INIT;
+
+    pm->worker_db =
+        atomic_exchange_explicit(&segment_page(pm->seg)->worker_db, 0, memory_order_acquire);
+    if (pm->worker_db == 0 || pm->m.state != PM_RUN || pm->m.stop != PM_STOP_NONE ||
+        pm_child_free(pm, CHILD_AV_WORKER) == NULL)
+        return;
+    if (pm_launch(pm, CHILD_AV_WORKER, &e) < 0)
+        log_err(LOG_LEVEL_LOG, "", &e);
 }

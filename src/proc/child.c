@@ -52,6 +52,8 @@ static const struct {
     [CHILD_BGWRITER]     = { .on_term = REQ_STOP },
     [CHILD_WALWRITER]    = { .on_term = REQ_STOP, .on_int = REQ_STOP },
     [CHILD_ARCHIVER]     = { .on_term = REQ_STOP, .on_usr2 = REQ_FINISH },
+    [CHILD_AV_LAUNCHER]  = { .on_term = REQ_STOP },
+    [CHILD_AV_WORKER]    = { .on_term = REQ_TERMINATE, .on_int = REQ_CANCEL },
     [CHILD_BACKEND]      = { .on_term = REQ_TERMINATE, .on_int = REQ_CANCEL },
     [CHILD_DEAD_END]     = { .on_term = REQ_TERMINATE },
 };

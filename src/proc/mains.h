@@ -58,6 +58,7 @@ struct child_start {
     const struct child_key *keys; /* dead end: the backends as of the fork */
     unsigned n_keys;
     bool is_stopping;            /* dead end: at most 1 s for the startup packet */
+    uint32_t db_oid;             /* autovacuum worker: what to look at */
     bool after_crash;            /* startup: memory was reset after a crash of a child */
     pid_t parent;                /* the postmaster */
     struct segment *segment;     /* mapped; NULL for a child that is not attached */

@@ -11,9 +11,10 @@
 #include "proc/segment_int.h"
 
 #define MAX_DEAD_END 64u
+#define MAX_WORKERS  3u
 
 /* ---- pools ---- */
-enum pool { POOL_ONE, POOL_CLIENTS, POOL_DEAD_ENDS };
+enum pool { POOL_ONE, POOL_CLIENTS, POOL_WORKERS, POOL_DEAD_ENDS };
 
 /* clang-format off */
 static const struct {
@@ -39,6 +40,8 @@ pool_size(unsigned max_connections, enum child_kind kind)
         return 1;
     case POOL_CLIENTS:
         return 2 * max_connections; /* those not yet authenticated need one as well */
+    case POOL_WORKERS:
+        return MAX_WORKERS;
     case POOL_DEAD_ENDS:
         return MAX_DEAD_END;
     }

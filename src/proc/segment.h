@@ -18,6 +18,7 @@ enum segment_message {
     MSG_CONSISTENT = 1u << 1,   /* startup (standby) */
     MSG_WAL_IS_SHUT = 1u << 2,  /* checkpointer: the shutdown checkpoint is done, or none was due */
     MSG_CHECKPOINT = 1u << 3,   /* checkpointer: one began or ended */
+    MSG_WORKER = 1u << 5,       /* autovacuum launcher: a worker for `worker_db` */
     MSG_PROGRESS = 1u << 4,     /* startup, checkpointer: the status block has moved */
 };
 
@@ -40,6 +41,8 @@ struct segment_page {
     _Atomic uint64_t checkpoint_done;     /* checkpointer: := started, after the end of each */
     _Atomic uint64_t checkpoint_failed;   /* checkpointer: `started` of the last that failed */
     _Atomic uint64_t checkpoint_permille; /* checkpointer: pages written of the running one */
+    _Atomic uint32_t worker_db; /* autovacuum launcher: oid, then MSG_WORKER; postmaster: 0 when it
+                                   has taken it, whether or not a worker was started */
     _Atomic uint32_t files_locked; /* checkpointer, once it holds every database file (FILE-8) */
 };
 

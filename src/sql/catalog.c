@@ -124,14 +124,14 @@ catalog_find_role(struct catalog *c, const char *name, struct catalog_role *ret,
     return 0;
 }
 
-int
-catalog_find_db(struct catalog *c, const char *name, struct catalog_db *ret, struct err *e)
+#define SELECT_DB \
+    "SELECT oid, relfilenode, datname, datdba, datconnlimit, datallowconn FROM pg_database "
+
+static int
+find_db(struct catalog *c, const char *sql, const char *p1, struct catalog_db *ret, struct err *e)
 {
     CLEANUP(finalizep) sqlite3_stmt *stmt = NULL;
-    int r = find_row(c,
-                     "SELECT oid, relfilenode, datname, datdba, datconnlimit, datallowconn "
-                     "FROM pg_database WHERE datname = ?1",
-                     name, &stmt, e);
+    int r = find_row(c, sql, p1, &stmt, e);
 
     if (r != 0)
         return r;
@@ -142,6 +142,21 @@ catalog_find_db(struct catalog *c, const char *name, struct catalog_db *ret, str
                                 .allow_conn = sqlite3_column_int(stmt, 5) != 0 };
     get_text(stmt, 2, ret->name, sizeof ret->name);
     return 0;
+}
+
+int
+catalog_find_db(struct catalog *c, const char *name, struct catalog_db *ret, struct err *e)
+{
+    return find_db(c, SELECT_DB "WHERE datname = ?1", name, ret, e);
+}
+
+int
+catalog_find_db_by_oid(struct catalog *c, oid_t oid, struct catalog_db *ret, struct err *e)
+{
+    char text[16];
+
+    (void) snprintf(text, sizeof text, "%u", oid);
+    return find_db(c, SELECT_DB "WHERE oid = CAST(?1 AS INTEGER)", text, ret, e);
 }
 
 static int

@@ -38,6 +38,7 @@ void catalog_close(struct catalog *c);
 #define CATALOG_NONE 1 /* outcome: no such row */
 int catalog_find_role(struct catalog *c, const char *name, struct catalog_role *ret, struct err *e);
 int catalog_find_db(struct catalog *c, const char *name, struct catalog_db *ret, struct err *e);
+int catalog_find_db_by_oid(struct catalog *c, oid_t oid, struct catalog_db *ret, struct err *e);
 
 /* What a backend does after the start-up packet: find the role (28000 if it does not exist or may
  * not log in), find the database (3D000; 55000 if it takes no connections), take a reference to it,

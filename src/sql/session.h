@@ -81,6 +81,34 @@ usec_t session_xact_start(const struct session *s);
  * cancelled snapshot back at once; the transaction is failed and its next command answers 72000. */
 void session_on_snapshot_cancelled(struct session *s);
 
+/* ---- autovacuum (session_vacuum.c) ---- */
+
+/* What a look at a database found, and what follows from it. */
+struct session_upkeep_view {
+    int64_t n_pages, n_free;
+    int64_t n_rows;    /* as the planner's statistics say */
+    int64_t n_changed; /* rows changed since they were made */
+};
+struct session_upkeep_plan {
+    bool vacuum;
+    int64_t keep; /* free pages to leave */
+    bool analyze;
+};
+/* By autovacuum_*. Pure. */
+struct session_upkeep_plan session_upkeep_decide(const struct session_upkeep_view *v,
+                                                 const struct conf_values *c);
+struct session_upkeep_done {
+    int64_t free_before; /* pages */
+    int64_t n_pages;     /* given back */
+    uint32_t n_steps;    /* in so many transactions */
+    uint32_t n_tables;   /* analyzed */
+    usec_t longest_hold; /* of the writer lock */
+};
+/* Look at the session's database and do what is due, in many small transactions; between two of
+ * them others write. *ret says what was done, also on failure. Interruptible at any step. The
+ * session is in no transaction. */
+int session_upkeep(struct session *s, struct session_upkeep_done *ret, struct err *e);
+
 /* ---- extended query (session_ext.c) ---- */
 
 /* Parse: prepare `text` (one statement or none) under `name` ("" = the unnamed one, replaced).

@@ -227,6 +227,20 @@ int session_check_alone(const struct session *s, const char *what, struct err *e
 /* ---- session_vacuum.c ---- */
 int session_vacuum(struct session *s, const struct sql_stmt *stmt, const struct session_sink *sink,
                    struct err *e);
+/* One number by one of our own statements; `p1` (may be NULL) is its parameter. Unchanged: no row.
+ */
+int session_read_number(struct session *s, const char *sql, const char *p1, int64_t *ret,
+                        struct err *e);
+/* A write transaction of its own, under the writer lock from its begin to its commit: *ret_held
+ * says for how long. A failure leaves it to session_fail() to roll it back: what was committed
+ * before stays. */
+int session_step(struct session *s, const char *sql, usec_t *ret_held, struct err *e);
+/* Between two steps. Interruptible. */
+int session_pause(struct session *s, usec_t usec, struct err *e);
+/* As many pages as were free at the start, but for `keep`; what others free meanwhile is for the
+ * next time. */
+int session_give_back(struct session *s, int64_t keep, usec_t pause,
+                      struct session_upkeep_done *ret, struct err *e);
 
 /* ---- session_auth.c ---- */
 int session_authorize(void *arg, int action, const char *a1, const char *a2, const char *db,
@@ -243,6 +257,7 @@ int session_add_activity(struct session *s, struct err *e);
 /* The array that our own slot is an element of; NULL and 0 without shared slots. */
 struct slot *session_slots(const struct session *s, uint32_t *ret_n);
 bool session_slot_is_backend(const struct slot *slot);
+bool session_slot_is_worker_of(const struct slot *slot, oid_t db);
 
 /* ---- session_stats.c ---- */
 /* pg_stat_database, pg_stat_bgwriter, pg_stat_wal, pg_stat_reset(), pg_stat_reset_shared(). */

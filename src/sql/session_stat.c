@@ -44,6 +44,13 @@ session_slot_is_backend(const struct slot *slot)
     return is_attached(slot) && strcmp(role_of(slot), "backend") == 0;
 }
 
+bool
+session_slot_is_worker_of(const struct slot *slot, oid_t db)
+{
+    return is_attached(slot) && strcmp(role_of(slot), "autovacuum worker") == 0 &&
+           atomic_load_explicit(&slot->db_oid, memory_order_seq_cst) == db;
+}
+
 /* ---- rows; "" and 0 are NULL ---- */
 
 static void
@@ -76,7 +83,13 @@ put_process(struct rows *rows, const struct slot *p, const struct slot *s)
     rows_text(rows, wait_event_name(w));
     rows_text(rows, s != NULL ? slot_activity_name((enum slot_activity) s->activity) : NULL);
     rows_text(rows, s != NULL ? s->query : NULL);
-    rows_text(rows, s != NULL ? "client backend" : role_of(p));
+    rows_text(rows, strcmp(role_of(p), "backend") == 0 ? "client backend" : role_of(p));
+}
+
+static bool
+has_session(const struct slot *slot)
+{
+    return strcmp(role_of(slot), "backend") == 0 || slot->db_oid != 0;
 }
 
 static int
@@ -89,7 +102,7 @@ fill_activity(struct session *s, struct rows *rows, struct err *e)
     (void) e;
     for (uint32_t i = 0; i < n; i++)
         if (is_attached(&slots[i]) && slot_copy(&slots[i], &copy))
-            put_process(rows, &copy, strcmp(role_of(&copy), "backend") == 0 ? &copy : NULL);
+            put_process(rows, &copy, has_session(&copy) ? &copy : NULL);
     return 0;
 }
 

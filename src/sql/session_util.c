@@ -5,8 +5,12 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "shm/wait.h"
 #include "sql/session_int.h"
 #include "store/store_checkpoint.h"
+
+/* How long DROP DATABASE waits for autovacuum to leave it. */
+#define WORKERS_PATIENCE_USEC (5 * USEC_PER_SEC)
 
 void
 session_notice(const struct session_sink *sink, const char *severity, int code, const char *message)
@@ -72,6 +76,25 @@ do_create_db(struct session *s, const struct sql_stmt *stmt, struct err *e)
     return catalog_create_db(c, stmt->name, owner.oid, lock_deadline(s), session_waits(s), e);
 }
 
+/* Autovacuum gives way to DROP DATABASE. They are asked to go, and waited for a while: who is still
+ * there then is told of by the drop. */
+static void
+send_workers_away(const struct session *s, oid_t oid)
+{
+    usec_t deadline = clock_mono_usec() + WORKERS_PATIENCE_USEC;
+    _Atomic uint32_t nobody = 0;
+    uint32_t n;
+    struct slot *slots = session_slots(s, &n);
+
+    for (uint32_t i = 0; i < n; i++)
+        while (session_slot_is_worker_of(&slots[i], oid) && clock_mono_usec() < deadline) {
+            slot_request(&slots[i], REQ_TERMINATE);
+            if (wait_sleep(s->self, &nobody, 0, clock_mono_usec() + 10 * USEC_PER_MSEC,
+                           WAIT_DB_STATE, NULL) < 0)
+                return;
+        }
+}
+
 static int
 do_drop_db(struct session *s, const struct sql_stmt *stmt, const struct session_sink *sink,
            struct err *e)
@@ -90,9 +113,11 @@ do_drop_db(struct session *s, const struct sql_stmt *stmt, const struct session_
         r = catalog_open(s->st, &c, e);
     if (r < 0)
         return r;
-    known = s->cfg.stats != NULL && catalog_find_db(c, stmt->name, &db, NULL) == 0;
+    known = catalog_find_db(c, stmt->name, &db, NULL) == 0;
+    if (known)
+        send_workers_away(s, db.oid);
     r = catalog_drop_db(c, stmt->name, &s->cfg.role, stmt->if_exists, lock_deadline(s), e);
-    if (r == 0 && known)
+    if (r == 0 && known && s->cfg.stats != NULL)
         stat_forget_db(s->cfg.stats, db.oid);
     if (r != CATALOG_NONE)
         return r;

@@ -7,14 +7,19 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/clock.h"
+#include "shm/wait.h"
 #include "sql/session_int.h"
 
-/* Pages per transaction: some milliseconds of the writer lock, also when pages come from disk. */
-#define STEP_PAGES 64
+/* Pages per transaction: at first, and at most and at least. One that took longer than it should
+ * is followed by a smaller one, so that nobody waits long for the writer lock. */
+#define STEP_PAGES     64
+#define STEP_PAGES_MIN 4
+#define HOLD_LONG_USEC (10 * USEC_PER_MSEC)
+#define HOLD_FAST_USEC (3 * USEC_PER_MSEC)
 
-/* One number by one of our own statements. */
-static int
-read_number(struct session *s, const char *sql, const char *p1, int64_t *ret, struct err *e)
+int
+session_read_number(struct session *s, const char *sql, const char *p1, int64_t *ret, struct err *e)
 {
     sqlite3_stmt *stmt = NULL;
     int rc;
@@ -41,10 +46,11 @@ static int
 check_table(struct session *s, const char *name, struct err *e)
 {
     int64_t n = 0;
-    int r = read_number(s,
-                        "SELECT count(*) FROM main.sqlite_schema WHERE type = 'table' AND name = "
-                        "?1 COLLATE NOCASE",
-                        name, &n, e);
+    int r = session_read_number(
+        s,
+        "SELECT count(*) FROM main.sqlite_schema WHERE type = 'table' AND name = "
+        "?1 COLLATE NOCASE",
+        name, &n, e);
 
     if (r == 0 && n == 0 && strcmp(name, "main") != 0)
         r = ERR(e, UNDEFINED_TABLE, "relation \"%s\" does not exist", name);
@@ -70,15 +76,15 @@ check(struct session *s, const struct sql_stmt *stmt, struct err *e)
     return stmt->name[0] != '\0' ? check_table(s, stmt->name, e) : 0;
 }
 
-/* A write transaction of its own, under the writer lock from its begin to its commit. A failure
- * leaves it to session_fail() to roll it back: what was committed before stays. */
-static int
-in_transaction(struct session *s, const char *sql, struct err *e)
+int
+session_step(struct session *s, const char *sql, usec_t *ret_held, struct err *e)
 {
     int r = self_check(s->self, e);
+    usec_t since;
 
     if (r == 0)
         r = session_enter_write(s, e);
+    since = clock_mono_usec();
     if (r == 0)
         r = session_exec(s, sql, e);
     if (r == 0)
@@ -86,24 +92,55 @@ in_transaction(struct session *s, const char *sql, struct err *e)
     if (r == 0)
         s->in_sqlite = false;
     session_drop_idle_writer(s);
+    *ret_held = clock_mono_usec() - since;
     return r;
 }
 
-/* As many pages as were free at the start; what others free meanwhile is for the next VACUUM. */
-static int
-give_back(struct session *s, int64_t *ret_before, struct err *e)
+/* How many pages next, after a step of n that held the lock for so long. Pure. */
+static int64_t
+next_step(int64_t n, usec_t held)
+{
+    if (held > HOLD_LONG_USEC)
+        return MAX(n / 2, STEP_PAGES_MIN);
+    return held < HOLD_FAST_USEC ? MIN(n * 2, STEP_PAGES) : n;
+}
+
+int
+session_pause(struct session *s, usec_t usec, struct err *e)
+{
+    usec_t until = clock_mono_usec() + usec;
+    _Atomic uint32_t nobody = 0;
+    int r = 0;
+
+    while (r == 0 && clock_mono_usec() < until)
+        r = MIN(wait_sleep(s->self, &nobody, 0, until, WAIT_VACUUM_DELAY, e), 0);
+    return r;
+}
+
+int
+session_give_back(struct session *s, int64_t keep, usec_t pause, struct session_upkeep_done *ret,
+                  struct err *e)
 {
     int64_t left = 0;
-    int r = read_number(s, "PRAGMA freelist_count", NULL, &left, e);
+    int64_t step = STEP_PAGES;
+    int r = session_read_number(s, "PRAGMA freelist_count", NULL, &left, e);
 
-    *ret_before = left;
+    ret->free_before = left;
+    left -= keep;
     while (r == 0 && left > 0) {
+        int64_t n = MIN(left, step);
         char sql[64];
+        usec_t held = 0;
 
-        (void) snprintf(sql, sizeof sql, "PRAGMA incremental_vacuum(%d)",
-                        (int) MIN(left, STEP_PAGES));
-        r = in_transaction(s, sql, e);
-        left -= STEP_PAGES;
+        (void) snprintf(sql, sizeof sql, "PRAGMA incremental_vacuum(%d)", (int) n);
+        r = session_step(s, sql, &held, e);
+        ret->longest_hold = MAX(ret->longest_hold, held);
+        ret->n_steps++;
+        ret->n_pages += r == 0 ? n : 0;
+        left -= n;
+        step = next_step(step, held);
+        if (r == 0 && pause > 0)
+            r = session_pause(s, pause, e);
     }
     return r;
 }
@@ -114,7 +151,8 @@ analyze(struct session *s, const struct sql_stmt *stmt, struct err *e)
     bool has_table = stmt->name[0] != '\0' && strcmp(stmt->name, "main") != 0;
     char *sql = has_table ? sqlite3_mprintf("ANALYZE main.\"%w\"", stmt->name)
                           : sqlite3_mprintf("ANALYZE main");
-    int r = sql == NULL ? ERR(e, OUT_OF_MEMORY, "out of memory") : in_transaction(s, sql, e);
+    usec_t held;
+    int r = sql == NULL ? ERR(e, OUT_OF_MEMORY, "out of memory") : session_step(s, sql, &held, e);
 
     sqlite3_free(sql);
     return r;
@@ -126,10 +164,10 @@ tell(struct session *s, int64_t before, const struct session_sink *sink, struct 
     int64_t after = 0;
     int64_t pages = 0;
     char text[200];
-    int r = read_number(s, "PRAGMA freelist_count", NULL, &after, e);
+    int r = session_read_number(s, "PRAGMA freelist_count", NULL, &after, e);
 
     if (r == 0)
-        r = read_number(s, "PRAGMA page_count", NULL, &pages, e);
+        r = session_read_number(s, "PRAGMA page_count", NULL, &pages, e);
     if (r < 0)
         return r;
     (void) snprintf(
@@ -145,14 +183,14 @@ int
 session_vacuum(struct session *s, const struct sql_stmt *stmt, const struct session_sink *sink,
                struct err *e)
 {
-    int64_t before = 0;
+    struct session_upkeep_done done = { .n_pages = 0 };
     int r = check(s, stmt, e);
 
     if (r == 0)
-        r = give_back(s, &before, e);
+        r = session_give_back(s, 0, 0, &done, e);
     if (r == 0 && stmt->vacuum_analyze)
         r = analyze(s, stmt, e);
     if (r == 0 && stmt->vacuum_verbose)
-        r = tell(s, before, sink, e);
+        r = tell(s, done.free_before, sink, e);
     return r;
 }

@@ -24,6 +24,12 @@ store_db_find(const struct store *st, oid_t oid)
     return CACHE_NONE;
 }
 
+uint32_t
+store_db_count(const struct store *st)
+{
+    return atomic_load_explicit(&st->sh->n_dbs, memory_order_acquire);
+}
+
 oid_t
 store_db_oid(const struct store *st, uint32_t db)
 {

@@ -20,6 +20,8 @@ void store_db_detach(struct store *st, uint32_t db);
 void store_db_forget(struct store *st, uint32_t db);
 /* Index of the database `oid` if it is in the table, else CACHE_NONE. No reference is taken. */
 uint32_t store_db_find(const struct store *st, oid_t oid);
+/* Elements of the table that were ever used: the indexes below it may be asked about. */
+uint32_t store_db_count(const struct store *st);
 oid_t store_db_oid(const struct store *st, uint32_t db);
 /* p[db]: LSN of its newest published commit. Acquire. */
 lsn_t store_db_published(const struct store *st, uint32_t db);

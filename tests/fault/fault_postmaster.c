@@ -122,6 +122,18 @@ archiver_main(const struct child_start *start)
     bgwriter_main(start);
 }
 
+NORETURN void
+autovacuum_main(const struct child_start *start)
+{
+    bgwriter_main(start);
+}
+
+NORETURN void
+autovacuum_worker_main(const struct child_start *start)
+{
+    bgwriter_main(start);
+}
+
 /* One letter per command: what a client can make a backend do. */
 NORETURN void
 backend_main(const struct child_start *start)

@@ -147,6 +147,18 @@ archiver_main(const struct child_start *start)
     bgwriter_main(start);
 }
 
+NORETURN void
+autovacuum_main(const struct child_start *start)
+{
+    bgwriter_main(start);
+}
+
+NORETURN void
+autovacuum_worker_main(const struct child_start *start)
+{
+    bgwriter_main(start);
+}
+
 /* A client that says nothing and stays. */
 NORETURN void
 backend_main(const struct child_start *start)
