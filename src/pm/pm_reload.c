@@ -106,6 +106,7 @@ pm_reload_now(struct pm *pm, struct err *e)
                   "configuration %u active, %u changed", pm->reload.generation,
                   pm->reload.n_changed);
         tell_children(pm);
+        pm_reconcile(pm); /* who is wanted may have changed */
         pm_notify_reloaded(pm, NULL);
     }
     pm_control_saw(pm, PM_SAW_RELOAD);

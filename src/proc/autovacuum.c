@@ -17,6 +17,8 @@
 
 /* While some wait for a worker: how often it is seen whether one can be had. */
 #define BUSY_USEC (100 * USEC_PER_MSEC)
+/* However long the naps are, the postmaster sees this often that we live (pm_child.c, beats). */
+#define BEAT_USEC USEC_PER_SEC
 
 static struct attached me;
 
@@ -103,8 +105,8 @@ run(void)
     usec_t next = clock_mono_usec() + (usec_t) v->autovacuum_naptime;
 
     for (;;) {
-        usec_t until = n_wanted > 0 ? MIN(next, clock_mono_usec() + BUSY_USEC) : next;
-        uint32_t bits = attach_sleep(&me, until);
+        usec_t most = clock_mono_usec() + (n_wanted > 0 ? BUSY_USEC : BEAT_USEC);
+        uint32_t bits = attach_sleep(&me, MIN(next, most));
 
         slot_request_clear(me.slot, bits);
         if ((bits & (REQ_STOP | REQ_TERMINATE)) != 0)

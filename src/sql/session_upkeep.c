@@ -78,7 +78,26 @@ next_table(struct session *s, const char *after, char **ret, struct err *e)
     return r;
 }
 
-/* Each table in a transaction of its own. */
+/* One table in a transaction of its own. Somebody may have dropped it since we saw its name. */
+static int
+analyze_table(struct session *s, const char *name, struct session_upkeep_done *ret, struct err *e)
+{
+    char *sql = sqlite3_mprintf("ANALYZE main.\"%w\"", name);
+    usec_t held = 0;
+    int r = sql == NULL ? ERR(e, OUT_OF_MEMORY, "out of memory") : session_step(s, sql, &held, e);
+
+    sqlite3_free(sql);
+    ret->longest_hold = MAX(ret->longest_hold, held);
+    if (r == -ERR_UNDEFINED_TABLE) {
+        err_clear(e);
+        session_rollback(s);
+        session_begin_implicit(s);
+        return 0;
+    }
+    ret->n_tables += r == 0;
+    return r;
+}
+
 static int
 analyze_tables(struct session *s, usec_t pause, struct session_upkeep_done *ret, struct err *e)
 {
@@ -88,19 +107,13 @@ analyze_tables(struct session *s, usec_t pause, struct session_upkeep_done *ret,
 
     while (r == 0) {
         char *next = NULL;
-        char *sql;
-        usec_t held = 0;
 
         r = next_table(s, name, &next, e);
         sqlite3_free(name);
         name = next;
         if (r < 0 || name == NULL)
             break;
-        sql = sqlite3_mprintf("ANALYZE main.\"%w\"", name);
-        r = sql == NULL ? ERR(e, OUT_OF_MEMORY, "out of memory") : session_step(s, sql, &held, e);
-        sqlite3_free(sql);
-        ret->longest_hold = MAX(ret->longest_hold, held);
-        ret->n_tables++;
+        r = analyze_table(s, name, ret, e);
         if (r == 0 && pause > 0)
             r = session_pause(s, pause, e);
     }

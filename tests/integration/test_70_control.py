@@ -76,7 +76,7 @@ def test_sessions_are_counted_and_listed(server):
     with Wire(server) as w:
         processes = w.call("ListProcesses")["parameters"]["processes"]
         assert [p["role"] for p in processes][0] == "postmaster"
-        assert {p["role"] for p in processes} == {"postmaster", "checkpointer", "bgwriter", "walwriter", "backend"}
+        assert {p["role"] for p in processes} == {"postmaster", "checkpointer", "bgwriter", "walwriter", "autovacuum launcher", "backend"}
         backend = w.call("ListProcesses", role="backend")["parameters"]["processes"][0]
         assert (backend["database"], backend["user"], backend["critical"]) == ("postgres", "postgres", False)
         assert backend["pid"] == c.info.backend_pid

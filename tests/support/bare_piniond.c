@@ -135,29 +135,16 @@ bgwriter_main(const struct child_start *start)
     child_exit(CHILD_OK);
 }
 
-NORETURN void
-walwriter_main(const struct child_start *start)
-{
-    bgwriter_main(start);
-}
-
-NORETURN void
-archiver_main(const struct child_start *start)
-{
-    bgwriter_main(start);
-}
-
-NORETURN void
-autovacuum_main(const struct child_start *start)
-{
-    bgwriter_main(start);
-}
-
-NORETURN void
-autovacuum_worker_main(const struct child_start *start)
-{
-    bgwriter_main(start);
-}
+/* Others that only wait to be told to leave. */
+#define LIKE_BGWRITER(main)                             \
+    NORETURN void main(const struct child_start *start) \
+    {                                                   \
+        bgwriter_main(start);                           \
+    }
+LIKE_BGWRITER(walwriter_main)
+LIKE_BGWRITER(archiver_main)
+LIKE_BGWRITER(autovacuum_main)
+LIKE_BGWRITER(autovacuum_worker_main)
 
 /* A client that says nothing and stays. */
 NORETURN void
