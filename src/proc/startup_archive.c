@@ -1,4 +1,4 @@
-/* restore_command, recovery_end_command, and recovery targets from the
+/* restore_command, archive_cleanup_command, recovery_end_command, and recovery targets from the
  * settings to what the store asks for.
  *
  * Runs in: startup. Owns: pg_wal/RECOVERYXLOG and RECOVERYHISTORY while a file is restored. Source:
@@ -30,6 +30,10 @@ on_poll(void *arg)
     struct startup_archive *s = arg;
 
     child_poll(NULL);
+    if ((atomic_load_explicit(&s->a->slot->request, memory_order_acquire) & REQ_RELOAD) != 0) {
+        slot_request_clear(s->a->slot, REQ_RELOAD);
+        (void) child_reload(s->a->start, NULL); /* the next command may be another */
+    }
     (void) atomic_fetch_add_explicit(&s->a->slot->progress, 1, memory_order_relaxed);
     return is_told_to_leave(s);
 }
@@ -190,6 +194,15 @@ on_end(void *arg, struct err *e)
 }
 
 static void
+on_restartpoint(void *arg, const char *oldest)
+{
+    struct startup_archive *s = arg;
+
+    (void) run_command(s, "archive_cleanup_command", s->a->start->conf->v.archive_cleanup_command,
+                       oldest, NULL);
+}
+
+static void
 on_say(void *arg, const char *text)
 {
     (void) arg;
@@ -247,6 +260,7 @@ startup_archive_ask(struct startup_archive *s, struct attached *a, struct recove
     *ret = (struct recover_ask){ .target = &s->target,
                                  .fetch = v->restore_command[0] != '\0' ? on_fetch : NULL,
                                  .at_end = on_end,
+                                 .restartpoint = on_restartpoint,
                                  .say = on_say,
                                  .arg = s };
     return 0;

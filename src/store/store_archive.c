@@ -323,9 +323,84 @@ recover_archive_begin(struct recovery *v, struct err *e)
     /* Stored with the start (REDO-2). */
     c->min_recovery_lsn = v->consistent_at;
     c->min_recovery_tli = wal_history_tli_at(&v->history, v->consistent_at - 1);
+    v->restart_redo = c->checkpoint.redo;
     v->st->redo_guard = guard;
     v->st->redo_guard_arg = v;
     return r;
+}
+
+/* ---- restartpoints (CKPT-6) ---- */
+
+struct old_segments {
+    struct store *st;
+    lsn_t redo;
+};
+
+static int
+remove_old(void *arg, const char *name, bool is_dir)
+{
+    struct old_segments *o = arg;
+    uint32_t seg = o->st->wal->cfg.segsize;
+    char path[WAL_SEGMENT_PATH_BYTES];
+    uint64_t segno;
+    tli_t tli;
+
+    if (is_dir || !wal_segment_parse(name, seg, &tli, &segno) || (segno + 1) * seg > o->redo ||
+        wal_archive_state(o->st->io, name, NULL) == WAL_ARCHIVE_READY)
+        return 0;
+    (void) snprintf(path, sizeof path, WAL_DIR "/%s", name);
+    wal_archive_forget(o->st->io, name);
+    return io_unlink(o->st->io, path);
+}
+
+/* Everything up to the checkpoint record d is on disk: the next start begins at its redo pointer.
+ */
+static int
+store_restart(struct recovery *v, const struct wal_decoded *d, const struct wal_checkpoint *c,
+              struct err *e)
+{
+    struct wal_control *control = &v->control;
+    struct old_segments old = { .st = v->st, .redo = c->redo };
+    char oldest[WAL_SEGMENT_NAME_BYTES];
+    int r;
+
+    control->checkpoint_lsn = d->lsn;
+    control->checkpoint = *c;
+    control->min_recovery_lsn = MAX(control->min_recovery_lsn, d->end);
+    control->min_recovery_tli = wal_history_tli_at(&v->history, control->min_recovery_lsn - 1);
+    r = wal_control_write(v->st->io, control, e);
+    if (r < 0)
+        return r;
+    v->restart_redo = c->redo;
+    say(v, "recovery restart point at " LSN_FMT, LSN_ARGS(c->redo));
+    r = io_list(v->st->io, WAL_DIR, remove_old, &old);
+    if (r < 0)
+        return err_set_errno(e, -r, "could not remove old write-ahead log files");
+    oldest_needed(v, oldest);
+    if (v->ask.restartpoint != NULL)
+        v->ask.restartpoint(v->ask.arg, oldest);
+    return 0;
+}
+
+int
+recover_archive_restartpoint(struct recovery *v, const struct wal_decoded *d, struct err *e)
+{
+    const struct store_cfg *cfg = &v->st->cfg;
+    struct wal_checkpoint c;
+    int r;
+
+    if (!wal_decoded_is(d, RM_XLOG, XLOG_CHECKPOINT_ONLINE) &&
+        !wal_decoded_is(d, RM_XLOG, XLOG_CHECKPOINT_SHUTDOWN))
+        return 0;
+    r = wal_xlog_get_checkpoint(d->main, d->main_bytes, &c, e);
+    if (r < 0 || v->redo.n_ghosts > 0 || v->redo.n_open > 0 ||
+        (double) (c.redo - MIN(c.redo, v->restart_redo)) <
+            (double) cfg->max_wal_size / (1.0 + cfg->completion_target))
+        return r;
+    r = redo_batch_publish(&v->redo, e);
+    if (r == 0)
+        r = store_restartpoint(v->st, e);
+    return r < 0 ? r : store_restart(v, d, &c, e);
 }
 
 /* ---- stopping ---- */

@@ -471,3 +471,21 @@ store_checkpoint(struct store *st, uint32_t flags, checkpoint_pace_fn pace, void
         (void) err_set(e, r, "could not make a checkpoint"); /* unless e already says more */
     return r;
 }
+
+int
+store_restartpoint(struct store *st, struct err *e)
+{
+    struct checkpoint_stats stats = { 0 };
+    struct run c = { .st = st, .stats = &stats, .redo = UINT64_MAX };
+    int r;
+
+    self_hold(st->self);
+    r = write_pages(&c, e);
+    if (r == 0)
+        r = sync_files(&c, e);
+    if (r == 0)
+        r = store_xact_write(st, e);
+    self_resume(st->self);
+    free(c.ids);
+    return r;
+}

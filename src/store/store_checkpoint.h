@@ -39,6 +39,9 @@ typedef bool (*checkpoint_pace_fn)(void *arg, double progress);
 int store_checkpoint(struct store *st, uint32_t flags, checkpoint_pace_fn pace, void *pace_arg,
                      struct checkpoint_stats *ret, struct err *e);
 
+/* Archive recovery: everything that was redone goes to disk, and stays there. Startup, alone. */
+int store_restartpoint(struct store *st, struct err *e);
+
 /* Ask the checkpointer: sets flags in shared memory; the caller then wakes it
  * (slot_request(REQ_WORK)). With CKPT_WAIT store_checkpoint_wait() waits for one that *began* after
  * the request; 0, or < 0: it failed (its message in e). Interruptible. */

@@ -291,6 +291,9 @@ redo_all(struct recovery *v, struct err *e)
         set_status(v, d->end);
         if (v->is_archive && recover_archive_after(v, d))
             break;
+        r = v->is_archive ? recover_archive_restartpoint(v, d, e) : 0;
+        if (r < 0)
+            return r;
         if (v->redo.n_records % PROGRESS_EVERY != 0)
             continue;
         r = v->ask.progress == NULL ? 0 : v->ask.progress(v->ask.arg, d->end);

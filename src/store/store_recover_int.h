@@ -22,7 +22,8 @@ struct recovery {
     lsn_t applying_end; /* of the record being redone */
     lsn_t done_end;     /* of the last one redone; 0 = none yet */
     lsn_t done_lsn;
-    bool has_stopped; /* at a target, or where a promotion was decided */
+    lsn_t restart_redo; /* of the last restartpoint, or where redo began */
+    bool has_stopped;   /* at a target, or where a promotion was decided */
     struct recover_stop stop;
 };
 
@@ -37,6 +38,9 @@ int recover_archive_begin(struct recovery *v, struct err *e);
 /* Around each record; true: d is not redone (d was the last one). */
 bool recover_archive_before(struct recovery *v, const struct wal_decoded *d);
 bool recover_archive_after(struct recovery *v, const struct wal_decoded *d);
+/* d, which has been redone, may be a checkpoint at which the next start can begin: a restartpoint,
+ * if enough was redone since the last. */
+int recover_archive_restartpoint(struct recovery *v, const struct wal_decoded *d, struct err *e);
 /* Redo is over: may it end here? < 0, or RECOVER_SHUT_DOWN: the target asks for it. */
 int recover_archive_over(struct recovery *v, struct err *e);
 /* Decide on the new timeline and make its first segment and its history; `end` moves to it. All of

@@ -79,6 +79,8 @@ int store_xact_bits(struct store *st, xid_t xid, unsigned *ret, struct err *e);
 /* CKPT-4: copy pages, flush the log, write, fsync; remove files older than the last 2^28 ids.
  * Checkpointer, and startup at the end of recovery. */
 int store_xact_checkpoint(struct store *st, struct err *e);
+/* Its first half: what changed is written and synced. Startup at a restartpoint as well. */
+int store_xact_write(struct store *st, struct err *e);
 /* Redo: the fate of a transaction, whatever page it is in. Startup, alone. */
 int store_xact_redo(struct store *st, xid_t xid, unsigned bits, struct err *e);
 /* Recovery has ended: nextXid := next, its page in the ring; X as after a checkpoint at `limit_of`

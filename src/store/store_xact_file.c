@@ -244,15 +244,23 @@ write_dirty(struct store *st, struct err *e)
 }
 
 int
-store_xact_checkpoint(struct store *st, struct err *e)
+store_xact_write(struct store *st, struct err *e)
 {
     struct store_xact_shared *x = &st->sh->xact;
-    struct old_files old = { .io = st->io, .next = (uint32_t) store_xid_next(st) };
     int r;
 
     rwlock_take_exclusive(st->self, &x->page_lock, LOCK_XACT_PAGE, WAIT_XACT_PAGE);
     r = write_dirty(st, e);
     rwlock_drop_exclusive(st->self, &x->page_lock, LOCK_XACT_PAGE);
+    return r;
+}
+
+int
+store_xact_checkpoint(struct store *st, struct err *e)
+{
+    struct old_files old = { .io = st->io, .next = (uint32_t) store_xid_next(st) };
+    int r = store_xact_write(st, e);
+
     if (r == 0) {
         r = io_list(st->io, XACT_DIR, remove_old, &old);
         if (r < 0)

@@ -63,6 +63,18 @@ def rows(server):
     return [n for n, in server.sql("SELECT n FROM t ORDER BY n")]
 
 
+def rows_of(server):
+    """All of the table, pads as well; of a stopped server by the stock program."""
+    if server.status().get("state") == "ready":
+        return [tuple(r) for r in server.sql("SELECT n, pad FROM t ORDER BY n")]
+    p = support.run("sqlite3", server.data / "base/5/5", "SELECT n, pad FROM t ORDER BY n")
+    return [(int(n), pad) for n, _, pad in (line.partition("|") for line in p.stdout.splitlines())]
+
+
+def startup_of(server):
+    return server.child("startup")
+
+
 @pytest.fixture
 def archive(cluster, tmp_path):
     return Archive(cluster, tmp_path)
@@ -219,6 +231,54 @@ def test_a_kill_in_the_middle_starts_again(archive):
     s.start()
     assert rows(s) == list(range(7))
     check_promoted(s, 2, "no recovery target specified")
+
+
+def test_restartpoints_bound_what_is_redone_twice_and_what_pg_wal_holds(archive):
+    p = archive.primary
+    p.start()
+    for n in range(20, 32):
+        archive.insert(p, n)
+        p.sql(f"UPDATE t SET pad = hex(randomblob(200000)) WHERE n = {n}")
+        p.sql("CHECKPOINT")
+    p.stop()
+    want = rows_of(p)
+    block = archive.dir / "block"
+    block.touch()
+    last = sorted(x.name for x in archive.dir.iterdir() if re.match("^[0-9A-F]{24}$", x.name))[-2]
+    s = archive.restore("max_wal_size = 2MB\nmin_wal_size = 2MB\narchive_cleanup_command = 'echo %r >> cleaned'\nlog_min_messages = log\n",
+                        command=f"while test -f {block} && test %f = {last}; do sleep 0.05; done; cp {archive.dir}/%f %p")
+    s.start(wait=False)
+    support.until(lambda: "recovery restart point at" in s.log() and f'"{last}"' not in s.log() and (s.data / "cleaned").exists(), "restartpoints are made")
+    support.until(lambda: b"waiting for " + last.encode() in (support.Path("/proc") / str(startup_of(s)) / "cmdline").read_bytes(), "it waits for the last segment")
+    assert not (s.data / "pg_wal/000000010000000000000002").exists()
+    oldest = (s.data / "cleaned").read_text().split()[-1]
+    s.kill9()
+    block.unlink()
+    assert control(s)["Latest checkpoint's REDO WAL file"] == oldest > "000000010000000000000004"
+    asked = s.log().count("restored log file")
+    s.start()
+    assert s.log().count("restored log file") - asked < asked   # not from the beginning
+    assert rows_of(s) == want
+    check_promoted(s, 2, "no recovery target specified")
+    s.stop()
+    v = s.ctl("verify", "-D", s.data, check=False)
+    assert v.returncode == 0, v.stdout + v.stderr
+    # A target before what the pages may hold by now is refused.
+
+
+def test_pages_on_disk_may_not_be_newer_than_the_target(archive):
+    s = archive.restore("recovery_target_name = 'point 6'\nmax_wal_size = 2MB\n")
+    s.start(check=False)
+    s.wait_gone()
+    assert control(s)["Database cluster state"] == "shut down in recovery"
+    assert control(s)["Minimum recovery ending location"] != "0/0"
+    s.configure("recovery_target_name = 'point 1'\nrecovery_target_action = promote\n")
+    s.start(check=False)
+    if "before consistent recovery point" in s.log():
+        s.wait_gone()
+        assert "FATAL" in s.log()
+    else:   # no page had to be written
+        assert rows(s) == [0, 1]
 
 
 def test_the_log_in_pg_wal_is_used_where_the_archive_has_none(archive):
