@@ -284,6 +284,13 @@ int
 cluster_recover(struct cluster *c, struct store_listed *list, uint32_t cap, uint32_t *ret_n,
                 struct recover_info *ret, struct err *e)
 {
+    return cluster_recover_as(c, &(struct recover_ask){ .arg = NULL }, list, cap, ret_n, ret, e);
+}
+
+int
+cluster_recover_as(struct cluster *c, const struct recover_ask *ask, struct store_listed *list,
+                   uint32_t cap, uint32_t *ret_n, struct recover_info *ret, struct err *e)
+{
     struct store *st;
     uint8_t p[PAGE_BYTES];
     int r;
@@ -292,10 +299,10 @@ cluster_recover(struct cluster *c, struct store_listed *list, uint32_t cap, uint
     r = cluster_attach(c, 0, e);
     st = cluster_store(c, 0);
     if (r == 0)
-        r = store_recover(st, NULL, NULL, ret, e);
+        r = store_recover_as(st, ask, ret, e);
     if (r == 0)
         r = cluster_read(st, CATALOG_DB_OID, 2, p, e);
-    if (r < 0)
+    if (r != 0)
         return r;
     list[0] = (struct store_listed){ CATALOG_DB_OID, CATALOG_DB_OID };
     *ret_n = 1 + MIN(get_u32(p + CLUSTER_LIST_AT), cap - 1);

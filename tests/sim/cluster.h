@@ -57,6 +57,9 @@ struct store *cluster_store(struct cluster *c, uint32_t procno);
  * catalogue, finish. `list` (of `cap`) gets what the catalogue names. */
 int cluster_recover(struct cluster *c, struct store_listed *list, uint32_t cap, uint32_t *ret_n,
                     struct recover_info *ret, struct err *e);
+/* The same as asked. RECOVER_SHUT_DOWN: a target was reached, nothing is open. */
+int cluster_recover_as(struct cluster *c, const struct recover_ask *ask, struct store_listed *list,
+                       uint32_t cap, uint32_t *ret_n, struct recover_info *ret, struct err *e);
 /* Shutdown checkpoint by procno. */
 int cluster_shutdown(struct cluster *c, uint32_t procno, struct err *e);
 /* Read page `pgno` of a database as its newest snapshot. STORE_SHORT: beyond its end. */

@@ -1,0 +1,321 @@
+/* Archive recovery that is cut off: at each call that changes the disk the power goes, again and
+ * again, until one recovery goes through. There must be one new timeline, decided once, and the
+ * same pages. The whole store over io_sim, one process. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "sim/cluster.h"
+#include "store/store_checkpoint.h"
+#include "support/test.h"
+#include "wal/wal_control.h"
+#include "wal/wal_format.h"
+#include "wal/wal_timeline.h"
+
+#define PAGES  10u
+#define WRITES 300u
+
+static struct cluster c;
+
+static struct {
+    struct io_sim *base; /* a cold copy, with recovery.signal and the archive in it */
+    struct recover_target target;
+    uint64_t max_wal_size;
+    uint64_t page_seed[2][PAGES]; /* of each page at the restore point, and at the end */
+    unsigned n_restartpoints;
+} play;
+
+/* ---- the story before ---- */
+
+static void
+write_page(uint32_t i, uint64_t seed)
+{
+    uint8_t p[PAGE_BYTES];
+    struct err e = ERR_INIT;
+    lsn_t lsn;
+
+    cluster_noise(p, seed);
+    assert_ok(cluster_write(cluster_store(&c, 0), POSTGRES_DB_OID, 3 + i, p, &lsn, &e), &e);
+    play.page_seed[1][i] = seed;
+}
+
+static void
+recover_plainly(void)
+{
+    struct store_listed list[4];
+    struct recover_info info;
+    struct err e = ERR_INIT;
+    uint32_t n;
+
+    assert_ok(cluster_recover(&c, list, 4, &n, &info, &e), &e);
+}
+
+static void
+begin_copy(void)
+{
+    struct io *io = io_sim_io(play.base);
+
+    assert_int_equal(io_mkdir(io, "archive", 0700), 0);
+    assert_true(io_open(io, "recovery.signal", O_RDWR | O_CREAT, 0600) >= 0);
+    assert_int_equal(io_syncfs(io, -1), 0);
+}
+
+/* Every segment, also the last one, which is not full. */
+static int
+archive_one(void *arg, const char *name, bool is_dir)
+{
+    static uint8_t bytes[CLUSTER_SEGSIZE];
+    char path[64];
+    uint64_t segno;
+    tli_t tli;
+
+    (void) arg;
+    if (is_dir || !wal_segment_parse(name, CLUSTER_SEGSIZE, &tli, &segno))
+        return 0;
+    (void) snprintf(path, sizeof path, WAL_DIR "/%s", name);
+    assert_int_equal(io_read_file(c.io, path, bytes, sizeof bytes), CLUSTER_SEGSIZE);
+    (void) snprintf(path, sizeof path, "archive/%s", name);
+    assert_int_equal(
+        io_write_file_durably(io_sim_io(play.base), "archive", path, bytes, sizeof bytes, NULL), 0);
+    return 0;
+}
+
+static void
+make_story(void)
+{
+    struct checkpoint_stats stats;
+    struct err e = ERR_INIT;
+    lsn_t lsn;
+
+    cluster_begin(&c, 1);
+    recover_plainly();
+    for (uint32_t i = 0; i < PAGES; i++)
+        write_page(i, 1 + i);
+    assert_ok(cluster_shutdown(&c, 0, &e), &e);
+    play.base = io_sim_clone(c.disk, 1);
+    begin_copy();
+    cluster_forget(&c);
+    io_sim_process_crash(c.disk);
+    recover_plainly();
+    for (uint32_t i = 0; i < WRITES; i++) {
+        write_page(i % PAGES, 1000 + i);
+        if (i % 40 == 39) { /* it recycles segments */
+            assert_int_equal(io_list(c.io, WAL_DIR, archive_one, NULL), 0);
+            assert_ok(store_checkpoint(cluster_store(&c, 0), CKPT_FORCE, NULL, NULL, &stats, &e),
+                      &e);
+        }
+        if (i == WRITES / 2) {
+            assert_ok(store_restore_point(cluster_store(&c, 0), "half", &lsn, &e), &e);
+            memcpy(play.page_seed[0], play.page_seed[1], sizeof play.page_seed[0]);
+        }
+    }
+    store_wait_durable(cluster_store(&c, 0), wal_insert_end(&c.procs[0].wal));
+    assert_int_equal(io_list(c.io, WAL_DIR, archive_one, NULL), 0);
+    cluster_forget(&c);
+    io_sim_free(c.disk);
+}
+
+/* ---- recovery ---- */
+
+static int
+fetch(void *arg, const char *name, const char *oldest, struct err *e)
+{
+    static uint8_t bytes[CLUSTER_SEGSIZE];
+    char path[64];
+    ssize_t n;
+
+    (void) arg;
+    assert_int_equal(strlen(oldest), 24);
+    (void) snprintf(path, sizeof path, "archive/%s", name);
+    n = io_read_file(c.io, path, bytes, sizeof bytes);
+    if (n == -ENOENT)
+        return 1;
+    assert_int_equal(n, CLUSTER_SEGSIZE);
+    (void) snprintf(path, sizeof path, WAL_DIR "/%s", name);
+    return io_write_file_durably(c.io, WAL_DIR, path, bytes, sizeof bytes, e);
+}
+
+static void
+on_restartpoint(void *arg, const char *oldest)
+{
+    (void) arg;
+    (void) oldest;
+    play.n_restartpoints++;
+}
+
+static void
+recover_task(void *arg)
+{
+    struct recover_ask ask = { .target = &play.target,
+                               .fetch = fetch,
+                               .restartpoint = on_restartpoint };
+    struct store_listed list[4];
+    struct recover_info info;
+    struct err e = ERR_INIT;
+    uint32_t n;
+
+    (void) arg;
+    assert_ok(cluster_recover_as(&c, &ask, list, 4, &n, &info, &e), &e);
+}
+
+static void
+on_cut(void *arg)
+{
+    (void) arg;
+    coro_crash("power cut");
+}
+
+static void
+lose_power(void)
+{
+    cluster_forget(&c);
+    io_sim_power_cut(c.disk);
+}
+
+static bool
+exists(const char *path)
+{
+    int fd = io_open(c.io, path, O_RDONLY, 0);
+
+    if (fd >= 0)
+        (void) io_close(c.io, fd);
+    return fd >= 0;
+}
+
+static void
+check_pages(uint64_t at)
+{
+    const uint64_t *seeds = play.page_seed[play.target.kind == RECOVER_TO_END];
+
+    for (uint32_t i = 0; i < PAGES; i++) {
+        uint8_t want[PAGE_BYTES];
+        uint8_t got[PAGE_BYTES];
+        struct err e = ERR_INIT;
+
+        cluster_noise(want, seeds[i]);
+        assert_ok(cluster_read(cluster_store(&c, 0), POSTGRES_DB_OID, 3 + i, got, &e), &e);
+        if (memcmp(want, got, PAGE_TAIL_AT) != 0)
+            fail_msg("cut at call %u: page %u is another", (unsigned) at, 3 + i);
+    }
+}
+
+static void
+check_end(uint64_t at)
+{
+    struct wal_control control;
+    struct err e = ERR_INIT;
+
+    check_pages(at);
+    assert_true(wal_control_read(c.io, &control, &e) >= 0);
+    if (control.checkpoint.tli != 2 || control.min_recovery_lsn != 0 ||
+        control.state != WAL_STATE_IN_PRODUCTION || exists("pg_wal/00000003.history") ||
+        !exists("pg_wal/00000002.history") || exists("recovery.signal") ||
+        exists("pinion_promotion"))
+        fail_msg("cut at call %u: timeline %u, state %s", (unsigned) at, control.checkpoint.tli,
+                 wal_state_name(control.state));
+}
+
+/* One life, with a cut at call `at` (and, when that fell into the first recovery, another one in
+ * the second). False: nothing was cut. */
+static bool
+live(uint64_t at, uint64_t seed)
+{
+    bool was_cut = false;
+    struct io_sim *disk = io_sim_clone(play.base, at * 8 + seed);
+
+    cluster_make(&c, disk, 64);
+    c.store_cfg.max_wal_size = play.max_wal_size;
+    cluster_hook_crashes();
+    for (unsigned round = 0;; round++) {
+        coro_reset(at);
+        io_sim_cut_after(disk, round == 0 ? at : round == 1 ? at / 2 + 1 : 0, on_cut, NULL);
+        coro_spawn(recover_task, NULL);
+        if (coro_run() != CORO_CRASH)
+            break;
+        was_cut = true;
+        lose_power();
+    }
+    io_sim_cut_after(disk, 0, NULL, NULL);
+    check_end(at);
+    lose_power();
+    recover_plainly(); /* an ordinary crash on the new timeline */
+    check_end(at);
+    cluster_forget(&c);
+    cluster_free(&c);
+    io_sim_free(disk);
+    return was_cut;
+}
+
+static void
+cut_everywhere(void)
+{
+    const char *is_long = getenv("PINION_LONG");
+    unsigned n_seeds = is_long != NULL && is_long[0] != '\0' ? 8 : 1;
+    bool was_cut = true;
+    unsigned at;
+
+    assert_false(live(UINT32_MAX, 0));
+    for (at = 1; was_cut; at++)
+        for (unsigned seed = 0; seed < n_seeds; seed++)
+            was_cut = live(at, seed);
+    print_message("%u places, each with %u seeds\n", at, n_seeds);
+    assert_true(at > 80);
+}
+
+static void
+recovery_to_the_end_of_the_archive_cut_off_anywhere_makes_one_timeline(void **state)
+{
+    (void) state;
+    play.target = (struct recover_target){ .kind = RECOVER_TO_END, .inclusive = true };
+    play.max_wal_size = UINT64_C(1) << 30;
+    cut_everywhere();
+}
+
+static void
+recovery_to_a_restore_point_cut_off_anywhere_stops_there(void **state)
+{
+    (void) state;
+    play.target =
+        (struct recover_target){ .kind = RECOVER_TO_NAME, .inclusive = true, .name = "half" };
+    play.max_wal_size = UINT64_C(1) << 30;
+    cut_everywhere();
+}
+
+static void
+recovery_with_restartpoints_cut_off_anywhere_ends_the_same(void **state)
+{
+    (void) state;
+    play.target = (struct recover_target){ .kind = RECOVER_TO_END, .inclusive = true };
+    play.max_wal_size = 512 * 1024;
+    play.n_restartpoints = 0;
+    cut_everywhere();
+    assert_true(play.n_restartpoints > 10);
+}
+
+static int
+begin(void **state)
+{
+    (void) state;
+    make_story();
+    return 0;
+}
+
+static int
+end(void **state)
+{
+    (void) state;
+    io_sim_free(play.base);
+    return 0;
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(recovery_to_the_end_of_the_archive_cut_off_anywhere_makes_one_timeline),
+        cmocka_unit_test(recovery_to_a_restore_point_cut_off_anywhere_stops_there),
+        cmocka_unit_test(recovery_with_restartpoints_cut_off_anywhere_ends_the_same),
+    };
+
+    return cmocka_run_group_tests(tests, begin, end);
+}
