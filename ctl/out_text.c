@@ -402,8 +402,10 @@ say_log(char *to, size_t cap, const json_t *o)
 static void
 say_database(char *to, size_t cap, const json_t *o)
 {
-    (void) snprintf(to, cap, "%s: %" PRIu64 " pages, %" PRIu64 " damaged, structure %s",
-                    text_of(o, "file"), number_of(o, "pages"), number_of(o, "damaged"),
+    uint64_t pages = number_of(o, "pages");
+
+    (void) snprintf(to, cap, "%s: %" PRIu64 " page%s, %" PRIu64 " damaged, structure %s",
+                    text_of(o, "file"), pages, pages == 1 ? "" : "s", number_of(o, "damaged"),
                     text_of(o, "structure"));
 }
 
