@@ -90,13 +90,11 @@ conf_auto_edit(const char *old, size_t n, const char *name, const char *value, c
     return was_there;
 }
 
-/* What is wrong with the settings together: it has a name, but no line. */
 static const struct conf_issue *
 find_cross(const struct conf_issues *issues)
 {
     for (size_t i = 0; i < issues->n; i++) {
-        if (issues->items[i].line == 0 && issues->items[i].file != NULL &&
-            issues->items[i].name[0] != '\0')
+        if (issues->items[i].is_cross)
             return &issues->items[i];
     }
     return NULL;

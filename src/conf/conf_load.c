@@ -123,6 +123,24 @@ conf_resolve(struct conf *conf, const struct conf_where *w, struct err *e)
     return r;
 }
 
+/* Settings that are wrong together: told where the first of the two (-1: none) that is written
+ * somewhere stands. */
+static void
+add_cross(const struct conf *conf, struct conf_issues *issues, int id, int other,
+          const struct err *e)
+{
+    size_t before = issues->n;
+    const char *name = id >= 0 ? conf_desc((enum conf_id) id)->name : "";
+    int at = id >= 0 && conf->source[id] != CONF_FROM_DEFAULT ? id : other;
+
+    if (at < 0 || conf->source[at] == CONF_FROM_DEFAULT)
+        conf_issues_add(issues, conf->v.config_file, 0, name, e);
+    else
+        conf_issues_add(issues, conf->origins[at].file, conf->origins[at].line, name, e);
+    if (issues->n > before)
+        issues->items[before].is_cross = true;
+}
+
 /* What no single setting can know. */
 static void
 cross_check(const struct conf *conf, struct conf_issues *issues)
@@ -132,7 +150,7 @@ cross_check(const struct conf *conf, struct conf_issues *issues)
     struct err e = ERR_INIT;
 
     if (conf_recovery_read(&conf->v, &recovery, &setting, &e) < 0)
-        conf_issues_add(issues, conf->v.config_file, 0, setting, &e);
+        add_cross(conf, issues, conf_find(setting), -1, &e);
     err_clear(&e);
 
     if (conf->v.superuser_reserved_connections >= conf->v.max_connections) {
@@ -140,7 +158,7 @@ cross_check(const struct conf *conf, struct conf_issues *issues)
                    "superuser_reserved_connections (%" PRId64 ") must be less than max_connections "
                    "(%" PRId64 ")",
                    conf->v.superuser_reserved_connections, conf->v.max_connections);
-        conf_issues_add(issues, conf->v.config_file, 0, "superuser_reserved_connections", &e);
+        add_cross(conf, issues, CONF_superuser_reserved_connections, CONF_max_connections, &e);
     }
 }
 

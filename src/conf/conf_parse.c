@@ -21,7 +21,10 @@ struct parse {
     struct conf_issues *issues;
     const char *path; /* file being read */
     unsigned depth;
-    bool is_auto; /* no includes */
+    bool is_auto;               /* no includes */
+    const struct parse *parent; /* the file that includes it, or NULL */
+    dev_t dev;
+    ino_t ino;
 };
 
 static int parse_file(struct parse *ps, const char *path, bool missing_ok, int from_line);
@@ -450,20 +453,20 @@ parse_text(struct parse *ps, const char *text, size_t n)
     return 0;
 }
 
-/* The whole of a regular file. Returns its length or < 0. *ret is owned by the caller. */
+/* The whole of a regular file, and which it is. Returns its length or < 0. *ret is owned by the
+ * caller. */
 static ssize_t
-slurp(const char *path, char **ret, struct err *e)
+slurp(const char *path, char **ret, struct stat *st, struct err *e)
 {
     CLEANUP(closep) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     CLEANUP(freep) char *text = NULL;
     size_t n = 0;
-    struct stat st;
 
     if (fd < 0)
         return ERR_ERRNO(e, "could not open configuration file \"%s\"", path);
-    if (fstat(fd, &st) < 0)
+    if (fstat(fd, st) < 0)
         return ERR_ERRNO(e, "could not stat configuration file \"%s\"", path);
-    if (!S_ISREG(st.st_mode))
+    if (!S_ISREG(st->st_mode))
         return ERR(e, CONFIG_FILE_ERROR, "configuration file \"%s\" is not a regular file", path);
     text = malloc(CONF_FILE_BYTES_MAX + 1);
     if (text == NULL)
@@ -486,19 +489,39 @@ slurp(const char *path, char **ret, struct err *e)
     return (ssize_t) n;
 }
 
+/* Is it one of those that are being read? */
+static bool
+is_open(const struct parse *ps, const struct stat *st)
+{
+    for (; ps != NULL; ps = ps->parent)
+        if (ps->dev == st->st_dev && ps->ino == st->st_ino)
+            return true;
+    return false;
+}
+
 /* `from_line`: the include line of ps->path, or 0. */
 static int
 parse_file(struct parse *ps, const char *path, bool missing_ok, int from_line)
 {
     CLEANUP(freep) char *text = NULL;
     struct err e = ERR_INIT;
-    ssize_t n = slurp(path, &text, &e);
-    struct parse sub = { ps->rows, ps->issues, path, ps->depth + 1, ps->is_auto };
+    struct stat st = { .st_ino = 0 };
+    ssize_t n = slurp(path, &text, &st, &e);
+    struct parse sub = { .rows = ps->rows,
+                         .issues = ps->issues,
+                         .path = path,
+                         .depth = ps->depth + 1,
+                         .is_auto = ps->is_auto,
+                         .parent = ps,
+                         .dev = st.st_dev,
+                         .ino = st.st_ino };
 
     if (n == -ENOMEM)
         return -ENOMEM;
     if (n == -ENOENT && missing_ok)
         return 0;
+    if (n >= 0 && is_open(ps, &st))
+        n = ERR(&e, CONFIG_FILE_ERROR, "configuration file \"%s\" includes itself", path);
     if (n < 0) {
         issue(ps, from_line > 0 ? ps->path : path, from_line, "", &e);
         return 0;
@@ -510,7 +533,7 @@ int
 conf_parse_text(const char *path, const char *text, size_t n, struct conf_rows *rows,
                 struct conf_issues *issues)
 {
-    struct parse ps = { rows, issues, path, 0, false };
+    struct parse ps = { .rows = rows, .issues = issues, .path = path };
 
     return parse_text(&ps, text, n);
 }
@@ -519,7 +542,7 @@ int
 conf_parse_file(const char *path, bool missing_ok, struct conf_rows *rows,
                 struct conf_issues *issues)
 {
-    struct parse ps = { rows, issues, path, 0, false };
+    struct parse ps = { .rows = rows, .issues = issues, .path = path };
 
     return parse_file(&ps, path, missing_ok, 0);
 }
@@ -528,7 +551,7 @@ int
 conf_parse_auto_text(const char *path, const char *text, size_t n, struct conf_rows *rows,
                      struct conf_issues *issues)
 {
-    struct parse ps = { rows, issues, path, 0, true };
+    struct parse ps = { .rows = rows, .issues = issues, .path = path, .is_auto = true };
 
     return parse_text(&ps, text, n);
 }
@@ -536,7 +559,7 @@ conf_parse_auto_text(const char *path, const char *text, size_t n, struct conf_r
 int
 conf_parse_auto_file(const char *path, struct conf_rows *rows, struct conf_issues *issues)
 {
-    struct parse ps = { rows, issues, path, 0, true };
+    struct parse ps = { .rows = rows, .issues = issues, .path = path, .is_auto = true };
 
     return parse_file(&ps, path, true, 0);
 }

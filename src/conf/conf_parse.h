@@ -32,6 +32,7 @@ struct conf_issue {
     char *file;                         /* owned; NULL: the command line */
     int line;                           /* from 1; 0: the file as a whole */
     char name[CONF_NAME_BYTES_MAX + 1]; /* the setting, or "" */
+    bool is_cross;                      /* fine alone, wrong together with others */
     struct err err;
 };
 

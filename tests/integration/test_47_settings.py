@@ -207,7 +207,7 @@ def test_included_files_are_read_in_order_and_named(server):
     assert p.returncode == 78 and f"{d}/30-c.conf:2: " in p.stderr
     (d / "30-c.conf").write_text("include '../one.conf'\n", encoding="utf-8")
     p = server.ctl("reload", "-D", server.data, check=False)
-    assert p.returncode == 78 and "files include each other more than 10 deep" in p.stderr
+    assert p.returncode == 78 and re.search(r'conf\.d/30-c\.conf:1: configuration file ".*one\.conf" includes itself', p.stderr)
 
 
 def test_a_process_that_is_late_takes_what_was_found_good_not_what_the_files_say_by_then(server):

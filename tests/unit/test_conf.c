@@ -215,6 +215,7 @@ a_bad_load_lists_all_faults_and_changes_nothing(void **state)
     assert_string_equal(conf_issue_text(&issues.items[5], text, sizeof text),
                         "command line: unrecognized configuration parameter \"nope\"");
     assert_string_equal(issues.items[6].name, "superuser_reserved_connections");
+    assert_int_equal(issues.items[6].line, 7); /* max_connections: the other has its default */
     conf_issues_done(&issues);
 }
 

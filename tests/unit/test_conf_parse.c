@@ -144,8 +144,45 @@ includes_are_followed_in_order_and_not_for_ever(void **state)
     (void) snprintf(path, sizeof path, "%s/main.conf", dir);
     assert_int_equal(conf_parse_file(path, false, &rows, &issues), 0);
     join(&rows, got, sizeof got);
-    assert_string_equal(got, "a=1;b=2;l=1;l=1;l=1;l=1;l=1;l=1;l=1;l=1;l=1;z=9;");
+    assert_string_equal(got, "a=1;b=2;l=1;z=9;");
     assert_int_equal(issues.n, 2); /* the FIFO, the loop */
+    assert_non_null(strstr(issues.items[1].err.message, "includes itself"));
+    assert_int_equal(issues.items[1].line, 2);
+    conf_rows_done(&rows);
+    conf_issues_done(&issues);
+
+    write_file(dir, "d/b.conf", "include '../loop.conf'\n"); /* by way of another */
+    write_file(dir, "loop.conf", "l=1\ninclude_dir 'd'\n");
+    assert_int_equal(conf_parse_file(path, false, &rows, &issues), 0);
+    join(&rows, got, sizeof got);
+    assert_string_equal(got, "a=1;l=1;a=1;l=1;a=1;z=9;");
+    assert_int_equal(issues.n, 3);
+    conf_rows_done(&rows);
+    conf_issues_done(&issues);
+    remove_files(dir, names, ELEMENTSOF(names));
+}
+
+static void
+files_are_not_included_more_than_ten_deep(void **state)
+{
+    char dir[] = "/tmp/pinion-conf-XXXXXX", name[16][16], path[256], text[64];
+    const char *names[16];
+    struct conf_rows rows = { 0 };
+    struct conf_issues issues = { 0 };
+
+    (void) state;
+    assert_non_null(mkdtemp(dir));
+    for (int i = 0; i < 16; i++) {
+        names[i] = name[i];
+        (void) snprintf(name[i], sizeof name[i], "%d.conf", i);
+        (void) snprintf(text, sizeof text, "a=%d\ninclude '%d.conf'\n", i, i + 1);
+        write_file(dir, name[i], text);
+    }
+    (void) snprintf(path, sizeof path, "%s/0.conf", dir);
+    assert_int_equal(conf_parse_file(path, false, &rows, &issues), 0);
+    assert_int_equal(rows.n, CONF_DEPTH_MAX);
+    assert_int_equal(issues.n, 1);
+    assert_non_null(strstr(issues.items[0].err.message, "more than 10 deep"));
     conf_rows_done(&rows);
     conf_issues_done(&issues);
     remove_files(dir, names, ELEMENTSOF(names));
@@ -274,6 +311,7 @@ main(void)
         cmocka_unit_test(each_line_of_the_syntax_reads_as_documented),
         cmocka_unit_test(issues_name_file_and_line),
         cmocka_unit_test(includes_are_followed_in_order_and_not_for_ever),
+        cmocka_unit_test(files_are_not_included_more_than_ten_deep),
         cmocka_unit_test(numbers_carry_units_and_print_in_the_largest),
         cmocka_unit_test(booleans_have_many_names),
         cmocka_unit_test(arguments_and_start_up_options_become_rows),
