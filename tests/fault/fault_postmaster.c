@@ -34,7 +34,6 @@ static struct {
     bool first_checkpointer_stands; /* shows no progress */
     const char *arg;                /* one more -c argument */
     bool restart_after_crash;
-    bool logs; /* to the file "stderr" in its directory */
     int patience_msec;
     unsigned fork_after, fork_times; /* that many forks succeed, then so many fail */
 } play;
@@ -196,20 +195,6 @@ observe(void *arg, struct pm *pm, enum pm_saw what)
 }
 
 static void
-log_to_file(const char *dir)
-{
-    char path[4200];
-    int fd;
-
-    (void) snprintf(path, sizeof path, "%s/stderr", dir);
-    fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-    if (fd < 0 || dup2(fd, STDERR_FILENO) < 0)
-        _exit(99);
-    (void) close(fd);
-    log_set_min(LOG_LEVEL_LOG);
-}
-
-static void
 serve(const char *dir, int out)
 {
     const char *args[] = { "listen_addresses=",
@@ -238,9 +223,7 @@ serve(const char *dir, int out)
     log_init("postmaster", LOG_LEVEL_PANIC);
     args[5] = play.arg;
     r = conf_load(&params.where, args, params.n_conf_args, &conf, &issues, &e);
-    conf.v.log_min_messages = play.logs ? LOG_LEVEL_LOG : LOG_LEVEL_PANIC;
-    if (play.logs)
-        log_to_file(dir);
+    conf.v.log_min_messages = LOG_LEVEL_PANIC;
     if (r == 0)
         r = pm_new(&params, &pm, &e);
     if (r < 0) {
@@ -748,50 +731,6 @@ a_client_hears_that_no_process_could_be_forked_for_it(void **state)
     stop(w);
 }
 
-/* Wait until a file of the directory contains `text`. */
-static void
-until_said(const struct world *w, const char *name, const char *text)
-{
-    usec_t deadline = clock_mono_usec() + DEADLINE_USEC;
-    static char all[65536];
-
-    for (;;) {
-        char path[4200];
-        size_t n = 0;
-        FILE *f;
-
-        (void) snprintf(path, sizeof path, "%s/%s", w->dir, name);
-        f = fopen(path, "re");
-        if (f != NULL) {
-            n = fread(all, 1, sizeof all - 1, f);
-            (void) fclose(f);
-        }
-        all[n] = '\0';
-        if (strstr(all, text) != NULL)
-            return;
-        if (clock_mono_usec() > deadline)
-            fail_msg("waited for \"%s\" in %s, which has: %s", text, name, all);
-        (void) poll(NULL, 0, 10);
-    }
-}
-
-/* AC098. */
-static void
-a_log_collector_that_cannot_be_forked_is_done_without_and_tried_again(void **state)
-{
-    struct world *w = *state;
-
-    write_text(w->dir, "pinion.conf", "logging_collector = on\nlog_filename = 'x.log'\n");
-    play.logs = true;
-    play.fork_times = 1;
-    start_ready(w);
-    until_said(w, "stderr", "could not fork system logger process");
-    until_said(w, "stderr", "ready to accept connections");
-    until_said(w, "stderr", "redirecting log output"); /* at the second try */
-    stop(w);
-    until_said(w, "log/x.log", "database system is shut down");
-}
-
 /* Fork n fails, for each n of a start, a crash cycle and a stop: it ends, with a code of the
  * contract. */
 static void
@@ -850,7 +789,6 @@ main(void)
 #ifdef PINION_FAULTS
         TEST(a_startup_process_that_cannot_be_forked_ends_the_server),
         TEST(a_client_hears_that_no_process_could_be_forked_for_it),
-        TEST(a_log_collector_that_cannot_be_forked_is_done_without_and_tried_again),
         TEST(whichever_fork_fails_it_comes_to_an_end),
 #endif
     };

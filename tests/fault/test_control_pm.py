@@ -56,6 +56,25 @@ class ControlPm(unittest.TestCase):
         self.assertEqual(sorted(roles), ["bgwriter", "checkpointer", "postmaster", "walwriter"])
         self.assertIn("PM_RUN", self.ctl("status").stdout.splitlines()[0])
 
+    def test_a_log_collector_that_cannot_be_forked_is_done_without_and_tried_again(self):
+        """AC098."""
+        with open(f"{self.data}/pinion.conf", "a", encoding="utf-8") as f:
+            f.write("logging_collector = on\nlog_filename = 'x.log'\n")
+        p = self.start(code=None, PINION_FAULT="PM_FORK:0:1:ENOMEM")
+
+        def said():
+            with open(f"{self.dir}/log", encoding="utf-8") as f:
+                return f.read()
+
+        if "has no fault points" in said():
+            self.skipTest("this build has no fault points")
+        self.assertEqual(p.returncode, 0, p.stderr)
+        self.until(lambda: "redirecting log output" in said())
+        self.assertRegex(said(), r"could not fork system logger process(.|\n)*ready to accept connections(.|\n)*redirecting")
+        self.ctl("stop")
+        with open(f"{self.data}/log/x.log", encoding="utf-8") as f:
+            self.assertRegex(f.read(), r"LOG:  database system is shut down\n$")
+
     def test_it_answers_during_recovery_with_progress(self):
         self.start(wait=False, BARE_RECOVER_MSEC="600000")
         self.until(lambda: self.status().get("progress"))

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/log.h"
 #include "control/control_pm.h"
 #include "pm/pm.h"
@@ -200,7 +201,10 @@ serve(const char *data_dir, const char *conf_dir, const char *instance)
 
     /* NOLINTNEXTLINE(concurrency-mt-unsafe): one thread */
     params.where.runtime_dir = getenv("RUNTIME_DIRECTORY");
-    int r = conf_load(&params.where, args, 1, &conf, &issues, &e);
+    int r = fault_arm_from_env(&e);
+
+    if (r == 0)
+        r = conf_load(&params.where, args, 1, &conf, &issues, &e);
     if (r < 0)
         return refuse(r, &e);
     control_params.path = conf.v.control_socket;
