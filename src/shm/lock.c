@@ -97,7 +97,9 @@ spin_drop(struct self *self, struct spin *s, enum lock_rank rank)
 
 /* ---- LONG ---- */
 
-#define RW_WRITER UINT32_C(0x80000000)
+#define RW_WRITER   UINT32_C(0x80000000)
+#define RW_SLEEPERS UINT32_C(0x40000000) /* somebody sleeps on the word, perhaps */
+#define RW_HELD     (~RW_SLEEPERS)
 
 /* Sleeps of a lock are never interrupted: what it guards is short work of another process. */
 static void
@@ -108,6 +110,17 @@ lock_sleep(struct self *self, _Atomic uint32_t *word, uint32_t seen, enum wait_e
     self_resume(self);
 }
 
+/* Until `word` is no longer v. It is marked first: who frees it wakes only then. */
+static void
+word_sleep(struct self *self, struct rwlock *l, uint32_t v, enum wait_event why)
+{
+    uint32_t marked = v | RW_SLEEPERS;
+
+    if (v == marked || atomic_compare_exchange_strong_explicit(
+                           &l->word, &v, marked, memory_order_relaxed, memory_order_relaxed))
+        lock_sleep(self, &l->word, marked, why);
+}
+
 void
 rwlock_take_shared(struct self *self, struct rwlock *l, enum lock_rank rank, enum wait_event why)
 {
@@ -116,7 +129,7 @@ rwlock_take_shared(struct self *self, struct rwlock *l, enum lock_rank rank, enu
         uint32_t v = atomic_load_explicit(&l->word, memory_order_relaxed);
 
         if ((v & RW_WRITER) != 0) {
-            lock_sleep(self, &l->word, v, why);
+            word_sleep(self, l, v, why);
             continue;
         }
         uint32_t w = atomic_load_explicit(&l->waiting, memory_order_relaxed);
@@ -130,19 +143,27 @@ rwlock_take_shared(struct self *self, struct rwlock *l, enum lock_rank rank, enu
     }
 }
 
+/* Keeps the mark: others may sleep. On failure *ret is what stands there. */
+static bool
+grab_exclusive(struct rwlock *l, uint32_t *ret)
+{
+    *ret = atomic_load_explicit(&l->word, memory_order_relaxed);
+    while ((*ret & RW_HELD) == 0)
+        if (atomic_compare_exchange_weak_explicit(&l->word, ret, *ret | RW_WRITER,
+                                                  memory_order_acquire, memory_order_relaxed))
+            return true;
+    return false;
+}
+
 void
 rwlock_take_exclusive(struct self *self, struct rwlock *l, enum lock_rank rank, enum wait_event why)
 {
+    uint32_t v;
+
     push_rank(self, rank);
     (void) atomic_fetch_add_explicit(&l->waiting, 1, memory_order_relaxed);
-    for (;;) {
-        uint32_t v = 0;
-
-        if (atomic_compare_exchange_strong_explicit(&l->word, &v, RW_WRITER, memory_order_acquire,
-                                                    memory_order_relaxed))
-            break;
-        lock_sleep(self, &l->word, v, why);
-    }
+    while (!grab_exclusive(l, &v))
+        word_sleep(self, l, v, why);
     (void) atomic_fetch_sub_explicit(&l->waiting, 1, memory_order_relaxed);
     wait_wake(&l->waiting, WAIT_ALL);
 }
@@ -150,10 +171,9 @@ rwlock_take_exclusive(struct self *self, struct rwlock *l, enum lock_rank rank, 
 bool
 rwlock_try_exclusive(struct self *self, struct rwlock *l, enum lock_rank rank)
 {
-    uint32_t v = 0;
+    uint32_t v;
 
-    if (!atomic_compare_exchange_strong_explicit(&l->word, &v, RW_WRITER, memory_order_acquire,
-                                                 memory_order_relaxed))
+    if (!grab_exclusive(l, &v))
         return false;
     push_rank(self, rank);
     return true;
@@ -163,16 +183,18 @@ void
 rwlock_drop_shared(struct self *self, struct rwlock *l, enum lock_rank rank)
 {
     pop_rank(self, rank);
-    if (atomic_fetch_sub_explicit(&l->word, 1, memory_order_release) == 1)
+    if (atomic_fetch_sub_explicit(&l->word, 1, memory_order_release) == (RW_SLEEPERS | 1)) {
+        (void) atomic_fetch_and_explicit(&l->word, RW_HELD, memory_order_relaxed);
         wait_wake(&l->word, WAIT_ALL);
+    }
 }
 
 void
 rwlock_drop_exclusive(struct self *self, struct rwlock *l, enum lock_rank rank)
 {
     pop_rank(self, rank);
-    atomic_store_explicit(&l->word, 0, memory_order_release);
-    wait_wake(&l->word, WAIT_ALL);
+    if ((atomic_exchange_explicit(&l->word, 0, memory_order_release) & RW_SLEEPERS) != 0)
+        wait_wake(&l->word, WAIT_ALL);
 }
 
 void
@@ -191,18 +213,30 @@ rwlock_pass(struct self *self, struct rwlock *l, enum lock_rank rank, enum wait_
 
 /* ---- FAIR ---- */
 
+/* What a waiter is told in `state`. CALLED: the lock was free, come and take it; GRANTED: it is
+ * yours. */
+enum { WAITING, CALLED, GRANTED };
+
+#define OVERTAKE_USEC USEC_PER_MSEC
+
 static void
-fair_own(struct fair *f, uint64_t owner)
+fair_own(struct fair *f, uint64_t owner, usec_t now)
 {
-    atomic_store_explicit(&f->since_usec, owner != 0 ? clock_mono_usec() : 0, memory_order_relaxed);
+    atomic_store_explicit(&f->since_usec, owner != 0 ? now : 0, memory_order_relaxed);
     atomic_store_explicit(&f->owner, owner, memory_order_release);
+}
+
+static bool
+fair_is_free(const struct fair *f)
+{
+    return atomic_load_explicit(&f->owner, memory_order_relaxed) == 0;
 }
 
 static void
 queue_append(struct fair *f, struct fair_wait *waits, uint32_t procno)
 {
     atomic_store_explicit(&waits[procno].next, 0, memory_order_relaxed);
-    atomic_store_explicit(&waits[procno].granted, 0, memory_order_relaxed);
+    atomic_store_explicit(&waits[procno].state, WAITING, memory_order_relaxed);
     if (f->last != 0)
         atomic_store_explicit(&waits[f->last - 1].next, procno + 1, memory_order_relaxed);
     else
@@ -222,44 +256,97 @@ queue_remove(struct fair *f, struct fair_wait *waits, uint32_t procno)
             continue;
         uint32_t next = atomic_load_explicit(&waits[procno].next, memory_order_relaxed);
 
-        if (before != 0)
+        if (before != 0) {
             atomic_store_explicit(&waits[before - 1].next, next, memory_order_relaxed);
-        else
+        } else {
             f->first = next;
+            f->called_usec = 0;
+        }
         if (f->last == at)
             f->last = before;
         return;
     }
 }
 
+/* Tell the first waiter, under the guard; the word on which it must be woken after it, or NULL: it
+ * is awake. */
+static _Atomic uint32_t *
+tell_first(const struct fair *f, struct fair_wait *waits, uint32_t state)
+{
+    _Atomic uint32_t *word = &waits[f->first - 1].state;
+
+    return atomic_exchange_explicit(word, state, memory_order_release) == WAITING ? word : NULL;
+}
+
+static _Atomic uint32_t *
+call_first(struct fair *f, struct fair_wait *waits, usec_t now)
+{
+    if (f->called_usec == 0)
+        f->called_usec = now;
+    return tell_first(f, waits, CALLED);
+}
+
+/* Who comes may take a free lock before the first waiter, for a while from that one's first call.
+ */
+static bool
+may_overtake(const struct fair *f, usec_t now)
+{
+    return f->first == 0 || f->called_usec == 0 || now < f->called_usec + OVERTAKE_USEC;
+}
+
 bool
 fair_try(struct self *self, struct fair *f, enum lock_rank rank)
 {
-    bool is_free;
+    bool taken;
 
     spin_wait(&f->guard);
-    is_free = atomic_load_explicit(&f->owner, memory_order_relaxed) == 0;
-    if (is_free)
-        fair_own(f, FAIR_OWNER_PROC(self->procno));
+    taken = fair_is_free(f) && f->first == 0;
+    if (taken)
+        fair_own(f, FAIR_OWNER_PROC(self->procno), clock_mono_usec());
     spin_free(&f->guard);
-    if (is_free) {
+    if (taken)
         push_rank(self, rank);
-        atomic_thread_fence(memory_order_acquire);
-    }
-    return is_free;
+    return taken;
 }
 
-/* Leave the queue after a time-out or interrupt; true if the lock was handed to us meanwhile. */
+/* A waiter that was woken; true: the lock is ours. */
+static bool
+take_if_first(struct self *self, struct fair *f, struct fair_wait *waits)
+{
+    _Atomic uint32_t *state = &waits[self->procno].state;
+    bool taken;
+
+    spin_wait(&f->guard);
+    taken = atomic_load_explicit(state, memory_order_relaxed) == GRANTED;
+    if (!taken && fair_is_free(f) && f->first == self->procno + 1) {
+        queue_remove(f, waits, self->procno);
+        fair_own(f, FAIR_OWNER_PROC(self->procno), clock_mono_usec());
+        taken = true;
+    }
+    if (!taken)
+        atomic_store_explicit(state, WAITING, memory_order_relaxed);
+    spin_free(&f->guard);
+    return taken;
+}
+
+/* Leave the queue after a time-out or interrupt; true if the lock was handed to us meanwhile. A
+ * call that nobody has answered goes to the next. */
 static bool
 leave_queue(struct self *self, struct fair *f, struct fair_wait *waits)
 {
+    _Atomic uint32_t *wake = NULL;
     bool granted;
 
     spin_wait(&f->guard);
-    granted = atomic_load_explicit(&waits[self->procno].granted, memory_order_relaxed) != 0;
-    if (!granted)
+    granted = atomic_load_explicit(&waits[self->procno].state, memory_order_relaxed) == GRANTED;
+    if (!granted) {
         queue_remove(f, waits, self->procno);
+        if (fair_is_free(f) && f->first != 0)
+            wake = call_first(f, waits, clock_mono_usec());
+    }
     spin_free(&f->guard);
+    if (wake != NULL)
+        wait_wake(wake, 1);
     return granted;
 }
 
@@ -267,53 +354,56 @@ int
 fair_take(struct self *self, struct fair *f, struct fair_wait *waits, enum lock_rank rank,
           enum wait_event why, usec_t deadline, struct err *e)
 {
-    struct fair_wait *mine = &waits[self->procno];
-    bool is_free;
+    usec_t now = clock_mono_usec();
+    bool taken;
     int r = 0;
 
     ASSERT(!fair_is_mine(self, f));
     push_rank(self, rank);
     spin_wait(&f->guard);
-    is_free = atomic_load_explicit(&f->owner, memory_order_relaxed) == 0;
-    if (is_free)
-        fair_own(f, FAIR_OWNER_PROC(self->procno));
+    taken = fair_is_free(f) && may_overtake(f, now);
+    if (taken)
+        fair_own(f, FAIR_OWNER_PROC(self->procno), now);
     else
         queue_append(f, waits, self->procno);
     spin_free(&f->guard);
 
-    while (!is_free && r == 0 && atomic_load_explicit(&mine->granted, memory_order_acquire) == 0)
-        r = wait_sleep(self, &mine->granted, 0, deadline, why, e);
+    while (!taken && r == 0) {
+        r = wait_sleep(self, &waits[self->procno].state, WAITING, deadline, why, e);
+        taken = r == 0 && take_if_first(self, f, waits);
+    }
     if (r != 0 && !leave_queue(self, f, waits)) {
         pop_rank(self, rank);
         return r;
     }
-    if (r < 0) { /* handed over in the same instant as the interrupt: it is ours, and goes to the
-                    next */
+    if (r < 0) /* handed over in the instant of the interrupt: it is ours, and goes to the next */
         fair_drop(self, f, waits, rank);
-        return r;
-    }
-    atomic_thread_fence(memory_order_acquire);
-    return 0;
+    return r < 0 ? r : 0;
 }
 
 void
 fair_drop(struct self *self, struct fair *f, struct fair_wait *waits, enum lock_rank rank)
 {
+    _Atomic uint32_t *wake = NULL;
+    usec_t now = clock_mono_usec();
     uint32_t next;
 
     pop_rank(self, rank);
     spin_wait(&f->guard);
     next = f->first;
-    if (next != 0) {
-        queue_remove(f, waits, next - 1);
-        fair_own(f, FAIR_OWNER_PROC(next - 1));
-        atomic_store_explicit(&waits[next - 1].granted, 1, memory_order_release);
+    if (next == 0) {
+        fair_own(f, 0, now);
+    } else if (may_overtake(f, now)) {
+        fair_own(f, 0, now);
+        wake = call_first(f, waits, now);
     } else {
-        fair_own(f, 0);
+        wake = tell_first(f, waits, GRANTED);
+        queue_remove(f, waits, next - 1);
+        fair_own(f, FAIR_OWNER_PROC(next - 1), now);
     }
     spin_free(&f->guard);
-    if (next != 0)
-        wait_wake(&waits[next - 1].granted, 1);
+    if (wake != NULL)
+        wait_wake(wake, 1);
 }
 
 void

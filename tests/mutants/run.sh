@@ -52,6 +52,8 @@ sources_of() {
             "| -lcmocka -lsqlite3 -lsystemd" ;;
     test_cache*|test_chain_serve|test_retire_interval|test_scan_50x)
         echo "| tests/unit/$1.c tests/support/cache_fake.c" $cache $shm $base "| -lcmocka -lsystemd -lpthread" ;;
+    test_shm_lock)
+        echo "-Wl,--wrap=wait_sleep | tests/unit/$1.c" $shm $base "| -lcmocka -lsystemd -lpthread" ;;
     *)
         return 1 ;;
     esac
