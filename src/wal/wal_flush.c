@@ -115,6 +115,75 @@ wait_for_slots(struct wal *w, lsn_t upto)
     }
 }
 
+/* ---- groups ----
+ *
+ * WAL_WRITE is only tried. Who finds it taken sleeps: in the group of the flush in progress if that
+ * one goes far enough, else in the next one's. At the end of flush n all of group n are woken, and
+ * one of group n + 1, who leads it; the others of that group sleep on until it is done. So who was
+ * woken, finds that flush n + 1 has not begun, and goes without leading it must wake the next. */
+
+static struct wal_group *
+group_of(const struct wal *w, uint32_t n)
+{
+    return &w->sh->group[n % 2];
+}
+
+static void
+group_wake(struct wal_group *g, uint32_t n)
+{
+    (void) atomic_fetch_add_explicit(&g->word, 1, memory_order_release);
+    atomic_thread_fence(
+        memory_order_seq_cst); /* pairs with group_sleep(): the word, the sleepers */
+    if (atomic_load_explicit(&g->sleepers, memory_order_relaxed) > 0)
+        wait_wake(&g->word, n);
+}
+
+static void
+group_sleep(struct wal *w, struct wal_group *g, uint32_t seen, enum wait_event why)
+{
+    (void) atomic_fetch_add_explicit(&g->sleepers, 1, memory_order_relaxed);
+    atomic_thread_fence(memory_order_seq_cst);
+    (void) wait_sleep(w->self, &g->word, seen, 0, why, NULL);
+    (void) atomic_fetch_sub_explicit(&g->sleepers, 1, memory_order_relaxed);
+}
+
+/* What a process has seen before it tried the lock, so that its end is not missed. */
+struct turn {
+    uint32_t words[2];
+    uint32_t n; /* flush for which it has slept */
+    bool has_slept;
+};
+
+static void
+turn_look(const struct wal *w, struct turn *t)
+{
+    for (uint32_t i = 0; i < 2; i++)
+        t->words[i] = atomic_load_explicit(&w->sh->group[i].word, memory_order_acquire);
+}
+
+/* The lock was taken. */
+static void
+turn_wait(struct wal *w, struct turn *t, lsn_t upto, enum wait_event why)
+{
+    uint32_t n = atomic_load_explicit(&w->sh->flushes, memory_order_acquire);
+
+    if (upto > atomic_load_explicit(&w->sh->flush_limit, memory_order_relaxed))
+        n++;
+    t->n = n;
+    t->has_slept = true;
+    group_sleep(w, group_of(w, n), t->words[n % 2], why);
+}
+
+/* What was waited for is there. */
+static void
+turn_pass(struct wal *w, const struct turn *t)
+{
+    uint32_t begun = atomic_load_explicit(&w->sh->flushes, memory_order_acquire);
+
+    if (t->has_slept && (int32_t) (begun - t->n) < 0)
+        group_wake(group_of(w, t->n), 1);
+}
+
 /* ---- writing; all under lock WAL_WRITE ---- */
 
 NORETURN static void
@@ -122,8 +191,8 @@ fail(struct wal *w, struct err *e)
 {
     /* WAL-5: whoever waits must see it, and nobody may ever hold the write lock again. */
     atomic_store_explicit(&w->sh->failed, 1, memory_order_release);
-    (void) atomic_fetch_add_explicit(&w->sh->flush_word, 1, memory_order_release);
-    wait_wake(&w->sh->flush_word, WAIT_ALL);
+    group_wake(&w->sh->group[0], WAIT_ALL);
+    group_wake(&w->sh->group[1], WAIT_ALL);
     err_hint(e, "The server restarts from the log. Check the disk under pg_wal.");
     log_panic(e);
 }
@@ -278,65 +347,81 @@ write_limit(const struct wal *w)
     return wal_usable_to_end(wal_usable_of(min, w->cfg.segsize), w->cfg.segsize);
 }
 
+/* After a flush, or writing without one: nobody sleeps for its end then. */
 static void
-write_unlock(struct wal *w)
+write_unlock(struct wal *w, bool was_flush)
 {
+    uint32_t n = atomic_load_explicit(&w->sh->flushes, memory_order_relaxed);
+
     rwlock_drop_exclusive(w->self, &w->sh->write, LOCK_WAL_WRITE);
-    (void) atomic_fetch_add_explicit(&w->sh->flush_word, 1, memory_order_release);
-    wait_wake(&w->sh->flush_word, WAIT_ALL);
+    group_wake(group_of(w, n + 1), 1); /* first, for the disk is idle */
+    if (was_flush)
+        group_wake(group_of(w, n), WAIT_ALL);
 }
 
 /* Leader: under the write lock, write and sync up to `limit`. */
-static lsn_t
+static void
 flush_locked(struct wal *w, lsn_t limit)
 {
+    struct wal_shared *sh = w->sh;
     struct err e = ERR_INIT;
 
+    limit = MAX(limit, atomic_load_explicit(&sh->written, memory_order_relaxed));
+    atomic_store_explicit(&sh->flush_limit, limit, memory_order_relaxed);
+    (void) atomic_fetch_add_explicit(&sh->flushes, 1, memory_order_release);
     write_upto(w, limit, &e);
-    limit = atomic_load_explicit(&w->sh->written, memory_order_relaxed);
     if (limit > wal_durable(w)) {
         if (wal_segment_offset(limit, w->cfg.segsize) != 0) {
             open_segment(w, limit - 1, &e); /* written by another process, perhaps */
             sync_segment(w, &e);
         }
-        atomic_store_explicit(&w->sh->durable, limit, memory_order_release); /* WAL-4 */
+        atomic_store_explicit(&sh->durable, limit, memory_order_release); /* WAL-4 */
         if (w->status != NULL)
             atomic_store_explicit(&w->status->flush_lsn, limit, memory_order_relaxed);
     }
-    return limit;
+}
+
+/* One try. True: it is done, or was. */
+static bool
+flush_or_wait(struct wal *w, lsn_t upto, struct turn *t)
+{
+    bool leads;
+
+    turn_look(w, t);
+    check_failed(w);
+    if (wal_durable(w) >= upto) {
+        turn_pass(w, t);
+        return true;
+    }
+    lsn_t limit = write_limit(w);
+
+    if (!rwlock_try_exclusive(w->self, &w->sh->write, LOCK_WAL_WRITE)) {
+        turn_wait(w, t, upto, WAIT_WAL_FLUSH);
+        return false;
+    }
+    leads = wal_durable(w) < upto;
+    if (leads)
+        flush_locked(w, limit);
+    write_unlock(w, leads);
+    ASSERT(wal_durable(w) >= upto);
+    if (w->on_durable != NULL)
+        w->on_durable(w->on_durable_arg, wal_durable(w));
+    wal_announce(w);
+    return true;
 }
 
 void
 wal_flush(struct wal *w, lsn_t upto)
 {
-    struct wal_shared *sh = w->sh;
+    struct turn turn = { 0 };
 
     wal_announce(w); /* what we had to write for want of buffers */
     if (wal_durable(w) >= upto)
         return;
     self_hold(w->self); /* INT-1: the wait for the local flush is not interrupted */
     wait_for_slots(w, upto);
-    for (;;) {
-        uint32_t seen = atomic_load_explicit(&sh->flush_word, memory_order_acquire);
-
-        check_failed(w);
-        if (wal_durable(w) >= upto)
-            break;
-        lsn_t limit = write_limit(w);
-
-        if (!rwlock_try_exclusive(w->self, &sh->write, LOCK_WAL_WRITE)) {
-            (void) wait_sleep(w->self, &sh->flush_word, seen, 0, WAIT_WAL_FLUSH, NULL);
-            continue;
-        }
-        lsn_t durable = wal_durable(w) >= upto ? upto : flush_locked(w, limit);
-
-        write_unlock(w);
-        ASSERT(durable >= upto);
-        if (w->on_durable != NULL)
-            w->on_durable(w->on_durable_arg, wal_durable(w));
-        wal_announce(w);
-        break;
-    }
+    while (!flush_or_wait(w, upto, &turn))
+        ;
     self_resume(w->self);
 }
 
@@ -364,7 +449,7 @@ wal_write_background(struct wal *w)
     if (!rwlock_try_exclusive(w->self, &w->sh->write, LOCK_WAL_WRITE))
         return 0;
     n = write_whole_pages(w, limit);
-    write_unlock(w);
+    write_unlock(w, false);
     wal_announce(w);
     return n;
 }
@@ -372,22 +457,26 @@ wal_write_background(struct wal *w)
 void
 wal_write_for_space(struct wal *w, lsn_t upto)
 {
-    struct wal_shared *sh = w->sh;
+    _Atomic lsn_t *written = &w->sh->written;
+    struct turn turn = { 0 };
 
-    if (atomic_load_explicit(&sh->written, memory_order_acquire) < upto)
-        stat_add(w->self, STAT_WAL_BUFFERS_FULL, 1);
-    while (atomic_load_explicit(&sh->written, memory_order_acquire) < upto) {
-        uint32_t seen = atomic_load_explicit(&sh->flush_word, memory_order_acquire);
-
+    if (atomic_load_explicit(written, memory_order_acquire) >= upto)
+        return;
+    stat_add(w->self, STAT_WAL_BUFFERS_FULL, 1);
+    wait_for_slots(w, upto);
+    for (;;) {
+        turn_look(w, &turn);
         check_failed(w);
-        wait_for_slots(w, upto);
+        if (atomic_load_explicit(written, memory_order_acquire) >= upto)
+            break;
         lsn_t limit = write_limit(w);
 
-        if (!rwlock_try_exclusive(w->self, &sh->write, LOCK_WAL_WRITE)) {
-            (void) wait_sleep(w->self, &sh->flush_word, seen, 0, WAIT_WAL_WRITE, NULL);
+        if (!rwlock_try_exclusive(w->self, &w->sh->write, LOCK_WAL_WRITE)) {
+            turn_wait(w, &turn, upto, WAIT_WAL_WRITE);
             continue;
         }
         (void) write_whole_pages(w, limit);
-        write_unlock(w);
+        write_unlock(w, false);
     }
+    turn_pass(w, &turn);
 }

@@ -13,6 +13,12 @@ struct wal_slot {
     alignas(64) _Atomic lsn_t inserting;
 };
 
+/* Who sleeps until WAL_WRITE is dropped (wal_flush.c). */
+struct wal_group {
+    _Atomic uint32_t word; /* futex: bumped whenever WAL_WRITE is dropped or `failed` set */
+    _Atomic uint32_t sleepers;
+};
+
 struct wal_shared {
     /* Insertion: guarded by `reserve`, but for the atomics, which are written under it. */
     alignas(64) struct spin reserve;
@@ -30,10 +36,12 @@ struct wal_shared {
     /* Writing: guarded by lock WAL_WRITE; the positions are read by anyone (acquire) and only grow.
      */
     alignas(64) struct rwlock write;
-    _Atomic lsn_t written;       /* handed to the kernel */
-    _Atomic lsn_t durable;       /* WAL-4 */
-    _Atomic uint32_t failed;     /* WAL-5: a write or sync failed; set once, under WAL_WRITE */
-    _Atomic uint32_t flush_word; /* futex: bumped whenever WAL_WRITE is dropped or `failed` set */
+    _Atomic lsn_t written;      /* handed to the kernel */
+    _Atomic lsn_t durable;      /* WAL-4 */
+    _Atomic uint32_t failed;    /* WAL-5: a write or sync failed; set once, under WAL_WRITE */
+    _Atomic uint32_t flushes;   /* begun so far; moved under WAL_WRITE */
+    _Atomic lsn_t flush_limit;  /* of the last one begun; likewise */
+    struct wal_group group[2];  /* who sleeps until flush n is done: group[n % 2] */
     _Atomic uint32_t slot_word; /* futex: bumped when a slot moves while somebody waits for slots */
     _Atomic uint32_t slot_waiters;
     _Atomic uint32_t tli;

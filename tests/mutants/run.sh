@@ -54,6 +54,8 @@ sources_of() {
         echo "| tests/unit/$1.c tests/support/cache_fake.c" $cache $shm $base "| -lcmocka -lsystemd -lpthread" ;;
     test_shm_lock)
         echo "-Wl,--wrap=wait_sleep | tests/unit/$1.c" $shm $base "| -lcmocka -lsystemd -lpthread" ;;
+    test_wal_flush)
+        echo "-Wl,--wrap=wait_sleep | tests/unit/$1.c tests/support/tmpdir.c" src/wal/*.c $shm $base "| -lcmocka -lsystemd -lpthread" ;;
     *)
         return 1 ;;
     esac
