@@ -278,6 +278,9 @@ conf_diff(const struct conf *cur, const struct conf *next, struct conf_diff *ret
 
         if (context == CONF_CONTEXT_INTERNAL || conf_equal(cur, next, (enum conf_id) id))
             continue;
+        if (context == CONF_CONTEXT_POSTMASTER && cur->source[id] == CONF_FROM_DEFAULT &&
+            next->source[id] == CONF_FROM_DEFAULT)
+            continue; /* derived from another, which is named */
         if (context == CONF_CONTEXT_POSTMASTER) {
             ret->restart[id] = true;
             ret->n_restart++;
