@@ -19,6 +19,23 @@
 #define MINUTE_USEC (60 * USEC_PER_SEC)
 
 /* ---- events ---- */
+/* Backends whose client has got through its login. They say so themselves; who lies is waited for
+ * or ended with the others, no more. */
+static unsigned
+count_sessions(const struct pm *pm)
+{
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < pm->pool[CHILD_BACKEND].n; i++) {
+        const struct pm_child *c = &pm->children[pm->pool[CHILD_BACKEND].first + i];
+        const struct slot *s = segment_slot(pm->seg, c->slot_idx);
+
+        n += c->pid != 0 &&
+             atomic_load_explicit(&s->activity, memory_order_relaxed) != ACTIVITY_STARTING;
+    }
+    return n;
+}
+
 struct pm_view
 pm_view(const struct pm *pm)
 {
@@ -35,6 +52,7 @@ pm_view(const struct pm *pm)
         v.n_early += child_policies[k].phase == PHASE_EARLY ? n : 0;
     }
     v.n_backends = pm_child_count(pm, CHILD_BACKEND);
+    v.n_sessions = pm->m.stop == PM_STOP_SMART ? count_sessions(pm) : v.n_backends;
     v.has_backend_room = v.n_backends < segment_pool(pm->seg, CHILD_BACKEND, &slot);
     v.has_dead_end_room =
         pm_child_count(pm, CHILD_DEAD_END) < segment_pool(pm->seg, CHILD_DEAD_END, &slot);

@@ -304,9 +304,10 @@ pm_on_child_exit(sd_event_source *s, const siginfo_t *si, void *arg)
     enum pm_event ev = event_of(c, si, is_taken, class);
     usec_t now = clock_mono_usec();
     bool is_abrupt = pm->m.is_crash || pm->m.stop == PM_STOP_IMMEDIATE;
+    bool is_early = ev == EV_CHECKPOINTER_LEFT && pm->m.state != PM_WAIT_CHECKPOINTER;
 
     (void) s;
-    if (ev == EV_CHILD_CRASHED || ev == EV_STARTUP_FAILED) {
+    if (ev == EV_CHILD_CRASHED || ev == EV_STARTUP_FAILED || is_early) {
         if (!is_abrupt)
             log_death(pm, c, si);
     } else if (!is_abrupt && c->kind == CHILD_DEAD_END && si->si_code != CLD_EXITED &&

@@ -122,7 +122,7 @@ if_below_immediate(const struct pm_machine *m, const struct pm_view *v)
 static bool
 if_drained(const struct pm_machine *m, const struct pm_view *v)
 {
-    return if_smart(m, v) && v->n_backends == 0;
+    return if_smart(m, v) && v->n_sessions == 0;
 }
 
 static bool
@@ -354,6 +354,9 @@ pm_fsm_signal(const struct pm_machine *m, enum child_kind kind)
     enum stop_phase phase = child_policies[kind].phase;
 
     if (phase == PHASE_OUTLIVES)
+        return 0;
+    /* Not before their turn, whatever happens to the others: they tell clients what it is. */
+    if (phase == PHASE_LAST && m->state < PM_WAIT_DEAD_END)
         return 0;
     if (m->is_killing)
         return SIGKILL;

@@ -49,6 +49,7 @@ struct pm_view {
     unsigned n_early;     /* of phase EARLY, backends included */
     unsigned n_archivers; /* of phase ARCHIVE */
     unsigned n_backends;  /* clients; dead-end children are not among them */
+    unsigned n_sessions;  /* backends that are logged in: a smart stop waits for no others */
     bool has_backend_room;
     bool has_dead_end_room;
     bool restart_after_crash;

@@ -70,6 +70,11 @@ find_progress(struct pm *pm, usec_t now)
         p->phase = "clients";
         p->unit = "clients";
         p->total = pm_view(pm).n_backends;
+    } else if (pm->m.stop != PM_STOP_NONE && pm->m.state > PM_RUN && pm_view(pm).n_children > 0) {
+        p->is_known = true;
+        p->phase = "processes";
+        p->unit = "processes";
+        p->total = pm_view(pm).n_children;
     }
 }
 

@@ -368,6 +368,8 @@ run(struct attached *a)
         (void) atomic_fetch_add_explicit(&a->slot->progress, 1, memory_order_relaxed);
         if ((bits & REQ_FINISH) != 0)
             finish(a, has_recovered);
+        if ((bits & REQ_STOP) != 0)
+            child_exit(CHILD_OK); /* before its time: the postmaster makes a crash of it */
         if (!has_recovered)
             continue;
         look_after_files(a);

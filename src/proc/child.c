@@ -205,6 +205,10 @@ child_begin(const struct child_start *start)
      * signalled with us. Not a session: the kernel would make a scheduling group for each
      * (sched_autogroup), which costs milliseconds where other work waits for the processor. */
     (void) setpgid(0, 0);
+    /* Who is not attached cannot harm what it does not map. First of all: later the numbers of its
+     * descriptors would be somebody else's. */
+    if (start->slot_idx < 0 && start->segment != NULL)
+        segment_free(start->segment);
     r = fdlist_close_others(start->client_fd);
     if (r == 0)
         r = open_signals(&e);
@@ -216,8 +220,6 @@ child_begin(const struct child_start *start)
     }
     if (start->slot_idx >= 0)
         take_slot(start);
-    else if (start->segment != NULL)
-        segment_free(start->segment); /* cannot harm what it does not map */
 }
 
 /* ---- end ---- */

@@ -127,6 +127,7 @@ backend_main(const struct child_start *start)
     struct slot *slot = segment_slot(start->segment, start->slot_idx);
     char c;
 
+    atomic_store_explicit(&slot->activity, ACTIVITY_IDLE, memory_order_relaxed); /* logged in */
     for (;;) {
         struct pollfd p[2] = { { .fd = start->client_fd, .events = POLLIN },
                                { .fd = child_signal_fd(), .events = POLLIN } };

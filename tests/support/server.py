@@ -7,6 +7,7 @@ import json
 import os
 import pwd
 import random
+import re
 import select
 import shutil
 import signal
@@ -187,12 +188,26 @@ class Server:
         args = ["start", "-D", self.data, "-l", self.log_path] + ([] if wait else ["--no-wait"])
         return self.ctl(*args, check=check, env=env)
 
+    def foreground(self, env=None):
+        """piniond itself, as a child of the test whose wait() tells the exit code; its log goes where start() puts it."""
+        with open(self.log_path, "ab") as log:
+            os.chown(self.log_path, pwd.getpwnam(USER).pw_uid, -1)   # start() appends to it as well
+            return subprocess.Popen(as_user(PINIOND, "-D", self.data), stderr=log, env={**os.environ, **(env or {})})
+
+    def until_ready(self):
+        until(lambda: self.status().get("state") == "ready", "it is ready")
+
+    def control_state(self):
+        """What pg_controldata says of the cluster: "shut down", "in production", …"""
+        text = run(PGBIN / "pg_controldata", self.data).stdout
+        return re.search(r"Database cluster state: +(.*)", text)[1]
+
     def stop(self, mode="fast", check=True):
         return self.ctl("stop", "-D", self.data, "-m", mode, check=check)
 
     def status(self):
         p = self.ctl("status", "-D", self.data, "--json", check=False)
-        return json.loads(p.stdout)["status"] if p.stdout.strip().startswith("{") else {}
+        return json.loads(p.stdout).get("status", {}) if p.stdout.strip().startswith("{") else {}
 
     @property
     def pid(self):

@@ -60,7 +60,8 @@ a_crash_throws_all_out_and_memory_is_reset_only_when_the_last_is_gone(void **sta
     expect_step(MACHINE(.state = PM_RUN), EV_CHILD_CRASHED, VIEW(.n_children = 6, .n_attached = 6),
                 PM_WAIT_BACKENDS, DO(LOG_CRASH) | DO(REASON_CRASH) | DO(ARM_KILL));
     for (enum child_kind k = 0; k < CHILD_KINDS; k++)
-        assert_int_equal(pm_fsm_signal(&m, k), k == CHILD_SYSLOGGER ? 0 : SIGQUIT);
+        assert_int_equal(pm_fsm_signal(&m, k),
+                         k == CHILD_SYSLOGGER || k == CHILD_DEAD_END ? 0 : SIGQUIT);
     expect_step(m, EV_ADVANCE, VIEW(.n_children = 1, .n_attached = 1), PM_WAIT_BACKENDS, 0);
     expect_step(m, EV_ADVANCE, VIEW(.n_children = 1), PM_WAIT_DEAD_END,
                 DO(ACCEPT_OFF) | DO(ARM_DEAD_END));
@@ -157,7 +158,8 @@ static void
 promotion_during_a_smart_stop_keeps_waiting_for_clients(void **state)
 {
     struct pm_machine m = { .state = PM_HOT_STANDBY, .stop = PM_STOP_SMART };
-    struct pm_step s = pm_step(&m, EV_STARTUP_DONE, &VIEW(.n_backends = 1, .n_children = 3));
+    struct pm_step s =
+        pm_step(&m, EV_STARTUP_DONE, &VIEW(.n_backends = 1, .n_sessions = 1, .n_children = 3));
 
     (void) state;
     assert_string_equal(pm_state_id(s.next.state), "RUN");
@@ -278,6 +280,7 @@ view_of(unsigned bits)
                              .n_early = backend + early,
                              .n_archivers = archival,
                              .n_backends = backend,
+                             .n_sessions = backend,
                              .has_backend_room = (bits & 16u) != 0,
                              .has_dead_end_room = (bits & 32u) != 0,
                              .restart_after_crash = (bits & 64u) != 0,
@@ -519,6 +522,7 @@ model_view(const struct model *w)
         v.n_archivers += child_policies[k].phase == PHASE_ARCHIVE ? n : 0;
         v.n_backends += k == CHILD_BACKEND ? n : 0;
     }
+    v.n_sessions = v.n_backends;
     v.has_backend_room = v.n_backends < 3;
     return v;
 }

@@ -113,6 +113,7 @@ view_of(const struct run *r)
         v.n_early += p->phase == PHASE_EARLY;
         v.n_archivers += p->phase == PHASE_ARCHIVE;
         v.n_backends += k == CHILD_BACKEND;
+        v.n_sessions += k == CHILD_BACKEND;
     }
     return v;
 }
@@ -235,7 +236,9 @@ check_children(const struct run *r)
         bool is_last = k == CHILD_SYSLOGGER; /* whatever happens to the others */
         bool must =
             (table[k].must & BIT(w->m.state)) != 0 && (is_last || !is_abrupt(w)) && !w->m.has_ended;
-        bool left = (table[k].left & BIT(w->m.state)) != 0 && !is_abrupt(w);
+        bool is_late = k == CHILD_DEAD_END && w->m.state < PM_WAIT_DEAD_END; /* has its turn */
+        bool is_out = is_abrupt(w) && !is_late;
+        bool left = (table[k].left & BIT(w->m.state)) != 0 && !is_out;
 
         if (must && !is_alive(w, k) && is_wanted(r, k) && (r->woken & BIT(k)) == 0)
             wrong(r, " is missing and nobody wakes up to start one", child_policies[k].role);
@@ -245,9 +248,9 @@ check_children(const struct run *r)
             continue;
         if (w->child[k] == UNTOLD && !left)
             wrong(r, " is not wanted and was not told to leave", child_policies[k].role);
-        if (is_abrupt(w) && w->child[k] < TOLD_QUIT)
+        if (is_out && w->child[k] < TOLD_QUIT)
             wrong(r, " was not told to quit", child_policies[k].role);
-        if (w->m.is_killing && w->child[k] < TOLD_KILL)
+        if (w->m.is_killing && !is_late && w->child[k] < TOLD_KILL)
             wrong(r, " was not killed", child_policies[k].role);
     }
 }

@@ -1,0 +1,213 @@
+"""Each kind of process with each of TERM, QUIT, KILL, SEGV, and STOP with CONT, once, under load; then 100 seeded draws in the long suite. After each:
+every kind that must run is there once, nobody is a zombie, an orphan or told and still here, no mapping and no descriptor has leaked, and what was
+acknowledged is there."""
+import os
+import random
+import signal
+
+import pytest
+import server as support
+from load import SEED, Load, check_content, more_commits, prepare
+from wire import Closed, Wire, connect
+
+LONG = bool(os.environ.get("PINION_LONG"))
+HELPERS = ("checkpointer", "bgwriter", "walwriter", "archiver")
+KINDS = (*HELPERS, "backend", "silent")   # dead ends and the startup process have their own tests
+SIGNALS = {"TERM": (signal.SIGTERM,), "QUIT": (signal.SIGQUIT,), "KILL": (signal.SIGKILL,), "SEGV": (signal.SIGSEGV,),
+           "STOP+CONT": (signal.SIGSTOP, signal.SIGCONT)}
+HARMLESS = {("checkpointer", "TERM"), ("bgwriter", "TERM"), ("walwriter", "TERM"), ("archiver", "TERM"), ("backend", "TERM"), ("silent", "TERM")}
+STAYS = {("checkpointer", "TERM"), ("archiver", "TERM")}   # the archiver leaves a minute later
+
+
+def proc(pid, name):
+    try:
+        with open(f"/proc/{pid}/{name}", encoding="utf-8", errors="replace") as f:
+            return f.read()
+    except OSError:
+        return ""
+
+
+def children_of(pid):
+    """All of them, zombies too: {pid: (state, name)}."""
+    found = {}
+    for p in proc(pid, f"task/{pid}/children").split():
+        text = proc(p, "stat")
+        if text:
+            found[int(p)] = (text.rpartition(")")[2].split()[0], text.partition("(")[2].rpartition(")")[0])
+    return found
+
+
+def shared_maps(pid):
+    return sum("memfd:" in line for line in proc(pid, "maps").splitlines())
+
+
+def n_fds(pid):
+    try:
+        return len(os.listdir(f"/proc/{pid}/fd"))
+    except OSError:
+        return 0
+
+
+class Cluster:
+    def __init__(self, cluster):
+        self.s = s = cluster(conf="shared_buffers = 2MB\nmax_wal_size = 80MB\narchive_mode = on\narchive_command = 'true'\nauthentication_timeout = 10min\n",
+                             init_args=("--wal-segsize=1",))
+        prepare(s)
+        self.pm = s.pid
+        self.maps = shared_maps(self.pm)
+        self.crashes = 0
+
+    def is_up(self):
+        return self.s.status().get("state") == "ready"
+
+    def is_whole(self):
+        """The invariant: served by one of each helper, all of them children of the postmaster, none half dead, none told to leave."""
+        now = self.s.status()
+        if now.get("pmState") != "PM_RUN" or now.get("state") != "ready":
+            return False
+        names = [name for _, name in children_of(self.pm).values()]
+        return all(names.count(h) == 1 for h in HELPERS) and "startup" not in names
+
+    def check(self, load):
+        support.until(self.is_whole, "all are there")
+        support.until(lambda: not [c for c in children_of(self.pm).values() if c[0] in "ZXT"], "no zombie, nobody stopped")
+        support.until(lambda: set(self.s.processes()) <= {self.pm, *children_of(self.pm)}, "no orphan")
+        assert shared_maps(self.pm) == self.maps, "a mapping has leaked"
+        support.until(lambda: all(shared_maps(p) <= self.maps for p in children_of(self.pm)), "one segment each")
+        assert self.s.pid == self.pm
+        more_commits(load, 10)
+        self.s.sql("SELECT 1")
+
+    def settle(self):
+        """The number of descriptors of the postmaster when only its helpers are there."""
+        support.until(lambda: len(children_of(self.pm)) == len(HELPERS), "all clients have left")
+        return n_fds(self.pm)
+
+
+def startup_of(pm):
+    return next((p for p, (_, name) in children_of(pm).items() if name == "startup"), None)
+
+
+def silent_child(s):
+    before = set(children_of(s.pid))
+    w = Wire(s)
+    return w, support.until(lambda: next((p for p, (_, n) in children_of(s.pid).items() if n == "backend" and p not in before), None), "its process")
+
+
+def give(pid, name):
+    for sig in SIGNALS[name]:
+        try:
+            if sig == signal.SIGSTOP:
+                support.freeze(pid)
+            else:
+                os.kill(pid, sig)
+        except ProcessLookupError:
+            return False
+    return True
+
+
+def strike(c, kind, name):
+    """Send it; True if it must be the crash of all, None if that is open."""
+    s = c.s
+    if kind == "silent":
+        w, pid = silent_child(s)
+        with w:
+            assert give(pid, name)
+            if name != "STOP+CONT":
+                support.until(lambda: not support.state_of(pid), "it is gone")
+    elif kind == "backend":
+        with connect(s) as w:
+            assert give(w.key[0], name)
+            try:
+                w.query("SELECT 1")
+                assert name == "STOP+CONT"
+            except (Closed, OSError):
+                assert name != "STOP+CONT"
+    else:
+        pid = s.child(kind)
+        assert give(pid, name)
+        if name != "STOP+CONT" and (kind, name) not in STAYS:
+            support.until(lambda: not support.state_of(pid), "it is gone")
+    return name != "STOP+CONT" and (kind, name) not in HARMLESS
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_kind_with_each_signal_under_load(cluster, kind):
+    c = Cluster(cluster)
+    n = c.settle()
+    with Load(c.s, writers=4, readers=1) as load:
+        more_commits(load, 20)
+        for name in SIGNALS:
+            if strike(c, kind, name):
+                c.crashes += 1
+            support.until(lambda: c.s.status().get("crashRestarts") == c.crashes, f"{c.crashes} crashes after {name}")
+            c.check(load)
+    assert not load.wrong, load.wrong
+    check_content(c.s, load)
+    assert support.until(lambda: c.settle() == n, "no descriptor has leaked")
+    c.s.stop()
+
+
+def test_a_dead_end_with_each_signal_harms_nobody(cluster):
+    """They are there while a smart stop waits: who is at work works on, and the stop ends well."""
+    c = Cluster(cluster)
+    with connect(c.s) as w:
+        os.kill(c.pm, signal.SIGTERM)
+        support.until(lambda: c.s.status().get("state") == "draining", "it drains")
+        for name in SIGNALS:
+            silent, pid = silent_child(c.s)
+            with silent:
+                assert give(pid, name)
+                if name != "STOP+CONT":
+                    support.until(lambda pid=pid: not support.state_of(pid), "it is gone")
+            support.until(lambda pid=pid: not support.state_of(pid), "it is gone with its client")
+            w.ok("UPDATE acct SET v = 0 WHERE id = 0")
+            assert c.s.status()["crashRestarts"] == 0
+    c.s.wait_gone()
+    assert c.s.control_state() == "shut down"
+
+
+def test_the_startup_process_with_each_signal(cluster):
+    """It ends the server, or goes on; all acknowledged commits are there whatever befalls recovery, also twice."""
+    c, n_ends = Cluster(cluster), 0
+    with Load(c.s) as load:
+        for name in SIGNALS:
+            more_commits(load, 100)
+            c.s.kill9()
+            for _ in range(2):
+                p = c.s.foreground()
+                pid = support.until(lambda p=p: startup_of(p.pid) or c.is_up() and -1, "a startup process, or the end of its work")
+                if pid > 0:
+                    give(pid, name)
+                support.until(lambda p=p: p.poll() is not None or c.is_up(), "it is up or gone")
+                if p.poll() is None:
+                    break
+                assert p.returncode == 1 and not c.s.processes()
+                n_ends += 1
+            if not c.is_up():
+                c.s.start()
+            c.pm, c.maps = c.s.pid, shared_maps(c.s.pid)
+            c.check(load)
+    assert not load.wrong, load.wrong
+    assert n_ends > 0, "none was met"
+    check_content(c.s, load)
+    c.s.stop()
+
+
+def test_draws(cluster):
+    rng = random.Random(SEED)
+    c = Cluster(cluster)
+    counts = {}
+    with Load(c.s) as load:
+        for _ in range(100 if LONG else 6):
+            kind, name = rng.choice(KINDS), rng.choice(sorted(SIGNALS))
+            more_commits(load, rng.randrange(30))
+            if strike(c, kind, name):
+                c.crashes += 1
+            support.until(lambda: c.s.status().get("crashRestarts") == c.crashes, f"{c.crashes} crashes after {name} to {kind}")
+            c.check(load)
+            counts[kind, name] = counts.get((kind, name), 0) + 1
+    assert not load.wrong, load.wrong
+    check_content(c.s, load)
+    c.s.stop()
+    print(counts)
