@@ -26,7 +26,7 @@ enum control_stop_mode { STOP_SMART, STOP_FAST, STOP_IMMEDIATE }; /* rising stri
 /* The phase that runs right now. An empty phase = none; quantities of 0 are unknown and left out.
  */
 struct control_progress {
-    char phase[32];   /* "redo", "fsync", "shutdown_checkpoint", "checkpoint", "clients", "processes" */
+    char phase[32];   /* "redo", "fsync", "shutdown_checkpoint", "checkpoint", "clients", … */
     const char *unit; /* "bytes", "buffers", "files", "clients", "processes"; NULL with total 0 */
     uint64_t done;
     uint64_t total;

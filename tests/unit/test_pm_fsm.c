@@ -20,7 +20,6 @@
 #include "tbl/child_kinds.def"
 #undef CHILD_KIND
 
-/* ---- readable failures ---- */
 static const char *
 actions_text(uint64_t actions, char *p, size_t n)
 {
@@ -75,10 +74,9 @@ a_crash_throws_all_out_and_memory_is_reset_only_when_the_last_is_gone(void **sta
 static void
 a_second_crash_while_memory_is_made_anew_is_handled_like_the_first(void **state)
 {
-    struct pm_machine m = { .state = PM_STARTUP, .is_restart = true };
-
     (void) state;
-    expect_step(m, EV_CHILD_CRASHED, VIEW(.n_children = 2, .n_attached = 2), PM_WAIT_BACKENDS,
+    expect_step(MACHINE(.state = PM_STARTUP, .is_restart = true), EV_CHILD_CRASHED,
+                VIEW(.n_children = 2, .n_attached = 2), PM_WAIT_BACKENDS,
                 DO(LOG_CRASH) | DO(REASON_CRASH) | DO(ARM_KILL));
 }
 
@@ -440,7 +438,7 @@ every_state_is_reached_and_reaches_the_end(void **state)
     }
 }
 
-/* Pairs without a rule: the event cannot happen there, or means nothing there. */
+/* Pairs without a rule: cannot happen there, or means nothing there. */
 #define NOWHERE  (BIT(PM_STATES) - 1)
 #define BUT(...) (NOWHERE & ~(__VA_ARGS__))
 #define S(id)    BIT(PM_##id)

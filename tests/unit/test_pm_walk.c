@@ -471,6 +471,10 @@ try(const struct world *from, enum pm_event ev, enum child_kind dead)
         uint64_t script = 0;
         uint64_t n_scripts = 1;
 
+        if ((settings & 1u) == 0 && !from->m.is_crash && ev != EV_CHILD_CRASHED)
+            continue; /* asked behind a crash only */
+        if ((settings & 2u) == 0 && ev != EV_CONSISTENT && ev != EV_CLIENT)
+            continue; /* asked there only */
         for (script = 0; script < n_scripts; script++) {
             struct run r = { .w = *from,
                              .script = script,
