@@ -162,7 +162,7 @@ take_messages(struct pm *pm)
     if ((bits & MSG_CHECKPOINT) != 0)
         pm_control_saw(pm, PM_SAW_CHECKPOINT);
     if ((bits & MSG_WORKER) != 0)
-        pm_launch_worker(pm);
+        pm_event(pm, EV_WORKER);
     if ((bits & MSG_PROGRESS) != 0)
         pm_notify_update(pm, false);
 }

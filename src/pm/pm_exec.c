@@ -356,6 +356,7 @@ static const action_fn actions_by_id[PM_ACTIONS] = {
     [ACT_SHM_RESET] = do_shm_reset,               [ACT_ACCEPT_ON] = do_accept_on,
     [ACT_LAUNCH_STARTUP] = do_launch_startup,     [ACT_LAUNCH_BACKEND] = do_launch_backend,
     [ACT_LAUNCH_DEAD_END] = do_launch_dead_end,   [ACT_DROP_CLIENT] = do_drop_client,
+    [ACT_LAUNCH_WORKER] = pm_launch_worker,
     [ACT_PIDFILE_STANDBY] = do_pidfile_standby,   [ACT_PROMOTE] = do_promote,
     [ACT_RELOAD] = do_reload,                     [ACT_EXIT_OK] = do_exit_ok,
     [ACT_EXIT_FAILED] = do_exit_failed,

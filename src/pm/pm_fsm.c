@@ -280,6 +280,7 @@ static const struct pm_rule pm_rules[] = {
     { SERVING | IN(STOP_BACKENDS) | IN(WAIT_BACKENDS) | CKPT, ON(CLIENT), WHEN(welcome), SAME, 0,       DO(LAUNCH_BACKEND) },
     { SERVING | IN(STOP_BACKENDS) | IN(WAIT_BACKENDS) | CKPT, ON(CLIENT), WHEN(refusable), SAME, 0,     DO(LAUNCH_DEAD_END) },
     { ANYWHERE,      ON(CLIENT),             WHEN(always),          SAME,              0,               DO(DROP_CLIENT) },
+    { IN(RUN),       ON(WORKER),             WHEN(always),          SAME,              0,               DO(LAUNCH_WORKER) },
     { ALIVE,         ON(RELOAD),             WHEN(below_fast),      SAME,              0,               DO(RELOAD) },
 
     /* Looked at after every event, until nothing changes. */

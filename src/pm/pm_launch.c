@@ -126,8 +126,7 @@ pm_launch_worker(struct pm *pm)
 
     pm->worker_db =
         atomic_exchange_explicit(&segment_page(pm->seg)->worker_db, 0, memory_order_acquire);
-    if (pm->worker_db == 0 || pm->m.state != PM_RUN || pm->m.stop != PM_STOP_NONE ||
-        pm_child_free(pm, CHILD_AV_WORKER) == NULL)
+    if (pm->worker_db == 0 || pm_child_free(pm, CHILD_AV_WORKER) == NULL)
         return;
     if (pm_launch(pm, CHILD_AV_WORKER, &e) < 0)
         log_err(LOG_LEVEL_LOG, "", &e);

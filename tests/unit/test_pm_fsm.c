@@ -345,7 +345,6 @@ check_step(const struct pm_machine *m, enum pm_event ev, const struct pm_view *v
                  v->n_children, wrong, s->rule);
 }
 
-/* Marks what can be reached from INIT, with any view at any time. */
 static unsigned
 walk(uint8_t *seen, uint8_t *fired, uint8_t *decided)
 {
@@ -466,6 +465,7 @@ static const uint64_t ignored[PM_EVENTS] = {
     [EV_PATIENCE_OVER] =
         BUT(S(STOP_BACKENDS) | S(WAIT_BACKENDS) | S(WAIT_ARCHIVER)), /* armed by a fast stop */
     [EV_KILL_TIME] = BUT(S(WAIT_BACKENDS) | S(WAIT_DEAD_END)),       /* armed there */
+    [EV_WORKER] = BUT(S(RUN)),
     [EV_RELOAD] = S(INIT) | S(NO_CHILDREN),
     [EV_ADVANCE] = S(INIT) | S(STARTUP) | S(RECOVERY) | S(WAIT_CHECKPOINT) | S(WAIT_CHECKPOINTER),
 };

@@ -44,6 +44,8 @@ static const struct {
     [CHILD_WALWRITER] = { S(RUN), 0, "" },
     [CHILD_ARCHIVER] = { S(RUN), LEAVING | S(WAIT_CHECKPOINT),
                          "the end of the log is still to come" },
+    [CHILD_AV_LAUNCHER] = { S(RUN), 0, "" },
+    [CHILD_AV_WORKER] = { 0, S(RUN), "it was asked for" },
     [CHILD_BACKEND] = { 0, S(HOT_STANDBY) | S(RUN), "it serves" },
     [CHILD_DEAD_END] = { 0, ALL & ~(S(INIT) | S(WAIT_DEAD_END) | S(NO_CHILDREN)),
                          "it refuses a client and leaves within a second or two" },
@@ -66,7 +68,8 @@ struct run {
     uint64_t woken;  /* kinds whose fork failed: their back-off wakes us */
     uint64_t script; /* outcomes of forks, one bit each: 1 fails */
     unsigned n_forks;
-    bool restart_after_crash, hot_standby, archive_mode;
+    bool restart_after_crash, hot_standby;
+    bool with_options;   /* archiver and autovacuum are asked for */
     bool is_backing_off; /* no missing kind is due yet */
     bool exit_ok, exit_failed;
     char story[200];
@@ -173,6 +176,8 @@ exec(struct run *r, uint64_t actions)
         wrong(r, "an end beside children", "");
     if ((actions & DO(LAUNCH_BACKEND)) != 0)
         (void) launch(r, CHILD_BACKEND);
+    if ((actions & DO(LAUNCH_WORKER)) != 0 && !is_alive(&r->w, CHILD_AV_WORKER))
+        (void) launch(r, CHILD_AV_WORKER);
     if ((actions & DO(LAUNCH_DEAD_END)) != 0)
         (void) launch(r, CHILD_DEAD_END);
     if ((actions & DO(LAUNCH_STARTUP)) != 0 && !launch(r, CHILD_STARTUP))
@@ -185,7 +190,7 @@ exec(struct run *r, uint64_t actions)
 static bool
 is_wanted(const struct run *r, enum child_kind k)
 {
-    return k != CHILD_ARCHIVER || r->archive_mode;
+    return (k != CHILD_ARCHIVER && k != CHILD_AV_LAUNCHER) || r->with_options;
 }
 
 static void
@@ -467,6 +472,8 @@ check_stop(const struct run *r, const struct world *from, enum pm_event ev)
 static void
 try(const struct world *from, enum pm_event ev, enum child_kind dead)
 {
+    bool has_forked[16] = { false };
+
     for (unsigned settings = 0; settings < 16; settings++) {
         uint64_t script = 0;
         uint64_t n_scripts = 1;
@@ -475,12 +482,16 @@ try(const struct world *from, enum pm_event ev, enum child_kind dead)
             continue; /* asked behind a crash only */
         if ((settings & 2u) == 0 && ev != EV_CONSISTENT && ev != EV_CLIENT)
             continue; /* asked there only */
+        if ((settings & 4u) != 0 && !has_forked[settings & ~4u])
+            continue; /* nobody was missing */
+        if ((settings & 8u) == 0 && ev != EV_STARTUP_DONE && ev != EV_ADVANCE)
+            continue;
         for (script = 0; script < n_scripts; script++) {
             struct run r = { .w = *from,
                              .script = script,
                              .restart_after_crash = (settings & 1u) != 0,
                              .hot_standby = (settings & 2u) != 0,
-                             .archive_mode = (settings & 8u) != 0,
+                             .with_options = (settings & 8u) != 0,
                              .is_backing_off = (settings & 4u) != 0 };
 
             (void) snprintf(r.story, sizeof r.story, "%s (stop %d, crash %d) on %s",
@@ -495,6 +506,7 @@ try(const struct world *from, enum pm_event ev, enum child_kind dead)
             happen(&r, ev);
             check_stop(&r, from, ev);
             n_steps++;
+            has_forked[settings] |= r.n_forks > 0;
             if (r.n_forks < 6 && BIT(r.n_forks) > n_scripts)
                 n_scripts = BIT(r.n_forks);
             if (meet(&r.w) && !r.w.m.has_ended)
@@ -531,6 +543,7 @@ can_happen(const struct world *w, enum pm_event ev)
     case EV_STOP_IMMEDIATE:
     case EV_LOCK_LOST:
     case EV_RELOAD:
+    case EV_WORKER:
     case EV_CLIENT:
     case EV_ADVANCE:
         return true;
