@@ -62,6 +62,7 @@ conf_parse_time(const char *text, int64_t *ret)
     int64_t usec;
     int64_t zone;
     time_t t;
+    int day;
 
     p = strptime(text, "%Y-%m-%d", &tm);
     if (p == NULL)
@@ -78,8 +79,9 @@ conf_parse_time(const char *text, int64_t *ret)
     p += parse_fraction(p, &usec);
     if (!parse_zone(p, &zone))
         return false;
+    day = tm.tm_mday;
     t = timegm(&tm);
-    if (gmtime_r(&t, &back) == NULL || back.tm_mday != tm.tm_mday) /* 30 February */
+    if (gmtime_r(&t, &back) == NULL || back.tm_mday != day) /* 30 February */
         return false;
     *ret = ((int64_t) t - zone) * 1000000 + usec;
     return true;

@@ -185,9 +185,10 @@ def test_a_fast_stop_archives_everything_first(cluster):
     switch(s, 10)
     s.sql("INSERT INTO t VALUES (99)")
     last = s.sql("SELECT pg_walfile_name(pg_current_wal_insert_lsn())")[0][0]
-    s.configure(f"archive_command = 'cp %p {a}/%f'\n")
+    s.configure(f"archive_command = 'cp %p {a}/%f && echo 100%% %x > {a}/percent'\n")
     s.ctl("reload", "-D", s.data)
     s.stop("fast")   # AC072
+    assert (a / "percent").read_text() == "100% %x\n"
     assert not marks(s, "ready")
     assert last in marks(s, "done") and (a / last).exists()
     control = support.run(support.PGBIN / "pg_controldata", s.data).stdout
@@ -210,6 +211,9 @@ def test_a_hanging_command_ends_with_an_immediate_stop(cluster):
     sleeping = support.until(lambda: [p for p in s.processes() if (support.Path("/proc") / str(p) / "cmdline").read_bytes().startswith(b"sleep")],
                              "the command runs")
     assert os.getpgid(sleeping[0]) == os.getpgid(archiver)
+    os.kill(s.pid, signal.SIGINT)   # a fast stop waits for it, as PostgreSQL's does; people can see for whom, and go on
+    support.until(lambda: s.status().get("pmState") == "PM_SHUTDOWN_2", "the checkpoint is done, the archiver is waited for")
+    assert "archiver" in s.children().values() and "shut down" in support.run(support.PGBIN / "pg_controldata", s.data).stdout
     s.stop("immediate", check=False)
     s.wait_gone()
 
