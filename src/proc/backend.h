@@ -78,7 +78,8 @@ NORETURN void backend_fatal(struct backend *b, const struct err *e);
 NORETURN void backend_leave(struct backend *b, enum child_class how);
 /* A read or flush gave r < 0: FATAL where the client may still listen, else leave. */
 NORETURN void backend_broken(struct backend *b, int r, const struct err *e);
-/* Our last words when QUIT comes: set the handler. */
+/* Our last words when QUIT comes: made (by the postmaster, for all), and the handler set. */
+void backend_prepare_words(void);
 void backend_set_last_words(struct backend *b);
 /* "127.0.0.1" or "[local]" of the client. Returns p. */
 const char *backend_host(const struct backend *b, char *p, size_t cap);

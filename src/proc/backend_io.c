@@ -78,12 +78,11 @@ prepare_words(enum quit_reason reason, int code, const char *message, const char
 }
 
 void
-backend_set_last_words(struct backend *b)
+backend_prepare_words(void)
 {
     static const char *const hint =
         "In a moment you should be able to reconnect to the database and repeat your command.";
 
-    last.fd = b->fd;
     prepare_words(QUIT_UNKNOWN, -ERR_ADMIN_SHUTDOWN,
                   "terminating connection because of unexpected SIGQUIT signal", NULL, NULL);
     prepare_words(QUIT_CRASH, -ERR_CRASH_SHUTDOWN,
@@ -93,6 +92,14 @@ backend_set_last_words(struct backend *b)
                   hint);
     prepare_words(QUIT_STOP, -ERR_ADMIN_SHUTDOWN,
                   "terminating connection due to immediate shutdown command", NULL, NULL);
+}
+
+void
+backend_set_last_words(struct backend *b)
+{
+    last.fd = b->fd;
+    if (last.words[0].n == 0)
+        backend_prepare_words();
     child_set_quit_handler(on_quit);
 }
 
@@ -388,14 +395,8 @@ backend_leave(struct backend *b, enum child_class how)
     (void) shutdown(b->fd, SHUT_WR);
     while (pgwire_sock_recv(b->fd, drop, sizeof drop) == (ssize_t) sizeof drop)
         ; /* unread input would reset the connection under our last message */
-    if (b->has_conf)
-        conf_session_done(&b->conf);
-    pgwire_conn_done(&b->conn);
-    log_set_statement(NULL);
-    free(b->statement);
-    free(b->scratch);
     (void) close(b->fd);
-    child_exit(how);
+    child_exit(how); /* which frees all memory */
 }
 
 NORETURN void

@@ -79,34 +79,51 @@ static struct census
 count_sessions(const struct backend *b, oid_t db, oid_t role)
 {
     struct segment *seg = b->start->segment;
+    struct segment_page *page = segment_page(seg);
     struct census c = { 0 };
     int first;
     unsigned n = segment_pool(seg, CHILD_BACKEND, &first);
 
     for (unsigned i = 0; i < n; i++) {
-        const struct slot *s = segment_slot(seg, first + (int) i);
-        oid_t r = atomic_load_explicit(&s->role_oid, memory_order_seq_cst);
+        uint64_t who =
+            atomic_load_explicit(&page->logged_in[first + (int) i], memory_order_seq_cst);
 
-        if (r == 0 || atomic_load_explicit(&s->state, memory_order_acquire) != SLOT_ATTACHED)
-            continue;
-        c.n_in++;
-        c.n_role += r == role;
-        c.n_db += atomic_load_explicit(&s->db_oid, memory_order_relaxed) == db;
+        c.n_in += who != 0;
+        c.n_role += who >> 32 == role;
+        c.n_db += who != 0 && (oid_t) who == db;
     }
     return c;
+}
+
+static void
+count_out(void *arg)
+{
+    const struct backend *b = arg;
+
+    atomic_store_explicit(&segment_page(b->start->segment)->logged_in[b->start->slot_idx], 0,
+                          memory_order_release);
+}
+
+static void
+count_in(struct backend *b, oid_t db, oid_t role)
+{
+    atomic_store_explicit(&b->slot->db_oid, db, memory_order_relaxed);
+    atomic_store_explicit(&b->slot->role_oid, role, memory_order_relaxed);
+    child_on_exit(count_out, b);
+    atomic_store_explicit(&segment_page(b->start->segment)->logged_in[b->start->slot_idx],
+                          (uint64_t) role << 32 | db, memory_order_seq_cst);
 }
 
 /* We count ourselves in first, then look: of two that come at once never both get the last place.
  */
 static int
-check_limits(const struct backend *b, const struct catalog_role *role, const struct catalog_db *db,
+check_limits(struct backend *b, const struct catalog_role *role, const struct catalog_db *db,
              struct err *e)
 {
     const struct conf_values *v = &b->start->conf->v;
     struct census c;
 
-    atomic_store_explicit(&b->slot->db_oid, db->oid, memory_order_relaxed);
-    atomic_store_explicit(&b->slot->role_oid, role->oid, memory_order_seq_cst);
+    count_in(b, db->oid, role->oid);
     c = count_sessions(b, db->oid, role->oid);
     if (c.n_in > v->max_connections)
         return ERR(e, TOO_MANY_CONNECTIONS, "sorry, too many clients already");

@@ -108,13 +108,14 @@ segment_map(struct segment *seg, const uint64_t *region_bytes, uint32_t n_region
 int
 segment_create_bare(unsigned max_connections, struct segment **ret, struct err *e)
 {
-    const uint64_t bytes[] = { sizeof(struct segment_page) };
     struct segment *seg;
+    uint64_t bytes;
     int r = segment_alloc(max_connections, &seg, e);
 
     if (r < 0)
         return r;
-    r = segment_map(seg, bytes, 1, e);
+    bytes = segment_page_bytes(seg);
+    r = segment_map(seg, &bytes, 1, e);
     if (r < 0) {
         segment_free(seg);
         return r;
@@ -168,6 +169,12 @@ struct segment_page *
 segment_page(const struct segment *seg)
 {
     return seg->page;
+}
+
+uint64_t
+segment_page_bytes(const struct segment *seg)
+{
+    return sizeof *seg->page + seg->max_procs * sizeof seg->page->logged_in[0];
 }
 
 void

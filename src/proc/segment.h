@@ -44,6 +44,9 @@ struct segment_page {
     _Atomic uint32_t worker_db; /* autovacuum launcher: oid, then MSG_WORKER; postmaster: 0 when it
                                    has taken it, whether or not a worker was started */
     _Atomic uint32_t files_locked; /* checkpointer, once it holds every database file (FILE-8) */
+    /* By slot: who is logged in there, role << 32 | database, 0 = nobody. Its backend. Close
+     * together, because each login counts them (the slots would be a page each). */
+    _Atomic uint64_t logged_in[];
 };
 
 /* Make and map it for the settings in `conf` and the control file under data_dir (-1 < 0: 53200,
@@ -62,6 +65,8 @@ unsigned segment_pool(const struct segment *seg, enum child_kind kind, int *ret_
 struct slot *segment_slot(const struct segment *seg, int slot_idx);
 struct shm_status *segment_status(const struct segment *seg);
 struct segment_page *segment_page(const struct segment *seg);
+/* Bytes of it. */
+uint64_t segment_page_bytes(const struct segment *seg);
 
 /* Child → postmaster: set bits and wake it. Any child that has the segment. */
 void segment_tell(const struct segment *seg, uint32_t messages);

@@ -54,7 +54,7 @@ static int
 map_regions(struct segment *seg, struct err *e)
 {
     const uint64_t bytes[REGIONS] = {
-        [REGION_PAGE] = sizeof(struct segment_page),
+        [REGION_PAGE] = segment_page_bytes(seg),
         [REGION_WAL] = wal_shm_bytes(&seg->wal_cfg),
         [REGION_CACHE] = cache_shm_bytes(&seg->cache_cfg),
         [REGION_STORE] = store_shm_bytes(&seg->store_cfg),

@@ -330,6 +330,12 @@ static int
 teardown(void **state)
 {
     (void) state;
+    if (b.has_conf) /* the end of the process does this for real */
+        conf_session_done(&b.conf);
+    pgwire_conn_done(&b.conn);
+    log_set_statement(NULL);
+    free(b.statement);
+    free(b.scratch);
     (void) close(client);
     (void) close(w.signal_fd);
     conf_done(&base);
