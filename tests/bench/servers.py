@@ -42,13 +42,7 @@ class Target:
         return c
 
     def sql(self, text):
-        c = self.connect()
-        try:
-            cur = c.cursor()
-            cur.execute(text)
-            return cur.fetchall() if cur.description else []
-        finally:
-            c.close()
+        return support.rows_of(self.connect(), text)
 
     def value(self, text):
         return self.sql(text)[0][0]

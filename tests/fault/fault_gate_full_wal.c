@@ -67,12 +67,9 @@ reads(uint64_t value)
 static void
 recover(void)
 {
-    struct store_listed list[4];
-    struct recover_info info;
     struct err e = ERR_INIT;
-    uint32_t n;
 
-    assert_ok(cluster_recover(&c, list, ELEMENTSOF(list), &n, &info, &e), &e);
+    assert_ok(cluster_start(&c, PROCS, &e), &e);
 }
 
 static void
@@ -92,12 +89,8 @@ checkpoint(void *arg)
 static void
 begin(uint64_t seed)
 {
-    struct err e = ERR_INIT;
-
     cluster_begin(&c, seed);
     recover();
-    for (uint32_t i = CHECKPOINTER; i < PROCS; i++)
-        assert_ok(cluster_attach(&c, i, &e), &e);
     must_write(1);
     checkpoint(NULL);
     must_write(2);

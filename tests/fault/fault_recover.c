@@ -13,22 +13,12 @@
 
 static struct cluster c;
 
-static int
-recover_with(struct err *e)
-{
-    struct store_listed list[4];
-    struct recover_info info;
-    uint32_t n;
-
-    return cluster_recover(&c, list, 4, &n, &info, e);
-}
-
 static void
 recover(void)
 {
     struct err e = ERR_INIT;
 
-    assert_ok(recover_with(&e), &e);
+    assert_ok(cluster_start(&c, 1, &e), &e);
 }
 
 /* The processes are gone; the page cache is not. */
@@ -258,7 +248,7 @@ a_read_error_is_not_the_end_of_the_log(void **state)
     for (uint32_t after = 0; after < 100; after++) {
         io_sim_fail(c.disk, SIM_READ, "pg_wal", after, 1, EIO);
         err_clear(&e);
-        if (recover_with(&e) == 0)
+        if (cluster_start(&c, 1, &e) == 0)
             break;
         assert_int_equal(e.sys_errno, EIO);
         assert_true(after < 99);
@@ -280,7 +270,7 @@ a_missing_segment_is_not_the_end_of_the_log(void **state)
         (void) write_page((pgno_t) (3 + i % 20), i);
     lose_power();
     assert_int_equal(io_unlink(c.io, "pg_wal/000000010000000000000002"), 0);
-    assert_int_equal(recover_with(&e), -ERR_DATA_CORRUPTED);
+    assert_int_equal(cluster_start(&c, 1, &e), -ERR_DATA_CORRUPTED);
     assert_non_null(strstr(e.message, "000000010000000000000002"));
     cluster_end(&c);
 }
@@ -304,7 +294,7 @@ a_damaged_record_before_a_begun_segment_is_not_the_end_of_the_log(void **state)
     assert_int_equal(io_read_file(c.io, name, segment, CLUSTER_SEGSIZE), CLUSTER_SEGSIZE);
     segment[at] ^= 0x10;
     assert_int_equal(io_sim_poke(c.disk, name, at, segment + at, 1), 0);
-    assert_int_equal(recover_with(&e), -ERR_DATA_CORRUPTED);
+    assert_int_equal(cluster_start(&c, 1, &e), -ERR_DATA_CORRUPTED);
     assert_non_null(strstr(e.message, "log is damaged"));
     assert_non_null(strstr(e.message, "000000010000000000000003"));
     die();

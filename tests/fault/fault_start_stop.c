@@ -57,16 +57,6 @@ read_all(struct err *e)
 
 /* ---- cluster ---- */
 
-static int
-recover(struct err *e)
-{
-    struct store_listed list[4];
-    struct recover_info info;
-    uint32_t n;
-
-    return cluster_recover(&c, list, 4, &n, &info, e);
-}
-
 static void
 stand_on(struct io_sim *disk)
 {
@@ -85,7 +75,7 @@ make_origin(bool is_stopped)
     cluster_make(&c, io_sim_new(1), 64);
     cluster_hook_crashes();
     assert_ok(cluster_init_disk(&c, &e), &e);
-    assert_ok(recover(&e), &e);
+    assert_ok(cluster_start(&c, 1, &e), &e);
     for (pgno_t pgno = 3; pgno < 3 + PAGES; pgno++)
         assert_ok(write_page(pgno, pgno, &e), &e);
     assert_ok(store_checkpoint(cluster_store(&c, 0), CKPT_FORCE, NULL, NULL, &stats, &e), &e);
@@ -112,7 +102,7 @@ free_origin(void)
 static void
 op_recover(void *arg)
 {
-    (void) recover(arg);
+    (void) cluster_start(&c, 1, arg);
 }
 
 static void
@@ -180,7 +170,7 @@ prepare(void)
 {
     struct err e = ERR_INIT;
 
-    assert_ok(recover(&e), &e);
+    assert_ok(cluster_start(&c, 1, &e), &e);
     for (pgno_t pgno = 3; pgno < 3 + 20; pgno++) { /* dirty: changed, and changed back */
         assert_ok(write_page(pgno, 5000, &e), &e);
         assert_ok(write_page(pgno, seed_of(pgno), &e), &e);
@@ -210,7 +200,7 @@ live(const struct operation *op, enum death death, unsigned at)
         else
             io_sim_process_crash(c.disk);
         err_clear(&e);
-        if (recover(&e) < 0 || read_all(&e) < 0 || write_page(3, seed_of(3), &e) < 0)
+        if (cluster_start(&c, 1, &e) < 0 || read_all(&e) < 0 || write_page(3, seed_of(3), &e) < 0)
             fail_msg("%s, %s at call %u: %s (%s)", op->name, death_names[death], at, e.message,
                      e.detail);
     }

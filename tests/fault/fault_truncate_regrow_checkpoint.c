@@ -207,14 +207,9 @@ read_task(void *arg)
 static void
 recover(void)
 {
-    struct store_listed list[4];
-    struct recover_info info;
     struct err e = ERR_INIT;
-    uint32_t n;
 
-    assert_ok(cluster_recover(&c, list, ELEMENTSOF(list), &n, &info, &e), &e);
-    for (uint32_t i = CHECKPOINTER; i < PROCS; i++)
-        assert_ok(cluster_attach(&c, i, &e), &e);
+    assert_ok(cluster_start(&c, PROCS, &e), &e);
 }
 
 /* After recovery: a state that may be there, and a file that is as long as it should be. */

@@ -211,7 +211,7 @@ def test_a_file_changed_while_the_server_was_stopped_is_refused(cluster):
     subprocess.run(["setpriv", f"--reuid={support.USER}", "--clear-groups", "--", "sqlite3", s.data / "base/5/5", "INSERT INTO t VALUES (4)"],
                    check=True, capture_output=True)
     s.start(check=False)
-    with pytest.raises(psycopg2.Error) as e:
+    with pytest.raises(psycopg2.Error):
         s.sql("SELECT 1")
     assert "base/5/5\" was changed while the server was stopped" in s.log()
 

@@ -280,6 +280,8 @@ cluster_write(struct store *st, oid_t oid, pgno_t pgno, const uint8_t *p, lsn_t 
 
 /* ---- start and stop ---- */
 
+#define CLUSTER_LIST_MAX 4u
+
 int
 cluster_recover(struct cluster *c, struct store_listed *list, uint32_t cap, uint32_t *ret_n,
                 struct recover_info *ret, struct err *e)
@@ -312,6 +314,19 @@ cluster_recover_as(struct cluster *c, const struct recover_ask *ask, struct stor
         list[i] = (struct store_listed){ oid, oid };
     }
     return store_recover_finish(st, list, *ret_n, ret, e);
+}
+
+int
+cluster_start(struct cluster *c, uint32_t n_procs, struct err *e)
+{
+    struct store_listed list[CLUSTER_LIST_MAX];
+    struct recover_info info;
+    uint32_t n;
+    int r = cluster_recover(c, list, CLUSTER_LIST_MAX, &n, &info, e);
+
+    for (uint32_t i = 1; i < n_procs && r == 0; i++)
+        r = cluster_attach(c, i, e);
+    return r;
 }
 
 int

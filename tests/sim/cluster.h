@@ -60,6 +60,8 @@ int cluster_recover(struct cluster *c, struct store_listed *list, uint32_t cap, 
 /* The same as asked. RECOVER_SHUT_DOWN: a target was reached, nothing is open. */
 int cluster_recover_as(struct cluster *c, const struct recover_ask *ask, struct store_listed *list,
                        uint32_t cap, uint32_t *ret_n, struct recover_info *ret, struct err *e);
+/* The same where nobody asks what recovery found; then processes 1 … n_procs - 1 attach. */
+int cluster_start(struct cluster *c, uint32_t n_procs, struct err *e);
 /* Shutdown checkpoint by procno. */
 int cluster_shutdown(struct cluster *c, uint32_t procno, struct err *e);
 /* Read page `pgno` of a database as its newest snapshot. STORE_SHORT: beyond its end. */

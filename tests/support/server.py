@@ -122,6 +122,16 @@ def freeze(pid):
     return until(lambda: state_of(pid) in ("T", "Z", "X", ""), f"process {pid} stands") and state_of(pid) == "T"
 
 
+def rows_of(connection, text):
+    """Rows of one statement on a connection, which is closed."""
+    try:
+        cur = connection.cursor()
+        cur.execute(text)
+        return cur.fetchall() if cur.description else []
+    finally:
+        connection.close()
+
+
 class Disk:
     """A small file system of its own (tmpfs), and a file of somebody else's on it that takes what is left."""
 
@@ -256,13 +266,7 @@ class Server:
 
     def sql(self, text, dbname="postgres"):
         """Rows of one statement in a session of its own."""
-        c = self.connect(dbname)
-        try:
-            cur = c.cursor()
-            cur.execute(text)
-            return cur.fetchall() if cur.description else []
-        finally:
-            c.close()
+        return rows_of(self.connect(dbname), text)
 
     def psql(self, text, dbname="postgres", check=True, args=()):
         return run("psql", "-X", "-v", "ON_ERROR_STOP=1", "-h", self.data, "-p", str(self.port), "-U", "postgres",

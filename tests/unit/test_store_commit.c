@@ -353,12 +353,14 @@ many_commits_through_a_small_cache_stay_readable(void **state)
 #define BIG_OID 99u
 
 /* A database that ends just below the lock-byte page; sparse, all zero but page 1. */
-static void
-make_big_database(void)
+/* In the place of process 0's handle. */
+static uint32_t
+open_big_database(void)
 {
     struct store_build b;
     struct err e = ERR_INIT;
     uint8_t page[PAGE_BYTES];
+    uint32_t big;
     int fd;
 
     assert_ok(store_build_begin(&b, &dir.io, BIG_OID, BIG_OID, WORLD_SEG + 40, &e), &e);
@@ -369,6 +371,10 @@ make_big_database(void)
     fd = io_open(&dir.io, "base/99/99", O_RDWR, 0);
     assert_int_equal(io_truncate(&dir.io, fd, (LOCK_BYTE_PGNO - 1) * (uint64_t) PAGE_BYTES), 0);
     (void) io_close(&dir.io, fd);
+    assert_ok(store_db_attach(store(0), BIG_OID, BIG_OID, &big, &e), &e);
+    store_txn_close(txns[0]);
+    assert_ok(store_txn_open(store(0), big, &txns[0], &e), &e);
+    return big;
 }
 
 static void
@@ -384,10 +390,8 @@ the_lock_byte_page_is_neither_logged_nor_written(void **state)
     int fd;
 
     (void) state;
-    make_big_database();
-    assert_ok(store_db_attach(store(0), BIG_OID, BIG_OID, &big, &e), &e);
-    store_txn_close(txns[0]);
-    assert_ok(store_txn_open(store(0), big, &t, &e), &e);
+    big = open_big_database();
+    t = txns[0];
     assert_ok(world_write(t, store(0), big, 2, LOCK_BYTE_PGNO + 3, changes, 2, WORLD_COMMIT, &e),
               &e);
     assert_ok(store_checkpoint(store(0), CKPT_FORCE, NULL, NULL, &stats, &e), &e);
@@ -441,10 +445,7 @@ a_database_of_more_than_a_gibibyte_is_recovered(void **state)
     int fd;
 
     (void) state;
-    make_big_database();
-    assert_ok(store_db_attach(store(0), BIG_OID, BIG_OID, &big, &e), &e);
-    store_txn_close(txns[0]);
-    assert_ok(store_txn_open(store(0), big, &txns[0], &e), &e);
+    big = open_big_database();
     assert_ok(world_write(txns[0], store(0), big, 2, LOCK_BYTE_PGNO + 3, changes,
                           ELEMENTSOF(changes), WORLD_COMMIT, &e),
               &e);

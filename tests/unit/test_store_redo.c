@@ -20,13 +20,10 @@ static struct cluster c;
 static void
 begin(void)
 {
-    struct store_listed list[4];
-    struct recover_info info;
     struct err e = ERR_INIT;
-    uint32_t n;
 
     cluster_begin(&c, 1);
-    assert_ok(cluster_recover(&c, list, 4, &n, &info, &e), &e);
+    assert_ok(cluster_start(&c, 1, &e), &e);
 }
 
 static int
