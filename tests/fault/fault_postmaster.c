@@ -1,5 +1,5 @@
 /* The postmaster with real forks: stops, crashes, escalation, lost lock file. Its children are made
- * up here: they talk over their sockets and slots as the real ones do, and misbehave on request. */
+ * up: they talk over their sockets and slots as the real ones do, and misbehave on request. */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -415,7 +415,6 @@ connect_and_ask(const struct world *w, char command, const char *want)
     return fd;
 }
 
-/* ---- stories ---- */
 static void
 it_starts_serves_and_stops_fast_with_a_checkpoint(void **state)
 {
@@ -565,13 +564,16 @@ static void
 a_stop_during_recovery_ends_it(void **state)
 {
     static const int signals[] = { SIGTERM, SIGINT, SIGQUIT };
+    static const char *const words[] = { "the database system is not yet accepting connections",
+                                         "the database system is not accepting connections" };
     struct world *w = *state;
 
-    play.startup_hangs = true;
     for (size_t i = 0; i < ELEMENTSOF(signals); i++) {
+        play.startup_hangs = true;
+        play.arg = i % 2 == 0 ? "hot_standby=on" : "hot_standby=off";
         start(w);
         expect(w, "PM_RECOVERY/recovering");
-        (void) close(connect_and_ask(w, 0, "the database system is not yet accepting connections"));
+        (void) close(connect_and_ask(w, 0, words[i % 2])); /* AC077, AC078 */
         (void) kill(w->pid, signals[i]);
         ends(w, "EXIT", 0);
     }

@@ -59,9 +59,10 @@ def until_refused(s, words):
 
 @pytest.mark.parametrize("sig", [signal.SIGKILL, signal.SIGSEGV, signal.SIGQUIT])
 @pytest.mark.parametrize("role, words", [("checkpointer", "checkpointer process"), ("bgwriter", "background writer process"),
-                                         ("walwriter", "WAL writer process"), ("archiver", "archiver process")])
+                                         ("walwriter", "WAL writer process"), ("archiver", "archiver process"),
+                                         ("autovacuum launcher", "autovacuum launcher process")])
 def test_a_helper_that_dies_is_a_crash_of_all(cluster, role, words, sig):
-    """AC021 checkpointer, AC022 bgwriter, AC023 walwriter, AC025 archiver; AC042: who idles reads 57P02."""
+    """AC021 checkpointer, AC022 bgwriter, AC023 walwriter, AC024 autovacuum launcher, AC025 archiver; AC042: who idles reads 57P02."""
     s = make(cluster, conf="archive_mode = on\narchive_command = 'true'\n" if role == "archiver" else "")
     pid, victim = s.pid, s.child(role)
     with connect(s) as w:
@@ -119,7 +120,7 @@ def test_a_killed_dead_end_is_a_line_in_the_log(cluster):
     assert s.control_state() == "shut down"
 
 
-@pytest.mark.parametrize("role", ["bgwriter", "walwriter"])
+@pytest.mark.parametrize("role", ["bgwriter", "walwriter", "autovacuum launcher"])
 def test_a_helper_that_is_told_to_leave_is_replaced_silently(cluster, role):
     """AC032, AC091: sessions notice nothing."""
     s = make(cluster)

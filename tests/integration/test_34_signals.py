@@ -11,11 +11,11 @@ from load import SEED, Load, check_content, more_commits, prepare
 from wire import Closed, Wire, connect
 
 LONG = bool(os.environ.get("PINION_LONG"))
-HELPERS = ("checkpointer", "bgwriter", "walwriter", "archiver")
+HELPERS = ("checkpointer", "bgwriter", "walwriter", "archiver", "autovacuum launcher")
 KINDS = (*HELPERS, "backend", "silent")   # dead ends and the startup process have their own tests
 SIGNALS = {"TERM": (signal.SIGTERM,), "QUIT": (signal.SIGQUIT,), "KILL": (signal.SIGKILL,), "SEGV": (signal.SIGSEGV,),
            "STOP+CONT": (signal.SIGSTOP, signal.SIGCONT)}
-HARMLESS = {("checkpointer", "TERM"), ("bgwriter", "TERM"), ("walwriter", "TERM"), ("archiver", "TERM"), ("backend", "TERM"), ("silent", "TERM")}
+HARMLESS = {(kind, "TERM") for kind in (*HELPERS, "backend", "silent")}
 STAYS = {("checkpointer", "TERM"), ("archiver", "TERM")}   # the archiver leaves a minute later
 
 
@@ -50,7 +50,8 @@ def n_fds(pid):
 
 class Cluster:
     def __init__(self, cluster):
-        self.s = s = cluster(conf="shared_buffers = 2MB\nmax_wal_size = 80MB\narchive_mode = on\narchive_command = 'true'\nauthentication_timeout = 10min\n",
+        self.s = s = cluster(conf="shared_buffers = 2MB\nmax_wal_size = 80MB\nauthentication_timeout = 10min\n"
+                             "archive_mode = on\narchive_command = 'true'\n",
                              init_args=("--wal-segsize=1",))
         prepare(s)
         self.pm = s.pid
@@ -66,7 +67,7 @@ class Cluster:
         if now.get("pmState") != "PM_RUN" or now.get("state") != "ready":
             return False
         names = [name for _, name in children_of(self.pm).values()]
-        return all(names.count(h) == 1 for h in HELPERS) and "startup" not in names
+        return all(names.count(h[:15]) == 1 for h in HELPERS) and "startup" not in names
 
     def check(self, load):
         support.until(self.is_whole, "all are there")
@@ -91,7 +92,10 @@ def startup_of(pm):
 def silent_child(s):
     before = set(children_of(s.pid))
     w = Wire(s)
-    return w, support.until(lambda: next((p for p, (_, n) in children_of(s.pid).items() if n == "backend" and p not in before), None), "its process")
+
+    def look():
+        return next((p for p, (_, name) in children_of(s.pid).items() if name == "backend" and p not in before), None)
+    return w, support.until(look, "its process")
 
 
 def give(pid, name):

@@ -5,6 +5,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "support/store_world.h"
@@ -252,6 +253,40 @@ after_a_shutdown_checkpoint_the_files_are_whole_and_the_log_goes_on(void **state
     }
 }
 
+static bool
+write_meanwhile(void *arg, double progress)
+{
+    (void) arg;
+    (void) progress;
+    commit(1, 3, 9, &(struct world_change){ 9, 4 }, 1);
+    return true;
+}
+
+/* AC018: nobody may write any more; who does all the same is noticed before the record counts. */
+static void
+a_commit_beside_the_shutdown_checkpoint_is_a_panic(void **state)
+{
+    struct checkpoint_stats stats;
+    struct wal_control control;
+    struct err e = ERR_INIT;
+    int status;
+    pid_t pid;
+
+    (void) state;
+    commit(0, 2, 9, &(struct world_change){ 9, 2 }, 1);
+    for (uint32_t i = 0; i < PROCS; i++)
+        store_txn_end(txns[i]);
+    pid = fork();
+    if (pid == 0)
+        _exit(store_checkpoint(store(0), CKPT_SHUTDOWN, write_meanwhile, NULL, &stats, &e) == 0
+                  ? 0
+                  : 9);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status), 2);
+    assert_int_equal(wal_control_read(&dir.io, &control, &e), 0);
+    assert_int_not_equal(control.state, WAL_STATE_SHUT_DOWN);
+}
+
 static void
 a_failed_write_fails_the_checkpoint_and_the_next_one_makes_it_good(void **state)
 {
@@ -471,6 +506,7 @@ main(void)
         T(an_old_snapshot_reads_what_the_checkpoint_overwrote_on_disk),
         T(a_file_is_cut_when_nobody_can_need_its_end_and_not_before),
         T(after_a_shutdown_checkpoint_the_files_are_whole_and_the_log_goes_on),
+        T(a_commit_beside_the_shutdown_checkpoint_is_a_panic),
         T(a_failed_write_fails_the_checkpoint_and_the_next_one_makes_it_good),
         T(none_is_due_when_nothing_was_logged_since_the_last),
         T(who_asks_waits_for_one_that_began_afterwards),
