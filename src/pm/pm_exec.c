@@ -421,6 +421,8 @@ is_wanted(const struct pm *pm, enum child_kind kind)
         return pm->logger.read_fd >= 0;
     if (kind == CHILD_ARCHIVER)
         return pm->conf->v.archive_mode != CONF_ARCHIVE_OFF;
+    if (kind == CHILD_STATS)
+        return pm->conf->v.metrics_listen[0] != '\0';
     return kind != CHILD_AV_LAUNCHER || pm->conf->v.autovacuum;
 }
 

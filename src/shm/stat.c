@@ -12,11 +12,12 @@ static const struct {
     enum stat_group group;
     bool is_msec;
     const char *column;
+    const char *what;
 } counts[STAT_COUNTS] = {
 #define UNIT_COUNT false
 #define UNIT_MSEC true
 #define STAT(id, group, column, unit, what) \
-    [STAT_##id] = { STAT_GROUP_##group, UNIT_##unit, #column },
+    [STAT_##id] = { STAT_GROUP_##group, UNIT_##unit, #column, what },
 #include "tbl/stat_counts.def"
 #undef STAT
 #undef UNIT_COUNT
@@ -62,6 +63,12 @@ bool
 stat_is_msec(enum stat_id id)
 {
     return counts[id].is_msec;
+}
+
+const char *
+stat_what(enum stat_id id)
+{
+    return counts[id].what;
 }
 
 /* ---- life ---- */

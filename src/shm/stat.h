@@ -105,6 +105,8 @@ enum stat_group stat_group_of(const char *name);
 enum stat_group stat_group(enum stat_id id);
 const char *stat_column(enum stat_id id);
 bool stat_is_msec(enum stat_id id);
+/* What it counts, in words. */
+const char *stat_what(enum stat_id id);
 
 /* ---- over a restart (stat_file.c) ---- */
 

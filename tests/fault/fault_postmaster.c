@@ -119,6 +119,7 @@ LIKE_BGWRITER(walwriter_main)
 LIKE_BGWRITER(archiver_main)
 LIKE_BGWRITER(autovacuum_main)
 LIKE_BGWRITER(autovacuum_worker_main)
+LIKE_BGWRITER(stats_main)
 
 /* One letter per command: what a client can make a backend do. */
 NORETURN void

@@ -146,6 +146,7 @@ LIKE_BGWRITER(walwriter_main)
 LIKE_BGWRITER(archiver_main)
 LIKE_BGWRITER(autovacuum_main)
 LIKE_BGWRITER(autovacuum_worker_main)
+LIKE_BGWRITER(stats_main)
 
 /* A client that says nothing and stays. */
 NORETURN void

@@ -1,0 +1,122 @@
+"""The metrics page: read by Prometheus' own parser, over a Unix socket and TCP; bad requests, silent clients, stops and kills."""
+import http.client
+import os
+import signal
+import socket
+
+import pytest
+
+import server as support
+
+openmetrics = pytest.importorskip("prometheus_client.openmetrics.parser", reason="SKIP: python3-prometheus-client is not installed")
+
+
+class UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path):
+        super().__init__("localhost", timeout=support.DEADLINE)
+        self.path = path
+
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(support.DEADLINE)
+        self.sock.connect(str(self.path))
+
+
+def start(cluster, where=None):
+    server = cluster()
+    path = where or server.data / "metrics"
+    server.configure(f"metrics_listen = '{path}'\n")
+    server.start()
+    server.child("stats")
+    return server, path
+
+
+def ask(make, method="GET", target="/metrics"):
+    c = make()
+    try:
+        c.request(method, target)
+        r = c.getresponse()
+        return r.status, r.headers.get("Content-Type"), r.read().decode()
+    except (ConnectionError, FileNotFoundError):
+        return 0, None, ""
+    finally:
+        c.close()
+
+
+def samples(page):
+    found = {}
+    for family in openmetrics.text_string_to_metric_families(page):
+        for s in family.samples:
+            found[(s.name, tuple(sorted(s.labels.items())))] = s.value
+    return found
+
+
+def test_the_page_says_what_the_views_say(cluster):
+    server, path = start(cluster)
+    server.sql("CREATE TABLE t (a integer)")
+    server.sql("INSERT INTO t VALUES (1), (2), (3)")
+    server.sql('CREATE DATABASE "od\\d ""name"""')
+    status, kind, page = support.until(lambda: (lambda a: a if a[0] else None)(ask(lambda: UnixConnection(path))), "it listens")
+    assert status == 200 and kind.startswith("application/openmetrics-text"), page
+    found = samples(page)
+    db = (("database", "postgres"),)
+    assert found[("pinion_database_tup_inserted_total", db)] == 3
+    assert ("pinion_database_xact_commit_total", (("database", 'od\\d "name"'),)) in found
+    records, size = server.sql("SELECT wal_records, wal_bytes FROM pg_stat_wal")[0]
+    assert 0 < found[("pinion_wal_records_total", ())] <= records
+    assert 0 < found[("pinion_wal_bytes_total", ())] <= size
+    assert found[("pinion_wal_sync_time_seconds_total", ())] > 0
+    assert found[("pinion_max_connections", ())] == 100
+    assert found[("pinion_sessions", (("state", "active"),))] == 0
+    assert found[("pinion_wal_flush_position_bytes", ())] > 1 << 24
+    conn = server.connect()
+    assert sum(v for (n, _), v in samples(ask(lambda: UnixConnection(path))[2]).items() if n == "pinion_sessions") == 1
+    conn.close()
+
+
+def test_other_requests_are_refused_and_harm_nobody(cluster):
+    port = support.free_port()
+    server, _ = start(cluster, f"localhost:{port}")
+
+    def make():
+        return http.client.HTTPConnection("127.0.0.1", port, timeout=support.DEADLINE)
+
+    support.until(lambda: ask(make)[0] == 200, "it listens")
+    assert ask(make, "HEAD")[0] == 200
+    assert ask(make, target="/")[0] == 404 and ask(make, target="/metrics/../etc/passwd")[0] == 404
+    assert ask(make, "POST")[0] in (405, 501) and ask(make, "DELETE")[0] in (405, 501)
+    silent = [socket.create_connection(("127.0.0.1", port), timeout=support.DEADLINE) for _ in range(20)]
+    for text in (b"\0" * 5000, b"GET /metrics HTTP/1.1\r\n" + b"X: " + b"y" * 20000 + b"\r\n\r\n", b"GET " + b"/" * 20000 + b" HTTP/1.1\r\n\r\n"):
+        with socket.create_connection(("127.0.0.1", port), timeout=support.DEADLINE) as s:
+            s.sendall(text)
+            try:
+                while s.recv(4096):
+                    pass
+            except ConnectionError:
+                pass
+    assert ask(make)[0] == 200
+    for s in silent:  # each is given up by the server
+        while s.recv(1000):
+            pass
+        s.close()
+    assert server.sql("SELECT 1") == [(1,)]
+    assert "crash" not in server.log()
+
+
+def test_it_comes_back_and_leaves_with_the_server(cluster):
+    server, path = start(cluster)
+    support.until(lambda: ask(lambda: UnixConnection(path))[0] == 200, "it listens")
+    os.kill(server.child("stats"), signal.SIGTERM)
+    support.until(lambda: ask(lambda: UnixConnection(path))[0] == 200, "another one listens")
+    os.kill(server.child("stats"), signal.SIGKILL)  # attached: a crash of all, and its socket stays behind
+    support.until(lambda: "all server processes terminated; reinitializing" in server.log(), "the crash is handled")
+    support.until(lambda: ask(lambda: UnixConnection(path))[0] == 200, "the socket left over is taken")
+    server.stop()
+    assert not path.exists()
+
+
+def test_a_wrong_place_is_told_and_the_server_serves(cluster):
+    server = cluster(conf="metrics_listen = 'nonsense'\n")
+    server.start()
+    support.until(lambda: 'metrics_listen: "nonsense" is neither host:port nor an absolute path' in server.log(), "it is told")
+    assert server.sql("SELECT 1") == [(1,)]
