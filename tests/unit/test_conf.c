@@ -248,7 +248,7 @@ a_reload_takes_what_may_change_and_names_what_needs_a_restart(void **state)
     assert_int_equal(diff.n_changed, 2);
     assert_true(diff.changed[CONF_lock_timeout]);
     assert_true(diff.changed[CONF_log_connections]); /* back to its default */
-    assert_int_equal(diff.n_restart, 1); /* wal_buffers, made of it, is not named */
+    assert_int_equal(diff.n_restart, 1);             /* wal_buffers, made of it, is not named */
     assert_true(diff.restart[CONF_shared_buffers]);
     conf_apply(&cur, &next, &diff);
     assert_true(cur.v.lock_timeout == 6000000);
