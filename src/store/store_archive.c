@@ -393,13 +393,14 @@ recover_archive_restartpoint(struct recovery *v, const struct wal_decoded *d, st
         !wal_decoded_is(d, RM_XLOG, XLOG_CHECKPOINT_SHUTDOWN))
         return 0;
     r = wal_xlog_get_checkpoint(d->main, d->main_bytes, &c, e);
-    if (r < 0 || v->redo.n_ghosts > 0 || v->redo.n_open > 0 ||
+    if (r < 0 || v->redo.n_open > 0 ||
         (double) (c.redo - MIN(c.redo, v->restart_redo)) <
             (double) cfg->max_wal_size / (1.0 + cfg->completion_target))
         return r;
-    r = redo_batch_publish(&v->redo, e);
-    if (r == 0)
-        r = store_restartpoint(v->st, e);
+    r = redo_finish(&v->redo, e);
+    if (r < 0 || v->redo.n_ghosts > 0)
+        return r;
+    r = store_restartpoint(v->st, e);
     return r < 0 ? r : store_restart(v, d, &c, e);
 }
 

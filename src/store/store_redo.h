@@ -45,7 +45,7 @@ int redo_record(struct redo *r, const struct wal_decoded *d, struct err *e);
 /* Nothing may be missing now (FILE-6): < 0 names the first ghost. */
 int redo_check_ghosts(const struct redo *r, struct err *e);
 
-/* After the last record: all that was committed is in the cache. */
+/* After the last record, and before a restartpoint: all that was committed is in the cache. */
 int redo_finish(struct redo *r, struct err *e);
 
 /* Change the pages of one record, for the commit at lsn. For the queue. */
