@@ -4,6 +4,7 @@ acknowledged is there."""
 import os
 import random
 import signal
+import time
 
 import pytest
 import server as support
@@ -49,9 +50,9 @@ def n_fds(pid):
 
 
 class Cluster:
-    def __init__(self, cluster):
+    def __init__(self, cluster, conf=""):
         self.s = s = cluster(conf="shared_buffers = 2MB\nmax_wal_size = 80MB\nauthentication_timeout = 10min\n"
-                             "archive_mode = on\narchive_command = 'true'\n",
+                             f"archive_mode = on\narchive_command = 'true'\n{conf}",
                              init_args=("--wal-segsize=1",))
         prepare(s)
         self.pm = s.pid
@@ -70,7 +71,7 @@ class Cluster:
         return all(names.count(h[:15]) == 1 for h in HELPERS) and "startup" not in names
 
     def check(self, load):
-        support.until(self.is_whole, "all are there")
+        support.until(self.is_whole, "all are there")   # workers come and go
         support.until(lambda: not [c for c in children_of(self.pm).values() if c[0] in "ZXT"], "no zombie, nobody stopped")
         support.until(lambda: set(self.s.processes()) <= {self.pm, *children_of(self.pm)}, "no orphan")
         assert shared_maps(self.pm) == self.maps, "a mapping has leaked"
@@ -149,6 +150,52 @@ def test_each_kind_with_each_signal_under_load(cluster, kind):
     assert not load.wrong, load.wrong
     check_content(c.s, load)
     assert support.until(lambda: c.settle() == n, "no descriptor has leaked")
+    c.s.stop()
+
+
+def test_the_collector_of_the_log_with_each_signal(cluster):
+    """It is attached to nothing: another one takes its place, and nobody else notices."""
+    c = Cluster(cluster, conf="logging_collector = on\n")
+    with Load(c.s, writers=4, readers=1) as load:
+        for name in SIGNALS:
+            pid = c.s.child("syslogger")
+            assert give(pid, name)
+            if name in ("KILL", "SEGV"):
+                support.until(lambda pid=pid: not support.state_of(pid), "it is gone")
+            support.until(lambda: [n for _, n in children_of(c.pm).values()].count("syslogger") == 1, "there is one")
+            c.check(load)
+            assert c.s.status()["crashRestarts"] == 0
+    assert not load.wrong, load.wrong
+    check_content(c.s, load)
+    c.s.stop()
+
+
+def catch_worker(c):
+    """An autovacuum worker is there for a few milliseconds: look without a pause. It stands when this returns."""
+    end = time.monotonic() + support.DEADLINE
+    while time.monotonic() < end:
+        for pid, (_, name) in children_of(c.pm).items():
+            if name == "autovacuum worker"[:15] and support.freeze(pid):
+                return pid
+    raise AssertionError("no autovacuum worker was met")
+
+
+def test_an_autovacuum_worker_with_each_signal(cluster):
+    c = Cluster(cluster, conf="autovacuum_naptime = 1s\nautovacuum_analyze_threshold = 5\nautovacuum_analyze_scale_factor = 0\n")
+    with Load(c.s, writers=4, readers=1) as load:
+        for name in SIGNALS:
+            pid = catch_worker(c)
+            assert give(pid, name)
+            try:
+                os.kill(pid, signal.SIGCONT)
+            except ProcessLookupError:
+                pass   # killed as it stood
+            if name not in ("TERM", "STOP+CONT"):
+                c.crashes += 1
+            support.until(lambda: c.s.status().get("crashRestarts") == c.crashes, f"{c.crashes} crashes after {name}")
+            c.check(load)
+    assert not load.wrong, load.wrong
+    check_content(c.s, load)
     c.s.stop()
 
 
