@@ -357,6 +357,22 @@ def test_function_calls_by_message_are_refused(wire):
     assert r.code == "0A000" and r.status == "I"
 
 
+def test_a_parse_of_the_same_text_sees_the_schema_as_it_is(shared, wire):
+    with connect(shared) as other:
+        other.ok("CREATE TABLE ps (a integer); INSERT INTO ps VALUES (1)")
+        for name in ("", "", "one", "two"):   # the unnamed one is kept for the next, a closed one, too
+            r = wire.extended("SELECT * FROM ps", name=name)
+            assert (r.rows, r.code) == ([("1",)], None), r
+        other.ok("ALTER TABLE ps ADD COLUMN b integer DEFAULT 2")
+        for name in ("", "three"):
+            r = wire.extended("SELECT * FROM ps", name=name)
+            assert (r.rows, r.code) == ([("1", "2")], None), r
+        assert wire.extended("DISCARD ALL").code is None
+        assert wire.extended("SELECT * FROM ps", name="one").rows == [("1", "2")]   # the name is free again
+        other.ok("DROP TABLE ps")
+        assert wire.extended("SELECT * FROM ps").code == "42P01"
+
+
 # ---- cancel, time-outs, ends
 
 ENDLESS = "WITH RECURSIVE c(x) AS (VALUES (1) UNION ALL SELECT x + 1 FROM c) SELECT count(*) FROM c"
