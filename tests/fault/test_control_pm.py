@@ -53,7 +53,7 @@ class ControlPm(unittest.TestCase):
         self.assertEqual((s["state"], s["pmState"], s["role"], s["dataDirectory"]), ("ready", "PM_RUN", "primary", self.data))
         self.assertEqual((s["flushLsn"], s["timeline"], s["crashRestarts"], s["connections"]), ("0/3000000", 1, 0, 0))
         roles = [p["role"] for p in json.loads(self.ctl("ps", "--json").stdout)["processes"]]
-        self.assertEqual(sorted(roles), ["bgwriter", "checkpointer", "postmaster", "walwriter"])
+        self.assertEqual(sorted(roles), ["autovacuum launcher", "bgwriter", "checkpointer", "postmaster", "walwriter"])
         self.assertIn("PM_RUN", self.ctl("status").stdout.splitlines()[0])
 
     def test_a_log_collector_that_cannot_be_forked_is_done_without_and_tried_again(self):
