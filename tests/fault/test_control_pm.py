@@ -163,6 +163,7 @@ class ControlPm(unittest.TestCase):
         self.start()
         with socket.socket(socket.AF_UNIX) as client:
             client.connect(f"{self.data}/.s.PGSQL.5454")
+            self.assertEqual(client.recv(1), b"!")  # it is a session
             self.until(lambda: self.status()["connections"] == 1)
             self.ctl("stop", "-m", "smart", "--timeout=2", code=75)
             s = self.status()

@@ -152,8 +152,11 @@ LIKE_BGWRITER(stats_main)
 NORETURN void
 backend_main(const struct child_start *start)
 {
-    char c;
+    char c = '!';
 
+    /* A session: a smart stop waits for it. */
+    atomic_store_explicit(&slot_of(start)->activity, ACTIVITY_IDLE, memory_order_relaxed);
+    (void) send(start->client_fd, &c, 1, MSG_NOSIGNAL);
     while (!was_asked(start, REQ_TERMINATE)) {
         doze(20);
         if (recv(start->client_fd, &c, 1, MSG_DONTWAIT) == 0)
