@@ -20,6 +20,7 @@
 #include "wal/wal_archive.h"
 
 #define ROUND_USEC      (60 * USEC_PER_SEC)
+#define BEAT_USEC       (1 * USEC_PER_SEC) /* while there is nothing to do (PM-8) */
 #define RETRY_USEC      USEC_PER_SEC
 #define RETRIES         3
 #define AFTER_TERM_USEC (60 * USEC_PER_SEC)
@@ -208,6 +209,19 @@ sweep(void)
 
 /* ---- life ---- */
 
+/* Or until something is asked. */
+static void
+sleep_until(usec_t deadline)
+{
+    uint32_t bits = 0;
+
+    while (bits == 0 && clock_mono_usec() < deadline) {
+        bits = attach_sleep(&me, MIN(deadline, clock_mono_usec() + BEAT_USEC));
+        (void) atomic_fetch_add_explicit(&me.slot->progress, 1, memory_order_relaxed);
+    }
+    take_orders(bits);
+}
+
 static void
 run(void)
 {
@@ -226,8 +240,7 @@ run(void)
         deadline = orders.term_usec != 0 ? orders.term_usec + AFTER_TERM_USEC
                                          : clock_mono_usec() + ROUND_USEC;
         if (!orders.finish)
-            take_orders(attach_sleep(&me, MIN(deadline, clock_mono_usec() + ROUND_USEC)));
-        (void) atomic_fetch_add_explicit(&me.slot->progress, 1, memory_order_relaxed);
+            sleep_until(deadline);
     }
 }
 

@@ -2,6 +2,7 @@
 import os
 import re
 import signal
+import threading
 
 import pytest
 import server as support
@@ -216,6 +217,44 @@ def test_a_hanging_command_ends_with_an_immediate_stop(cluster):
     assert "archiver" in s.children().values() and "shut down" in support.run(support.PGBIN / "pg_controldata", s.data).stdout
     s.stop("immediate", check=False)
     s.wait_gone()
+
+
+def test_switching_under_load_loses_nothing(cluster):
+    """WAL-2: a switch skips what others were promised; all of them still find their room."""
+    s = archiving(cluster, conf="shared_buffers = 8MB\nmax_wal_size = 8MB\nmin_wal_size = 2MB")
+    s.sql("CREATE TABLE w (id integer, n integer, pad text, PRIMARY KEY (id, n))")
+    stop, acked, wrong = threading.Event(), [0] * 4, []
+
+    def write(i):
+        try:
+            c = s.connect()
+            cur = c.cursor()
+            while not stop.is_set():
+                cur.execute(f"INSERT INTO w VALUES ({i}, {acked[i] + 1}, hex(randomblob({(acked[i] * 7919) % 40000 + 1})))")
+                acked[i] += 1
+            c.close()
+        except Exception as e:  # pylint: disable=broad-except
+            wrong.append(repr(e))
+
+    threads = [threading.Thread(target=write, args=(i,)) for i in range(4)]
+    for t in threads:
+        t.start()
+    try:
+        for _ in range(40):
+            s.sql("SELECT pg_switch_wal()")
+    finally:
+        stop.set()
+        for t in threads:
+            t.join()
+    assert not wrong and min(acked) > 0
+    s.kill9()
+    s.start()
+    assert s.sql("SELECT id, count(*), max(n) FROM w GROUP BY id ORDER BY id") == [(i, n, n) for i, n in enumerate(acked)]
+    support.until(lambda: not marks(s, "ready"), "all is archived")
+    names = sorted(p.name for p in archive_of(s).iterdir())
+    numbers = [int(n[16:], 16) for n in names]
+    assert numbers == list(range(numbers[0], numbers[-1] + 1))   # no hole
+    assert len(names) >= 20   # some found nothing to switch away from
 
 
 def test_term_to_the_archiver_means_no_further_command(cluster):
