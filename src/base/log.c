@@ -52,8 +52,7 @@ log_init(const char *name, enum log_level min)
                                .application = my.application };
     my.user[0] = my.database[0] = my.host[0] = my.application[0] = '\0';
     my.n_entries = 0;
-    my.n_dropped = 0;
-    my.is_stalled = false;
+    my.n_dropped = 0; /* is_stalled stays: a child need not learn again that nobody reads */
     my.opts.min = min;
     my.to_journal = my.fd < 0 && log_journal_is_stderr();
     log_journal_begin();
@@ -195,15 +194,15 @@ send_to_stderr(struct log_out *o, bool is_last)
     return written >= 0;
 }
 
-void
+bool
 log_ask_flush(void)
 {
     char head[LOG_OUT_HEAD];
 
     if (my.fd < 0)
-        return;
+        return false;
     log_pipe_head(head, my.who.pid, LOG_PIPE_FLUSH, true, true, 0);
-    (void) write_chunk(head, sizeof head);
+    return write_chunk(head, sizeof head);
 }
 
 static void

@@ -65,8 +65,8 @@ void log_set_state(const char *name);
 void log_to_collector(int fd, usec_t patience);
 /* A process that may wait longer than the postmaster. */
 void log_set_patience(usec_t patience);
-/* Ask the collector to say when it has written all that came before. */
-void log_ask_flush(void);
+/* Ask the collector to say when it has written all that came before. false: it does not read. */
+bool log_ask_flush(void);
 /* This process has lost the descriptors of its parent: the journal is its stderr, no more. */
 void log_forget_journal(void);
 

@@ -205,6 +205,8 @@ void pm_logger_init(struct pm *pm);
 /* Pipe and collector, first of all children, if logging_collector is on. A collector that cannot be
  * forked is tried again by pm_reconcile(); < 0: no pipe. */
 int pm_logger_start(struct pm *pm, struct err *e);
+/* Say so if log_destination asks for what only a collector can do. */
+void pm_logger_check(const struct pm *pm);
 /* One was forked: stderr is its pipe, if it was not yet. */
 void pm_logger_runs(struct pm *pm);
 /* In the fork, before child_begin(): nothing of the postmaster but the pipe and the old stderr. */

@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/fdlist.h"
 #include "base/log.h"
+#include "conf/conf_log.h"
 #include "pm/pm_int.h"
 
 #define ROTATE_FILE   "logrotate" /* as pg_ctl logrotate makes it */
@@ -47,10 +48,23 @@ make_pipe(struct pm_logger *l, struct err *e)
         l->log_fd = fcntl(l->write_fd, F_DUPFD_CLOEXEC, 3);
     l->ack_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     l->origin_fd = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
+    if (l->origin_fd < 0) /* started without a standard error */
+        l->origin_fd = open("/dev/null", O_WRONLY | O_CLOEXEC);
     if (l->log_fd < 0 || l->ack_fd < 0 || l->origin_fd < 0)
         return ERR_ERRNO(e, "could not create descriptors for the log");
     fd_inherit(l->log_fd, "log collector");
     return 0;
+}
+
+void
+pm_logger_check(const struct pm *pm)
+{
+    if (!pm->conf->v.logging_collector &&
+        (conf_log_formats(&pm->conf->v) & ~BIT(LOG_FORMAT_STDERR)) != 0)
+        log_msg(LOG_LEVEL_WARNING,
+                "log_destination is \"%s\", but without logging_collector the log is text on "
+                "standard error",
+                pm->conf->v.log_destination);
 }
 
 int
@@ -60,6 +74,7 @@ pm_logger_start(struct pm *pm, struct err *e)
     int r;
 
     (void) unlink(ROTATE_FILE);
+    pm_logger_check(pm);
     if (!pm->conf->v.logging_collector) {
         (void) unlink("current_logfiles");
         return 0;
@@ -145,7 +160,8 @@ flush(struct pm *pm)
 
     if (!pm->logger.is_redirected || pm_child_count(pm, CHILD_SYSLOGGER) == 0)
         return;
-    log_ask_flush();
+    if (!log_ask_flush())
+        return;
     (void) poll(&pfd, 1, (int) (FINISH_USEC / USEC_PER_MSEC));
 }
 

@@ -98,6 +98,7 @@ pm_reload_now(struct pm *pm, struct err *e)
         pm_notify_reloaded(pm, e->message);
     } else {
         conf_log_apply(&pm->conf->v);
+        pm_logger_check(pm);
         for (unsigned i = 0; i < pm->reload.n_pending; i++)
             log_event(LOG_LEVEL_LOG, LOG_EVENT_NEEDS_RESTART, NULL,
                       "parameter \"%s\" cannot be changed without restarting the server",

@@ -345,6 +345,12 @@ def test_a_refused_start_is_said_to_both(cluster):
     until(lambda: str(s.port) in text(s), "the file says it too")
 
 
+def test_csvlog_without_a_collector_is_said_to_be_text(cluster):
+    s = cluster(conf="log_destination = 'csvlog'")
+    s.start()
+    assert 'log_destination is "csvlog", but without logging_collector' in s.log() and "LOG:  database system is ready" in s.log()
+
+
 @pytest.mark.parametrize("line,word", [("log_destination = 'syslog'", "log_destination"), ("log_line_prefix = '%m %x '", "%x"),
                                        ("log_filename = 'a/b.log'", "log_filename")])
 def test_what_the_log_cannot_do_is_refused(cluster, line, word):
