@@ -142,10 +142,8 @@ backend_main(const struct child_start *start)
             continue;
         if (read(start->client_fd, &c, 1) <= 0)
             child_exit(CHILD_OK);
-        if (c == 'p' && dprintf(start->client_fd, "ready\n") < 0)
+        if ((c == 'p' && dprintf(start->client_fd, "ready\n") < 0) || (c == 'k' && raise(SIGKILL)))
             child_exit(CHILD_FATAL);
-        if (c == 'k')
-            (void) raise(SIGKILL);
         if (c == 'x')
             _exit(0); /* politely, but without giving the slot back */
         if (c == 'h') {
