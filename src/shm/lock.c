@@ -110,15 +110,15 @@ lock_sleep(struct self *self, _Atomic uint32_t *word, uint32_t seen, enum wait_e
     self_resume(self);
 }
 
-/* Until `word` is no longer v. It is marked first: who frees it wakes only then. */
+/* Until *word is no longer v. It is marked first: who changes it wakes only then. */
 static void
-word_sleep(struct self *self, struct rwlock *l, uint32_t v, enum wait_event why)
+marked_sleep(struct self *self, _Atomic uint32_t *word, uint32_t v, enum wait_event why)
 {
     uint32_t marked = v | RW_SLEEPERS;
 
     if (v == marked || atomic_compare_exchange_strong_explicit(
-                           &l->word, &v, marked, memory_order_relaxed, memory_order_relaxed))
-        lock_sleep(self, &l->word, marked, why);
+                           word, &v, marked, memory_order_relaxed, memory_order_relaxed))
+        lock_sleep(self, word, marked, why);
 }
 
 void
@@ -129,12 +129,12 @@ rwlock_take_shared(struct self *self, struct rwlock *l, enum lock_rank rank, enu
         uint32_t v = atomic_load_explicit(&l->word, memory_order_relaxed);
 
         if ((v & RW_WRITER) != 0) {
-            word_sleep(self, l, v, why);
+            marked_sleep(self, &l->word, v, why);
             continue;
         }
         uint32_t w = atomic_load_explicit(&l->waiting, memory_order_relaxed);
-        if (w > 0) { /* writers are preferred: wait until the waiting ones had their turn */
-            lock_sleep(self, &l->waiting, w, why);
+        if ((w & RW_HELD) > 0) { /* writers are preferred: wait until those had their turn */
+            marked_sleep(self, &l->waiting, w, why);
             continue;
         }
         if (atomic_compare_exchange_weak_explicit(&l->word, &v, v + 1, memory_order_acquire,
@@ -163,9 +163,11 @@ rwlock_take_exclusive(struct self *self, struct rwlock *l, enum lock_rank rank, 
     push_rank(self, rank);
     (void) atomic_fetch_add_explicit(&l->waiting, 1, memory_order_relaxed);
     while (!grab_exclusive(l, &v))
-        word_sleep(self, l, v, why);
-    (void) atomic_fetch_sub_explicit(&l->waiting, 1, memory_order_relaxed);
-    wait_wake(&l->waiting, WAIT_ALL);
+        marked_sleep(self, &l->word, v, why);
+    if ((atomic_fetch_sub_explicit(&l->waiting, 1, memory_order_relaxed) & RW_SLEEPERS) != 0) {
+        (void) atomic_fetch_and_explicit(&l->waiting, RW_HELD, memory_order_relaxed);
+        wait_wake(&l->waiting, WAIT_ALL);
+    }
 }
 
 bool
@@ -202,8 +204,9 @@ rwlock_pass(struct self *self, struct rwlock *l, enum lock_rank rank, enum wait_
 {
     uint32_t n = atomic_load_explicit(&l->waiting, memory_order_relaxed);
 
-    if (n == 0)
+    if ((n & RW_HELD) == 0)
         return;
+    n = atomic_fetch_or_explicit(&l->waiting, RW_SLEEPERS, memory_order_relaxed) | RW_SLEEPERS;
     rwlock_drop_exclusive(self, l, rank);
     self_hold(self);
     (void) wait_sleep(self, &l->waiting, n, clock_mono_usec() + PASS_USEC, why, NULL);

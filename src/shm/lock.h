@@ -24,7 +24,7 @@ void spin_drop(struct self *self, struct spin *s, enum lock_rank rank);
 /* LONG: shared or exclusive, sleeping. Not interruptible. Writers are preferred. */
 struct rwlock {
     _Atomic uint32_t word;    /* readers, or RW_WRITER; RW_SLEEPERS; futex */
-    _Atomic uint32_t waiting; /* exclusive waiters */
+    _Atomic uint32_t waiting; /* exclusive waiters; RW_SLEEPERS; futex */
 };
 void rwlock_take_shared(struct self *self, struct rwlock *l, enum lock_rank rank,
                         enum wait_event why);

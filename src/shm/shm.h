@@ -79,3 +79,11 @@ int shm_create(struct shm *s, uint32_t max_procs, const uint64_t *region_bytes, 
 int shm_reset(struct shm *s, struct err *e);
 void *shm_region(const struct shm *s, uint32_t region_idx);
 void shm_close(struct shm *s);
+
+/* Before this process first writes to a page of the segment: a read that is not mapped yet maps the
+ * pages around it as well (16 at once), a write only its own. */
+static inline void
+shm_touch(const void *p)
+{
+    (void) *(const volatile uint8_t *) p;
+}

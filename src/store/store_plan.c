@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "shm/shm.h"
 #include "store/store_btree.h"
 #include "store/store_commit.h"
 #include "store/store_page.h"
@@ -221,6 +222,7 @@ store_plan_take_frames(struct store_txn *t, struct err *e)
         struct plan_page *page = &plan->pages[i];
         uint8_t *frame = cache_frame(cache, plan->frames[i]);
 
+        shm_touch(frame);
         if (page->staged != NULL) {
             memcpy(frame, page->staged, PAGE_TAIL_AT);
             memset(frame + PAGE_TAIL_AT, 0, PAGE_TAIL_BYTES);

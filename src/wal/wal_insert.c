@@ -209,6 +209,7 @@ map_pages(struct wal *w, lsn_t page)
         uint8_t *p = wal_ring_page(w, at);
         struct wal_page h = wal_page_of(at, wal_tli(w), 0, w->cfg.system_id, w->cfg.segsize);
 
+        shm_touch(p);
         memset(p, 0, WAL_PAGE_BYTES);
         (void) wal_page_put(p, &h);
         at += WAL_PAGE_BYTES;
@@ -251,6 +252,7 @@ copy_record(struct wal *w, const struct wal_bytes *rec, lsn_t start, bool may_mo
         uint8_t *p = page_for(w, at, may_move_slot, at);
         uint32_t off = wal_page_offset(at);
 
+        shm_touch(p + off);
         if (off == 0) { /* the record goes on here, behind the header */
             struct wal_page h =
                 wal_page_of(at, wal_tli(w), rec->n - done, w->cfg.system_id, w->cfg.segsize);
