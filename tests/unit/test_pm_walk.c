@@ -42,6 +42,7 @@ static const struct {
                              "the shutdown checkpoint is still to come" },
     [CHILD_BGWRITER] = { RECOVERING | S(RUN), 0, "" },
     [CHILD_WALWRITER] = { S(RUN), 0, "" },
+    [CHILD_STATS] = { S(RUN), 0, "" },
     [CHILD_ARCHIVER] = { S(RUN), LEAVING | S(WAIT_CHECKPOINT),
                          "the end of the log is still to come" },
     [CHILD_AV_LAUNCHER] = { S(RUN), 0, "" },
@@ -190,7 +191,7 @@ exec(struct run *r, uint64_t actions)
 static bool
 is_wanted(const struct run *r, enum child_kind k)
 {
-    return (k != CHILD_ARCHIVER && k != CHILD_AV_LAUNCHER) || r->with_options;
+    return (k != CHILD_ARCHIVER && k != CHILD_AV_LAUNCHER && k != CHILD_STATS) || r->with_options;
 }
 
 static void
