@@ -20,6 +20,7 @@
 #include "proc/child.h"
 #include "shm/self.h"
 #include "shm/wait.h"
+#include "support/idle_mains.h"
 #include "support/test.h"
 #include "support/tmpdir.h"
 
@@ -108,18 +109,6 @@ bgwriter_main(const struct child_start *start)
     sleep_until_request(&self, REQ_STOP);
     child_exit(CHILD_OK);
 }
-
-/* Others that only wait to be told to leave. */
-#define LIKE_BGWRITER(main)                             \
-    NORETURN void main(const struct child_start *start) \
-    {                                                   \
-        bgwriter_main(start);                           \
-    }
-LIKE_BGWRITER(walwriter_main)
-LIKE_BGWRITER(archiver_main)
-LIKE_BGWRITER(autovacuum_main)
-LIKE_BGWRITER(autovacuum_worker_main)
-LIKE_BGWRITER(stats_main)
 
 /* One letter per command: what a client can make a backend do. */
 NORETURN void

@@ -23,6 +23,7 @@
 #include "pm/pm.h"
 #include "proc/child.h"
 #include "shm/self.h"
+#include "support/idle_mains.h"
 
 /* ---- made-up children ---- */
 static void
@@ -135,18 +136,6 @@ bgwriter_main(const struct child_start *start)
         doze(1000);
     child_exit(CHILD_OK);
 }
-
-/* Others that only wait to be told to leave. */
-#define LIKE_BGWRITER(main)                             \
-    NORETURN void main(const struct child_start *start) \
-    {                                                   \
-        bgwriter_main(start);                           \
-    }
-LIKE_BGWRITER(walwriter_main)
-LIKE_BGWRITER(archiver_main)
-LIKE_BGWRITER(autovacuum_main)
-LIKE_BGWRITER(autovacuum_worker_main)
-LIKE_BGWRITER(stats_main)
 
 /* A client that says nothing and stays. */
 NORETURN void
