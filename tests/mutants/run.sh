@@ -35,7 +35,7 @@ sources_of() {
         local no_clock; no_clock=$(echo $base | tr ' ' '\n' | grep -v /clock.c)
         echo "-DPINION_SIM=1 -Wl,--wrap=spin_take,--wrap=spin_drop | tests/sim/cache.c tests/sim/sim_sched.c" \
             tests/support/cache_fake.c $cache $no_wait $no_clock "| -lsystemd" ;;
-    sim_recovery|fault_recover|test_store_xact|test_store_redo)
+    sim_recovery|fault_recover|fault_archive|test_store_xact|test_store_redo)
         local no_wait; no_wait=$(echo $shm | tr ' ' '\n' | grep -v /wait.c)
         local no_clock; no_clock=$(echo $base | tr ' ' '\n' | grep -v /clock.c)
         local main; case $1 in sim_*) main="tests/sim/recovery*.c" ;; fault_*) main=tests/fault/$1.c ;; *) main=tests/unit/$1.c ;; esac
