@@ -167,6 +167,13 @@ uint32_t cache_n_pinned(const struct cache *c);
  * published or given back. May prune, write back, grow the overflow. Outside the gate. */
 int cache_frames_take(struct cache *c, uint32_t db, uint32_t n, uint32_t *ret_frames,
                       struct err *e);
+/* Take a page out of the cache, to change it in its frame: for redo, while nobody else reads (no
+ * pin may be on it). Its newest version becomes the caller's, as by cache_frames_take(), and the
+ * cache knows nothing of the page until it is published. False: it is not there, being read or
+ * written, or has older versions. */
+bool cache_take_back(struct cache *c, uint32_t db, oid_t rel, blk_t block, uint32_t *ret_frame);
+/* Is the next frame to be had only by evicting? */
+bool cache_is_short(const struct cache *c);
 /* How many one transaction can have: NF + NO − reserve. */
 uint64_t cache_frames_most(const struct cache *c);
 void cache_frames_give_back(struct cache *c, const uint32_t *frames, uint32_t n);

@@ -49,13 +49,13 @@ free_push(struct cache *c, uint32_t frame)
     atomic_fetch_add_explicit(&sh->n_free, 1, memory_order_relaxed);
 }
 
-/* The frame is ours now. */
+/* The frame, in state `was`, is ours now. */
 static void
-own(struct cache *c, uint32_t frame)
+own(struct cache *c, uint32_t frame, uint8_t was)
 {
     struct cache_ver *v = &c->ver[frame];
 
-    ASSERT(atomic_load_explicit(&v->state, memory_order_relaxed) == VER_FREE);
+    ASSERT(atomic_load_explicit(&v->state, memory_order_relaxed) == was);
     atomic_store_explicit(&v->state, VER_OWNED, memory_order_relaxed);
     v->owner = c->self->procno;
     c->n_owned++;
@@ -76,7 +76,7 @@ pop_batch(struct cache *c, uint32_t n, uint32_t leave, bool with_over, uint32_t 
         ret_frames[i] = i < here ? free_pop(c) : cache_over_pop(c);
     spin_drop(c->self, &sh->free_lock, LOCK_FREE_LIST);
     for (uint32_t i = 0; i < n; i++)
-        own(c, ret_frames[i]);
+        own(c, ret_frames[i], VER_FREE);
     return n;
 }
 
@@ -250,6 +250,45 @@ evict_clean(struct cache *c, uint32_t frame)
         cache_count(&c->sh->n_evicted);
     }
     return is_victim;
+}
+
+bool
+cache_take_back(struct cache *c, uint32_t db, oid_t rel, blk_t block, uint32_t *ret_frame)
+{
+    const struct cache_key key = { .oid =
+                                       atomic_load_explicit(&c->db[db].oid, memory_order_relaxed),
+                                   .rel = rel,
+                                   .block = block };
+    struct cache_bucket *b = cache_map_bucket(c, &key);
+    struct reap rp = { .pinned = 0 };
+    struct cache_chain *ch;
+    uint32_t ref = 0;
+
+    cache_map_lock(c, b);
+    ch = cache_map_find(c, b, &key);
+    if (ch != NULL && atomic_load_explicit(&ch->io, memory_order_relaxed) == CACHE_IO_NONE)
+        ref = atomic_load_explicit(&ch->head, memory_order_relaxed);
+    if (ref != 0 && atomic_load_explicit(&c->ver[ref - 1].older, memory_order_relaxed) != 0)
+        ref = 0;
+    if (ref != 0) {
+        cache_version_unlink_sole(c, b, ch, ref - 1);
+        cache_map_settle(c, b, ch);
+    }
+    cache_map_unlock(c, b);
+    if (ref == 0)
+        return false;
+    reap_add(&rp, ref, 0);
+    scan_pins(c, &rp);
+    ASSERT(rp.pinned == 0);
+    *ret_frame = ref - 1;
+    own(c, *ret_frame, VER_LIMBO);
+    return true;
+}
+
+bool
+cache_is_short(const struct cache *c)
+{
+    return cache_n_free(c) <= c->sh->reserve;
 }
 
 /* One step of the clock: true if a frame was evicted. */

@@ -86,21 +86,6 @@ unpack_image(const struct wal_image *image, uint8_t *frame, struct err *e)
     }
 }
 
-/* The newest version of a page into `frame`. */
-static int
-copy_base(struct redo *r, uint32_t db, const struct wal_block *b, uint8_t *frame, struct err *e)
-{
-    struct cache_page base;
-    int rc = cache_get_newest(r->st->cache, db, b->rel.rel, b->blk, r->page, &base, e);
-
-    if (rc < 0)
-        return rc; /* REDO-3: a base that fails its CRC ends recovery */
-    memcpy(frame, base.data, PAGE_BYTES);
-    memset(frame + PAGE_TAIL_AT, 0, PAGE_TAIL_BYTES);
-    cache_unpin(r->st->cache, &base);
-    return 0;
-}
-
 /* REDO-3: an image replaces, reading nothing; a delta overwrites. */
 static int
 apply_block(struct redo *r, const struct wal_block *b, lsn_t lsn, struct err *e)
@@ -109,11 +94,8 @@ apply_block(struct redo *r, const struct wal_block *b, lsn_t lsn, struct err *e)
     uint8_t *frame = redo_batch_find(r, b->blk, lsn);
     int rc = 0;
 
-    if (frame == NULL) {
-        rc = redo_batch_add(r, b->blk, lsn, &frame, e);
-        if (rc == 0 && !is_image)
-            rc = copy_base(r, redo_batch_db(r), b, frame, e);
-    }
+    if (frame == NULL)
+        rc = redo_batch_add(r, b->blk, lsn, is_image, &frame, e);
     if (rc < 0)
         return rc;
     rc = is_image ? unpack_image(&b->image, frame, e)

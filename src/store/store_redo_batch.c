@@ -10,8 +10,10 @@
 #include "store/store_page.h"
 #include "store/store_redo.h"
 #include "store/store_shared.h"
+#include "store/store_writeback.h"
 #include "wal/wal_record.h"
 
+#define WRITE_IDS  64u
 #define PAGES_MOST 65536u /* 2 MB of notes for 512 MB of pages */
 
 /* ---- the table ---- */
@@ -171,28 +173,83 @@ redo_batch_find(struct redo *r, blk_t block, lsn_t lsn)
     return cache_frame(r->st->cache, page->frame);
 }
 
-int
-redo_batch_add(struct redo *r, blk_t block, lsn_t lsn, uint8_t **ret, struct err *e)
+/* Frames run out: write some pages back in the order of the file, so that the clock finds clean
+ * ones. To write one for each frame would be to look at thousands for each. Failures show when a
+ * frame is taken. */
+static void
+make_room(struct redo *r)
 {
     struct redo_batch *b = r->batch;
-    uint32_t frame;
-    int rc = cache_frames_take(r->st->cache, redo_batch_db(r), 1, &frame, e);
+    struct cache *c = r->st->cache;
+    uint32_t most = MAX(64u, c->cfg.n_frames / 8);
+    uint32_t n_rounds = 0;
+
+    if (b->n_clean > 0)
+        b->n_clean--;
+    if (b->n_clean > 0 || !cache_is_short(c))
+        return;
+    while (b->n_clean < most) {
+        struct err ignored = ERR_INIT;
+        uint32_t ids[WRITE_IDS];
+        uint32_t n = cache_scan_dirty(c, UINT64_MAX, &b->scan_pos, ids, WRITE_IDS);
+
+        for (uint32_t i = 0; i < n; i++)
+            b->n_clean += store_write_back(r->st, ids[i], &ignored) == 0;
+        if (n > 0)
+            continue;
+        b->scan_pos = 0;
+        if (n_rounds++ == 0)
+            continue;
+        /* All that is not ours is clean, also what was only read. */
+        b->n_clean = MAX(b->n_clean, c->cfg.n_frames - MIN(c->cfg.n_frames, b->n));
+        return;
+    }
+}
+
+/* The newest version, in a frame of ours: out of the cache, or read from the disk through it. */
+static int
+bring(struct redo *r, blk_t block, uint32_t *frame, struct err *e)
+{
+    const struct redo_file *f = &r->batch->files[r->batch->file];
+    struct cache *c = r->st->cache;
+    struct cache_page base;
+    int rc = cache_get_newest(c, f->db, f->rel, block, r->page, &base, e);
 
     if (rc < 0)
         return rc;
+    if (base.data != r->page)
+        memcpy(r->page, base.data, PAGE_BYTES);
+    cache_unpin(c, &base);
+    if (cache_take_back(c, f->db, f->rel, block, frame))
+        return 0;
+    rc = cache_frames_take(c, f->db, 1, frame, e); /* it was read past the cache (CACHE-7) */
+    if (rc == 0)
+        memcpy(cache_frame(c, *frame), r->page, PAGE_BYTES);
+    return rc;
+}
+
+int
+redo_batch_add(struct redo *r, blk_t block, lsn_t lsn, bool is_new, uint8_t **ret, struct err *e)
+{
+    struct redo_batch *b = r->batch;
+    const struct redo_file *f = &b->files[b->file];
+    uint32_t frame = 0;
+    int rc = 0;
+
+    make_room(r);
+    if (!cache_take_back(r->st->cache, f->db, f->rel, block, &frame))
+        rc = is_new ? cache_frames_take(r->st->cache, f->db, 1, &frame, e)
+                    : bring(r, block, &frame, e);
+    if (rc < 0)
+        return rc;
     *ret = cache_frame(r->st->cache, frame);
+    memset(*ret + PAGE_TAIL_AT, 0, PAGE_TAIL_BYTES);
     *slot_of(b, b->file, block) = (struct redo_page){ .lsn = lsn,
                                                       .block = block,
                                                       .frame = frame & REDO_BATCH_FRAME,
                                                       .file = b->file & (REDO_BATCH_FILES - 1) };
     b->n++;
     return 0;
-}
-
-uint32_t
-redo_batch_db(const struct redo *r)
-{
-    return r->batch->files[r->batch->file].db;
 }
 
 void

@@ -38,6 +38,8 @@ struct redo_batch {
     uint32_t bits;
     uint32_t n; /* pages in it */
     uint32_t full_at;
+    uint32_t n_clean;  /* pages written back for their frames, not yet needed */
+    uint32_t scan_pos; /* where the next dirty one is looked for */
 };
 
 /* NULL = no memory. How many pages it can hold follows from the number of frames there are. */
@@ -54,11 +56,11 @@ uint8_t *redo_batch_find(struct redo *r, blk_t block, lsn_t lsn);
 void redo_batch_fetch(const struct redo *r, const struct wal_block *b);
 /* The block's page, or NULL; only to fetch ahead. */
 const uint8_t *redo_batch_look(const struct redo *r, const struct wal_block *b);
-/* A frame for a page of the current file that is not in the batch, to be filled by the caller. May
- * wait for a frame. */
-int redo_batch_add(struct redo *r, blk_t block, lsn_t lsn, uint8_t **ret, struct err *e);
-/* Index of the current file's database. */
-uint32_t redo_batch_db(const struct redo *r);
+/* A page of the current file that is not in the batch: as it is now, or if `is_new` with any
+ * content, to be changed by the commit at lsn. May write pages back, and wait for a frame. < 0:
+ * also a base that fails its CRC (REDO-3). */
+int redo_batch_add(struct redo *r, blk_t block, lsn_t lsn, bool is_new, uint8_t **ret,
+                   struct err *e);
 /* Page 1 of the current file says this now. */
 void redo_batch_resized(struct redo *r, pgno_t size);
 /* Is there no room for the blocks of one record more? */

@@ -81,7 +81,8 @@ def measure_recovery(bench):
 
 
 def recovery(bench, which):
-    return result(once(bench, "recovery", measure_recovery)[which], note=f"{bench.options.crash_transactions} transactions, log in the page cache")
+    return result(once(bench, "recovery", measure_recovery)[which], note=f"{bench.options.crash_transactions} transactions; "
+                  "PostgreSQL's log is in the page cache, Pinion reads its own from the disk again (REDO-1)")
 
 
 # ---- memory ----

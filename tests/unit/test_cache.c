@@ -517,6 +517,42 @@ redo_reads_and_publishes_without_a_snapshot(void **state)
     cache_unpin(c, &p);
 }
 
+static void
+redo_takes_a_page_out_and_publishes_it_again(void **state)
+{
+    struct fake *f = *state;
+    struct cache *c = fake_cache(f, 0);
+    struct err e = ERR_INIT;
+    struct cache_page p;
+    struct cache_wb wb;
+    uint32_t frame = CACHE_NONE;
+    blk_t block = 3;
+    lsn_t one;
+
+    assert_false(cache_take_back(c, 0, FAKE_REL, block, &frame)); /* not here */
+    commit_one(f, 0, 0, block, &one);
+    assert_false(cache_take_back(c, 0, FAKE_REL + 1, block, &frame));
+    assert_int_equal(cache_wb_begin(c, idx_of(f, block), &wb), 0);
+    assert_false(cache_take_back(c, 0, FAKE_REL, block, &frame)); /* being written */
+    cache_wb_end(c, &wb, 0);
+    assert_true(cache_take_back(c, 0, FAKE_REL, block, &frame));
+    assert_true(fake_is(cache_frame(c, frame), 0, block, one));
+    assert_true(cache_db_is_empty(c, 0));
+    assert_int_equal(c->n_owned, 1);
+    assert_false(cache_take_back(c, 0, FAKE_REL, block, &frame));
+    fake_fill(cache_frame(c, frame), 0, block, one + 8);
+    cache_publish(c, 0, FAKE_REL, &block, &frame, 1, one + 8);
+    assert_ok(cache_get_newest(c, 0, FAKE_REL, block, NULL, &p, &e), &e);
+    assert_int_equal(p.lsn, one + 8);
+    assert_true(fake_is(p.data, 0, block, one + 8));
+    cache_unpin(c, &p);
+    assert_int_equal(c->n_owned, 0);
+    atomic_store(&f->next_lsn, one + 16);
+    commit_one(f, 0, 0, block, &one);
+    assert_false(cache_take_back(c, 0, FAKE_REL, block, &frame)); /* two versions */
+    fake_check(f);
+}
+
 int
 main(void)
 {
@@ -542,6 +578,7 @@ main(void)
         T(dropping_a_sole_dirty_head_forgets_the_page),
         T(purge_forgets_one_file_or_all),
         T(redo_reads_and_publishes_without_a_snapshot),
+        T(redo_takes_a_page_out_and_publishes_it_again),
     };
 
     return cmocka_run_group_tests_name("cache", tests, NULL, NULL);
