@@ -712,6 +712,7 @@ a_client_hears_that_no_process_could_be_forked_for_it(void **state)
 {
     struct world *w = *state;
 
+    play.arg = "autovacuum=off";
     play.fork_after = 4; /* startup, checkpointer, bgwriter, walwriter */
     play.fork_times = 1;
     start_ready(w);
