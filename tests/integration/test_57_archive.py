@@ -209,7 +209,7 @@ def test_a_hanging_command_ends_with_an_immediate_stop(cluster):
     s = archiving(cluster, command="sleep 1000")
     archiver = s.child("archiver")
     switch(s)
-    sleeping = support.until(lambda: [p for p in s.processes() if (support.Path("/proc") / str(p) / "cmdline").read_bytes().startswith(b"sleep")],
+    sleeping = support.until(lambda: support.running(s, "sleep"),
                              "the command runs")
     assert os.getpgid(sleeping[0]) == os.getpgid(archiver)
     os.kill(s.pid, signal.SIGINT)   # a fast stop waits for it, as PostgreSQL's does; people can see for whom, and go on

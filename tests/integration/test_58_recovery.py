@@ -304,7 +304,7 @@ def test_the_log_in_pg_wal_is_used_where_the_archive_has_none(archive):
 def test_a_stop_ends_a_sleeping_restore_command_with_all_it_started(archive, mode):
     s = archive.restore(command="sleep 1000; echo")
     s.start(wait=False)
-    sleeping = support.until(lambda: [p for p in s.processes() if (support.Path("/proc") / str(p) / "cmdline").read_bytes().startswith(b"sleep")],
+    sleeping = support.until(lambda: support.running(s, "sleep"),
                              "the command runs")
     s.stop(mode, check=False)   # AC048
     support.until(lambda: not os.path.exists(f"/proc/{sleeping[0]}") or support.state_of(sleeping[0]) in ("Z", ""), "the command's group is gone")

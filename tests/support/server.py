@@ -113,6 +113,18 @@ def kill_each(pids):
             pass
 
 
+def running(server, program):
+    """The pids of processes of this program that have the server's data directory as their own."""
+    found = []
+    for pid in server.processes():
+        try:
+            if (Path("/proc") / str(pid) / "cmdline").read_bytes().startswith(program.encode() + b"\0"):
+                found.append(pid)
+        except OSError:
+            pass   # it has gone meanwhile
+    return found
+
+
 def freeze(pid):
     """SIGSTOP; returns when the process stands. False: it was gone before."""
     try:
