@@ -14,6 +14,10 @@
 
 #define PAGES  10u
 #define WRITES 300u
+#define ROUND  40u /* writes between two checkpoints */
+/* Behind them pages that are written once more only, each just before a checkpoint: their commits
+ * are the ones that redo still has in hand when it comes to a restartpoint there. */
+#define ALL_PAGES (PAGES + WRITES / ROUND)
 
 static struct cluster c;
 
@@ -21,7 +25,7 @@ static struct {
     struct io_sim *base; /* a cold copy, with recovery.signal and the archive in it */
     struct recover_target target;
     uint64_t max_wal_size;
-    uint64_t page_seed[2][PAGES]; /* of each page at the restore point, and at the end */
+    uint64_t page_seed[2][ALL_PAGES]; /* of each page at the restore point, and at the end */
     unsigned n_restartpoints;
 } play;
 
@@ -86,7 +90,7 @@ make_story(void)
 
     cluster_begin(&c, 1);
     recover_plainly();
-    for (uint32_t i = 0; i < PAGES; i++)
+    for (uint32_t i = 0; i < ALL_PAGES; i++)
         write_page(i, 1 + i);
     assert_ok(cluster_shutdown(&c, 0, &e), &e);
     play.base = io_sim_clone(c.disk, 1);
@@ -97,7 +101,8 @@ make_story(void)
     for (uint32_t i = 0; i < WRITES; i++) {
         /* Page 0 not again: a restartpoint must have written it. */
         write_page(i < 20 ? i % PAGES : 1 + i % (PAGES - 1), 1000 + i);
-        if (i % 40 == 39) { /* it recycles segments */
+        if (i % ROUND == ROUND - 1) { /* it recycles segments */
+            write_page(PAGES + i / ROUND, 5000 + i);
             assert_int_equal(io_list(c.io, WAL_DIR, archive_one, NULL), 0);
             assert_ok(store_checkpoint(cluster_store(&c, 0), CKPT_FORCE, NULL, NULL, &stats, &e),
                       &e);
@@ -185,7 +190,7 @@ check_pages(uint64_t at)
 {
     const uint64_t *seeds = play.page_seed[play.target.kind == RECOVER_TO_END];
 
-    for (uint32_t i = 0; i < PAGES; i++) {
+    for (uint32_t i = 0; i < ALL_PAGES; i++) {
         uint8_t want[PAGE_BYTES];
         uint8_t got[PAGE_BYTES];
         struct err e = ERR_INIT;
