@@ -36,3 +36,14 @@ backoff_reset(struct backoff *b)
 {
     *b = (struct backoff){ .n_failures = 0 };
 }
+
+unsigned
+seldom_say(struct seldom *s, usec_t now, usec_t gap)
+{
+    unsigned n = ++s->n;
+
+    if (s->said_usec != 0 && now < s->said_usec + gap)
+        return 0;
+    *s = (struct seldom){ .said_usec = now };
+    return n;
+}

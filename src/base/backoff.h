@@ -31,6 +31,16 @@ void backoff_left(struct backoff *b, usec_t since, usec_t now);
 /* It works again. */
 void backoff_reset(struct backoff *b);
 
+/* How often something that repeats has been seen and not yet said. */
+struct seldom {
+    unsigned n;       /* since it was last said */
+    usec_t said_usec; /* monotonic; 0 = never */
+};
+
+/* It happened at `now` (monotonic). Returns how often since it was last said, or 0: keep quiet,
+ * it was said less than `gap` ago. The first time is always said. */
+unsigned seldom_say(struct seldom *s, usec_t now, usec_t gap);
+
 /* May it be tried at `now`? */
 static inline bool
 backoff_is_due(const struct backoff *b, usec_t now)

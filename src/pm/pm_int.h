@@ -96,8 +96,9 @@ struct pm {
 
     struct pm_listener listeners[PM_LISTENERS_MAX];
     unsigned n_listeners;
-    int client_fd;      /* the client being decided on, else -1 */
-    uint32_t worker_db; /* oid for the worker being started */
+    struct seldom not_accepted; /* for one log line a minute */
+    int client_fd;              /* the client being decided on, else -1 */
+    uint32_t worker_db;         /* oid for the worker being started */
 
     struct pm_lock lock;
     sd_event_source *lock_watch;

@@ -18,8 +18,26 @@
 #define BACKLOG          512
 #define ACCEPTS_PER_TURN 16
 #define RETRY_USEC       (100 * USEC_PER_MSEC)
+#define SAY_USEC         (60 * USEC_PER_SEC)
 
 /* ---- accepting ---- */
+/* Nothing is left to accept with: the retry clock opens again. Said once, then once a minute. */
+static void
+pause_accepting(struct pm *pm, int error)
+{
+    usec_t now = clock_mono_usec();
+    unsigned n = seldom_say(&pm->not_accepted, now, SAY_USEC);
+
+    if (n == 1)
+        log_msg(LOG_LEVEL_LOG, "could not accept new connection: %s", strerrordesc_np(error));
+    else if (n > 1)
+        log_msg(LOG_LEVEL_LOG,
+                "could not accept new connection: %s (%u times since this was last said)",
+                strerrordesc_np(error), n);
+    pm_listen_enable(pm, false);
+    pm_clock_arm_by(&pm->retry, now + RETRY_USEC);
+}
+
 static int
 on_client(sd_event_source *s, int fd, uint32_t revents, void *arg)
 {
@@ -36,11 +54,8 @@ on_client(sd_event_source *s, int fd, uint32_t revents, void *arg)
             ASSERT(pm->client_fd < 0); /* every rule disposes of the client */
             continue;
         }
-        if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
-            log_msg(LOG_LEVEL_LOG, "could not accept new connection: %s", strerrordesc_np(errno));
-            pm_listen_enable(pm, false); /* the retry clock opens again */
-            pm_clock_arm_by(&pm->retry, clock_mono_usec() + RETRY_USEC);
-        }
+        if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)
+            pause_accepting(pm, errno);
         break;
     }
     return 0;

@@ -203,6 +203,9 @@ def test_a_postmaster_without_any_descriptor_left_leaves_clients_in_the_queue(se
             with Wire(server) as waiting:
                 waiting.send(startup_packet({"user": "postgres", "database": "postgres"}))
                 support.until(lambda: "could not accept new connection: Too many open files" in server.log(), "it says so")
+                tried = wakes(pid)
+                support.until(lambda: wakes(pid) >= tried + 20, "it goes on trying, every 100 ms")
+                assert server.log().count("could not accept new connection") == 1   # and says so once a minute
                 assert w.ok("SELECT 1").rows == [("1",)]
                 begun = cpu_seconds(pid)
                 set_limit(pid, "nofile", before)
@@ -211,6 +214,11 @@ def test_a_postmaster_without_any_descriptor_left_leaves_clients_in_the_queue(se
         finally:
             set_limit(pid, "nofile", before)
     assert let_in(server)
+
+
+def wakes(pid):
+    with open(f"/proc/{pid}/status", encoding="ascii") as f:
+        return int(next(line for line in f if line.startswith("voluntary_ctxt_switches")).split()[1])
 
 
 def cpu_seconds(pid):

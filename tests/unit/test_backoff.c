@@ -46,6 +46,19 @@ a_child_that_lived_long_is_replaced_at_once(void **state)
     assert_false(backoff_is_due(&b, 2000));
 }
 
+static void
+what_repeats_is_said_at_once_and_then_once_a_while_with_its_number(void **state)
+{
+    struct seldom s = { 0 };
+
+    (void) state;
+    assert_int_equal(seldom_say(&s, 5, 100), 1);
+    for (usec_t t = 6; t < 105; t++)
+        assert_int_equal(seldom_say(&s, t, 100), 0);
+    assert_int_equal(seldom_say(&s, 105, 100), 100);
+    assert_int_equal(seldom_say(&s, 1000, 100), 1);
+}
+
 int
 main(void)
 {
@@ -53,6 +66,7 @@ main(void)
         cmocka_unit_test(delays_double_from_100_ms_up_to_10_s),
         cmocka_unit_test(only_the_first_failure_and_a_new_reason_are_news),
         cmocka_unit_test(a_child_that_lived_long_is_replaced_at_once),
+        cmocka_unit_test(what_repeats_is_said_at_once_and_then_once_a_while_with_its_number),
     };
 
     return cmocka_run_group_tests_name("backoff", tests, NULL, NULL);
