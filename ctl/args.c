@@ -148,6 +148,7 @@ check(struct args *a, struct problem *p)
     if (n_targets > 1)
         return fail(p, CTL_USAGE, "only one of -D, -i and --socket can be given");
     if ((r = check_choice(a, OPTION_MODE, "smart fast immediate", p)) != 0 ||
+        (r = check_choice(a, OPTION_FOR, "ready standby stopped", p)) != 0 ||
         (r = check_choice(a, OPTION_COLOR, "auto always never", p)) != 0)
         return r;
     return check_timeout(a, p);
@@ -221,4 +222,22 @@ args_help(const struct verb *v)
     (void) printf("\nOptions:\n");
     print_options(OPT_COMMON);
     (void) printf("\n'pinionctl COMMAND --help' says more about one of them.\n");
+}
+
+/* Names of verbs and long options hold nothing that a shell would read otherwise. */
+void
+args_print_completion(void)
+{
+    (void) printf("_pinionctl() {\n    local words=");
+    for (size_t i = 0; i < n_verbs; i++)
+        (void) printf("%s%s", i == 0 ? "'" : " ", verbs[i].name);
+    for (int i = 0; i < OPTIONS; i++)
+        (void) printf(" --%s%s", options[i].long_name, options[i].argument != NULL ? "=" : "");
+    (void) printf("'\n"
+                  "    local IFS=$' \\t\\n'\n"
+                  "    COMPREPLY=($(compgen -W \"$words\" -- \"${COMP_WORDS[COMP_CWORD]}\"))\n"
+                  "    [[ $COMPREPLY == *= ]] && compopt -o nospace 2>/dev/null\n"
+                  "    return 0\n"
+                  "}\n"
+                  "complete -o default -F _pinionctl pinionctl\n");
 }

@@ -48,3 +48,6 @@ args_has(const struct args *a, enum option_id id)
 
 /* The text of --help, for a verb or in general. */
 void args_help(const struct verb *v);
+
+/* A script for bash: the words of both tables. */
+void args_print_completion(void);

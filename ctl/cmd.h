@@ -8,6 +8,15 @@ int cmd_status(const struct args *a, struct problem *p);
 int cmd_ps(const struct args *a, struct problem *p);
 int cmd_watch(const struct args *a, struct problem *p);
 int cmd_call(const struct args *a, struct problem *p);
+/* cmd_ask.c */
+int cmd_show(const struct args *a, struct problem *p);
+int cmd_cancel(const struct args *a, struct problem *p);
+int cmd_terminate(const struct args *a, struct problem *p);
+int cmd_introspect(const struct args *a, struct problem *p);
+int cmd_completion(const struct args *a, struct problem *p);
+/* cmd_wait.c */
+int cmd_wait(const struct args *a, struct problem *p);
+int cmd_is_ready(const struct args *a, struct problem *p);
 /* cmd_run.c */
 int cmd_start(const struct args *a, struct problem *p);
 int cmd_stop(const struct args *a, struct problem *p);

@@ -1,11 +1,9 @@
 /* Commands that look: status, ps, watch, call.
  * Runs in: pinionctl. Owns: nothing. Source: systemd-ops 4.3, 4.4, 4.5. */
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "client.h"
 #include "cmd.h"
@@ -88,18 +86,6 @@ ask_systemd(const struct target *t, struct out_stopped *s)
                         strcmp(code, "1") == 0 ? "status" : "signal", status);
 }
 
-/* Does anybody hold the lock file? Its pid may long be another process. */
-static bool
-is_locked(const struct target *t)
-{
-    struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
-    char path[4200];
-
-    (void) snprintf(path, sizeof path, "%s/postmaster.pid", t->datadir);
-    CLEANUP(closep) int fd = open(path, O_RDONLY | O_CLOEXEC);
-    return fd >= 0 && fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
-}
-
 /* Nothing listens: does the instance exist at all? */
 static int
 report_stopped(const struct target *t, struct problem *p)
@@ -116,7 +102,7 @@ report_stopped(const struct target *t, struct problem *p)
     if (t->unit[0] != '\0' && has_systemd())
         ask_systemd(t, &s);
     else
-        s.is_active = is_locked(t);
+        s.is_active = target_is_locked(t);
     out->stopped(t, &s);
     return s.is_active ? CTL_UNREACHABLE : CTL_NOT_RUNNING;
 }

@@ -17,6 +17,8 @@ struct out {
     void (*status)(const struct target *t, const json_t *status);
     void (*stopped)(const struct target *t, const struct out_stopped *s);
     void (*processes)(const json_t *parameters);
+    /* Settings, or the one that was asked for with all there is to say. */
+    void (*settings)(const json_t *parameters, bool is_one);
     /* One change of a watch: the reply's parameters. */
     void (*watch)(const json_t *parameters);
     /* A wait goes on: `message` in words, the reply's parameters or NULL. */

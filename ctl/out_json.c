@@ -62,6 +62,13 @@ json_out_reply(const json_t *parameters)
 }
 
 static void
+json_out_settings(const json_t *parameters, bool is_one)
+{
+    (void) is_one;
+    print(parameters);
+}
+
+static void
 json_out_verifying(const json_t *progress)
 {
     (void) progress;
@@ -134,6 +141,7 @@ const struct out out_json = {
     .status = json_out_status,
     .stopped = json_out_stopped,
     .processes = json_out_reply,
+    .settings = json_out_settings,
     .watch = json_out_reply,
     .progress = json_out_progress,
     .result = json_out_result,

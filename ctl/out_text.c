@@ -304,6 +304,76 @@ text_processes(const json_t *parameters)
     }
 }
 
+/* "/etc/pinion/main/pinion.conf:12", or where else it comes from. */
+static void
+say_source(char *to, size_t cap, const json_t *o)
+{
+    if (text_of(o, "file")[0] != '\0')
+        (void) snprintf(to, cap, "%s:%" PRIu64, text_of(o, "file"), number_of(o, "line"));
+    else
+        (void) snprintf(to, cap, "%s", text_of(o, "source"));
+}
+
+static const char *
+value_of(const json_t *o)
+{
+    const char *value = json_string_value(json_object_get(o, "value"));
+
+    return value == NULL ? "(not shown to you)" : value[0] == '\0' ? "''" : value;
+}
+
+static void
+print_setting(const json_t *o)
+{
+    static const struct {
+        const char *context, *words;
+    } changes[] = {
+        { "internal", "cannot be changed" },
+        { "postmaster", "in the files, with a restart" },
+        { "sighup", "in the files, with a reload" },
+        { "superuser", "in the files, or by SET of a superuser" },
+        { "user", "in the files, or by SET of anybody" },
+    };
+    const char *context = text_of(o, "context");
+    char source[4200];
+
+    (void) printf("%s = %s\n", text_of(o, "name"), value_of(o));
+    say_source(source, sizeof source, o);
+    print_row("Source", source);
+    print_row("Default", text_of(o, "initial"));
+    for (size_t i = 0; i < ELEMENTSOF(changes); i++) {
+        if (strcmp(changes[i].context, context) == 0)
+            context = changes[i].words;
+    }
+    print_row("Change", context);
+    if (json_is_true(json_object_get(o, "pendingRestart")))
+        print_row("Pending", "the files hold another value, which a restart applies");
+    print_row("Meaning", text_of(o, "description"));
+}
+
+static void
+text_settings(const json_t *parameters, bool is_one)
+{
+    const json_t *list = json_object_get(parameters, "settings");
+    size_t i;
+    json_t *o;
+
+    if (is_one) {
+        print_setting(json_array_get(list, 0));
+        return;
+    }
+    (void) printf("%-34s %-24s %s\n", "NAME", "VALUE", "SOURCE");
+    json_array_foreach(list, i, o)
+    {
+        char source[4200];
+
+        say_source(source, sizeof source, o);
+        (void) printf("%-34s %-24s %s%s\n", text_of(o, "name"), value_of(o), source,
+                      json_is_true(json_object_get(o, "pendingRestart")) ? ", waits for a restart"
+                                                                         : "");
+    }
+}
+
 static void
 text_watch(const json_t *parameters)
 {
@@ -488,6 +558,7 @@ const struct out out_text = {
     .status = text_status,
     .stopped = text_stopped,
     .processes = text_processes,
+    .settings = text_settings,
     .watch = text_watch,
     .progress = text_progress,
     .result = text_result,

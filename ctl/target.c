@@ -7,6 +7,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -166,4 +167,15 @@ target_find(const struct args *a, struct target *ret, struct problem *p)
     }
     target_refresh(ret);
     return 0;
+}
+
+bool
+target_is_locked(const struct target *t)
+{
+    struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+    char path[4200];
+
+    (void) snprintf(path, sizeof path, "%s/postmaster.pid", t->datadir);
+    CLEANUP(closep) int fd = open(path, O_RDONLY | O_CLOEXEC);
+    return fd >= 0 && fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
 }

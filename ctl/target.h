@@ -30,3 +30,7 @@ void target_set_instance(struct target *t, const char *name);
 bool is_instance_name(const char *name);
 /* Is systemd PID 1 here? */
 bool has_systemd(void);
+
+/* Does anybody hold the lock file of the data directory? (Its pid may long be another process.)
+ * False if the directory is unknown. */
+bool target_is_locked(const struct target *t);

@@ -293,6 +293,9 @@ get_arg(const struct param *p, struct json_object *v, struct control_arg *ret)
     case PARAM_STRING:
         ret->text = json_object_get_string(v);
         return json_object_is_type(v, json_type_string);
+    case PARAM_INT:
+        ret->number = json_object_get_int64(v);
+        return json_object_is_type(v, json_type_int) && ret->number >= 0;
     case PARAM_ENUM:
         ret->text = json_object_get_string(v);
         ret->value = find_value(p->values, ret->text);

@@ -25,13 +25,14 @@ enum control_error_id {
 
 enum control_who { WHO_PUBLIC, WHO_MONITOR, WHO_ADMIN }; /* rising */
 enum control_more { MORE_ONCE, MORE_SUPPORTS, MORE_REQUIRES };
-enum control_param_type { PARAM_BOOL, PARAM_STRING, PARAM_ENUM, PARAM_STATES };
+enum control_param_type { PARAM_BOOL, PARAM_STRING, PARAM_INT, PARAM_ENUM, PARAM_STATES };
 
 /* A parameter as the handler sees it. */
 struct control_arg {
     bool given;
     bool is_true;             /* BOOL */
     int value;                /* ENUM: index */
+    int64_t number;           /* INT */
     const char *text;         /* STRING, ENUM; borrowed until the call ends */
     struct json_object *list; /* STATES; borrowed until the call ends */
 };

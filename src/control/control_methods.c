@@ -4,6 +4,7 @@
  * Source: systemd-ops 2.7. */
 #include "control/control_methods.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -166,6 +167,73 @@ control_on_LIST_PROCESSES(struct control_call *call)
     call->view->ops->processes(call->view->ctx, add_process, &to);
     json_object_object_add(p, "processes", to.list);
     control_reply(call, p);
+    return CONTROL_REPLIED;
+}
+
+struct setting_list {
+    bool is_admin;
+    struct json_object *list;
+};
+
+static void
+add_setting(void *arg, const struct control_setting *s)
+{
+    struct setting_list *to = arg;
+    bool is_shown = to->is_admin || !s->is_private;
+    struct json_object *o = json_object_new_object();
+
+    control_json_add_str(o, "name", s->name);
+    control_json_add_str(o, "value", is_shown ? s->value : NULL);
+    control_json_add_str(o, "initial", s->initial);
+    control_json_add_str(o, "source", s->source);
+    if (s->file != NULL && is_shown) {
+        control_json_add_str(o, "file", s->file);
+        control_json_add_int(o, "line", s->line);
+    }
+    control_json_add_str(o, "context", s->context);
+    control_json_add_str(o, "description", s->text);
+    json_object_object_add(o, "pendingRestart", json_object_new_boolean(s->is_pending));
+    (void) json_object_array_add(to->list, o);
+}
+
+int
+control_on_LIST_SETTINGS(struct control_call *call)
+{
+    struct setting_list to = { .is_admin = call->peer->who >= WHO_ADMIN,
+                               .list = json_object_new_array() };
+    struct err e = ERR_INIT;
+    int r = call->view->ops->settings(call->view->ctx, call->args[ARG_LIST_SETTINGS_name].text,
+                                      add_setting, &to, &e);
+
+    if (r < 0) {
+        (void) json_object_put(to.list);
+        control_error_from(call, r, &e);
+        return CONTROL_REPLIED;
+    }
+    struct json_object *p = json_object_new_object();
+    json_object_object_add(p, "settings", to.list);
+    control_reply(call, p);
+    return CONTROL_REPLIED;
+}
+
+int
+control_on_SIGNAL_PROCESS(struct control_call *call)
+{
+    int64_t pid = call->args[ARG_SIGNAL_PROCESS_pid].number;
+    enum control_action action = (enum control_action) call->args[ARG_SIGNAL_PROCESS_action].value;
+    struct err e = ERR_INIT;
+    int r = call->view->ops->signal(call->view->ctx, pid, action, &e);
+
+    if (r == -ESRCH) {
+        struct json_object *p = json_object_new_object();
+        control_json_add_int(p, "pid", pid);
+        control_json_add_str(p, "message", e.message);
+        control_error_own(call, CONTROL_ERROR_NO_SUCH_PROCESS, p);
+    } else if (r < 0) {
+        control_error_from(call, r, &e);
+    } else {
+        control_reply(call, json_object_new_object());
+    }
     return CONTROL_REPLIED;
 }
 

@@ -289,6 +289,16 @@ static const char idl_control_types[] =
     "\theartbeatAgeUSec: ?int,\n"
     "\tcritical: bool, database: ?string, user: ?string, client: ?string\n"
     ")\n"
+    "type Setting (\n"
+    "\t# as SHOW prints it; initial: the built-in default\n"
+    "\tname: string, value: ?string, initial: string,\n"
+    "\t# default, configuration file, command line\n"
+    "\tsource: string, file: ?string, line: ?int,\n"
+    "\t# who may change it and when: internal, postmaster, sighup, superuser, user\n"
+    "\tcontext: string, description: string,\n"
+    "\t# the files hold another value, which a restart applies\n"
+    "\tpendingRestart: bool\n"
+    ")\n"
     "\n";
 
 /* The methods come from their table, so the text lists exactly what there is. */

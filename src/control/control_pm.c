@@ -325,6 +325,61 @@ view_check_config(void *ctx, struct control_reload *ret, struct err *e)
     return 0;
 }
 
+/* One setting as it is in force in the postmaster. */
+static void
+show_setting(const struct conf *conf, const struct conf *boot, enum conf_id id,
+             control_setting_fn fn, void *arg)
+{
+    static const char *const contexts[] = { "internal", "postmaster", "sighup", "superuser",
+                                            "user" };
+    static const char *const sources[] = { "default", "configuration file", "command line",
+                                           "client", "session" };
+    static char value[CONF_VALUE_BYTES_MAX + 1], initial[CONF_VALUE_BYTES_MAX + 1];
+    const struct conf_desc *d = conf_desc(id);
+    const struct conf_origin *o = conf->origins != NULL ? &conf->origins[id] : NULL;
+    bool is_filed = o != NULL && o->file != NULL && conf->source[id] == CONF_FROM_FILE;
+
+    fn(arg, &(struct control_setting){
+                .name = d->name,
+                .value = conf_show(conf, id, value, sizeof value),
+                .initial = conf_show(boot, id, initial, sizeof initial),
+                .source = sources[conf->source[id]],
+                .file = is_filed ? o->file : NULL,
+                .line = is_filed ? o->line : 0,
+                .context = contexts[d->context],
+                .text = d->text,
+                .is_pending = o != NULL && o->is_pending,
+                .is_private = (d->flags & CONF_FLAG_PRIVATE) != 0,
+            });
+}
+
+static int
+view_settings(void *ctx, const char *name, control_setting_fn fn, void *arg, struct err *e)
+{
+    const struct control_pm *c = ctx;
+    const struct conf *conf = pm_control_conf(c->pm);
+    CLEANUP(conf_done) struct conf boot = { 0 };
+    int id = name != NULL ? conf_find_or_say(name, e) : 0;
+    int r;
+
+    if (id < 0)
+        return id;
+    if ((r = conf_init(&boot, e)) < 0)
+        return r;
+    for (unsigned i = 0; i < CONF_SETTINGS; i++)
+        if (name == NULL || conf_by_name(i) == (enum conf_id) id)
+            show_setting(conf, &boot, conf_by_name(i), fn, arg);
+    return 0;
+}
+
+static int
+view_signal(void *ctx, int64_t pid, enum control_action action, struct err *e)
+{
+    const struct control_pm *c = ctx;
+
+    return pm_control_signal(c->pm, pid, action == ACTION_CANCEL, e);
+}
+
 static void
 on_saw(void *arg, struct pm *pm, enum pm_saw what)
 {
@@ -348,6 +403,8 @@ control_pm_new(struct pm *pm, sd_event *loop, const struct control_pm_params *pa
         .stop = view_stop,
         .reload = view_reload,
         .check_config = view_check_config,
+        .settings = view_settings,
+        .signal = view_signal,
     };
     struct control_pm *c = calloc(1, sizeof *c);
 

@@ -99,6 +99,24 @@ struct control_process {
 
 typedef void (*control_process_fn)(void *arg, const struct control_process *p);
 
+/* Strings are borrowed until the function that gets it returns. */
+struct control_setting {
+    const char *name;
+    const char *value;   /* as SHOW prints it */
+    const char *initial; /* the built-in default, likewise */
+    const char *source;  /* "default", "configuration file", "command line" */
+    const char *file;    /* or NULL, with its line */
+    int line;
+    const char *context; /* "postmaster": who may change it, when; pg_settings' words */
+    const char *text;    /* what it is for */
+    bool is_pending;     /* the files say otherwise; a restart will apply that */
+    bool is_private;     /* value and place are for admins */
+};
+
+typedef void (*control_setting_fn)(void *arg, const struct control_setting *s);
+
+enum control_action { ACTION_CANCEL, ACTION_TERMINATE }; /* as in control_params.def */
+
 struct control_problem {
     char file[256]; /* empty = unknown */
     int line;       /* 0 = unknown */
@@ -133,6 +151,10 @@ struct control_view_ops {
     int (*reload)(void *ctx, struct control_reload *ret, struct err *e);
     /* The same without applying: 0 valid. */
     int (*check_config)(void *ctx, struct control_reload *ret, struct err *e);
+    /* Of `name`, or all in order of name with NULL. -ERR_UNDEFINED_OBJECT: there is none. */
+    int (*settings)(void *ctx, const char *name, control_setting_fn fn, void *arg, struct err *e);
+    /* -ESRCH: no such process; other errors: not one of those that can be told. */
+    int (*signal)(void *ctx, int64_t pid, enum control_action action, struct err *e);
 };
 
 struct control_view {

@@ -2,6 +2,7 @@
  * not been told yet. Source: design 8. */
 #include "pm/pm_control.h"
 
+#include <errno.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -114,6 +115,24 @@ pm_control_stop(struct pm *pm, enum pm_stop mode)
         return 1;
     pm_event(pm, events[mode]);
     return 0;
+}
+
+/* ---- one child ---- */
+int
+pm_control_signal(struct pm *pm, int64_t pid, bool is_cancel, struct err *e)
+{
+    for (unsigned i = 0; i < pm->n_slots && pid > 0; i++) {
+        struct pm_child *c = &pm->children[i];
+
+        if (c->pid != pid)
+            continue;
+        if (c->kind != CHILD_BACKEND && c->kind != CHILD_AV_WORKER)
+            return ERR(e, INSUFFICIENT_PRIVILEGE, "process %d is the server's own: %s", (int) pid,
+                       child_policies[c->kind].description);
+        pm_child_signal(c, is_cancel ? SIGINT : SIGTERM);
+        return 0;
+    }
+    return err_set(e, -ESRCH, "no process of this server has number %lld", (long long) pid);
 }
 
 /* ---- reload ---- */

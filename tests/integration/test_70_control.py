@@ -11,6 +11,7 @@ import time
 import pytest
 import server as support
 import varlink_idl
+from wire import connect, cstr, message
 
 
 class Wire:
@@ -180,6 +181,47 @@ def test_a_reload_applies_all_or_nothing(server):
     assert (s["configGeneration"], s["configValid"]) == (before + 1, False)
 
 
+def test_settings_are_those_of_sql_with_their_files(server):
+    server.configure("\nwork_mem = 8MB\nmax_connections = 55\n")
+    server.ctl("reload", "-D", server.data)
+    listed = {x["name"]: x for x in json.loads(server.ctl("show", "-D", server.data, "--all", "--json").stdout)["settings"]}
+    names = [r[0] for r in server.sql("SELECT name FROM pg_settings")]
+    assert list(listed) == names
+    for name in ("work_mem", "shared_buffers", "checkpoint_timeout", "data_directory", "max_connections"):
+        assert server.sql(f"SHOW {name}") == [(listed[name]["value"],)]
+    assert listed["work_mem"]["file"] == str(server.data / "pinion.conf") and listed["work_mem"]["line"] > 0
+    assert listed["max_connections"]["pendingRestart"] and not listed["work_mem"]["pendingRestart"]
+    assert "which a restart applies" in server.ctl("show", "-D", server.data, "max_connections").stdout
+    assert 'unrecognized configuration parameter' in server.ctl("show", "-D", server.data, "wrk_mem", check=False).stderr
+
+
+def test_cancel_and_terminate_reach_one_session_only(server):
+    with connect(server) as other, connect(server) as w:
+        pid = w.key[0]
+
+        def tell(verb, code):
+            w.send(message("Q", cstr("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n")))
+            done = threading.Event()
+
+            def keep_telling():   # the first may come before the statement begins
+                while not done.is_set():
+                    server.ctl(verb, "-D", server.data, str(pid), check=False)
+            t = threading.Thread(target=keep_telling)
+            t.start()
+            try:
+                assert (w.read_to("Z") if verb == "cancel" else w.read_end()).code == code
+            finally:
+                done.set()
+                t.join()
+        tell("cancel", "57014")
+        support.until(lambda: w.query("SELECT 7").rows == [("7",)], "the session goes on")
+        tell("terminate", "57P01")
+        support.until(lambda: server.ctl("terminate", "-D", server.data, str(pid), check=False).returncode == 1, "it is gone")
+        p = server.ctl("terminate", "-D", server.data, str(server.child("checkpointer")), check=False)
+        assert p.returncode == 1 and "the server's own" in p.stderr
+        assert other.ok("SELECT 1").rows == [("1",)]
+
+
 def test_rubbish_and_slow_clients_do_not_hold_up_anybody(server):
     rng = [bytes([i]) * 1000 for i in range(1, 60, 7)]
     for rubbish in rng + [b"{}\0", b'{"method":1}\0', b"[" * 5000 + b"\0", b"GET / HTTP/1.0\r\n\r\n\0"]:
@@ -221,8 +263,8 @@ def test_replies_are_what_the_interface_describes(server):
         def described(interface):
             return varlink_idl.Idl(w.call("org.varlink.service.GetInterfaceDescription", interface=interface)["parameters"]["description"])
         control, service = described("org.pinion.Control"), described("org.varlink.service")
-        assert set(control.methods) == {"Ping", "GetStatus", "WatchStatus", "ListProcesses", "CheckConfig", "Reload", "Checkpoint", "Stop"}
-        for idl, method in [(control, "Ping"), (control, "GetStatus"), (control, "ListProcesses"), (control, "Checkpoint"), (control, "CheckConfig"), (control, "Reload"),
+        assert set(control.methods) == {"Ping", "GetStatus", "WatchStatus", "ListProcesses", "CheckConfig", "Reload", "Checkpoint", "Stop", "ListSettings", "SignalProcess"}
+        for idl, method in [(control, "Ping"), (control, "GetStatus"), (control, "ListProcesses"), (control, "Checkpoint"), (control, "CheckConfig"), (control, "Reload"), (control, "ListSettings"),
                             (service, "GetInfo")]:
             reply = w.call(f"{idl.name}.{method}")
             assert set(reply) == {"parameters"}

@@ -1,7 +1,9 @@
 /* See control_fake.h. Runs in: unit tests. Owns: nothing. Source: none. */
 #include "support/control_fake.h"
 
+#include <errno.h>
 #include <stdio.h>
+#include <string.h>
 
 static void
 fake_status(void *ctx, struct control_status *ret)
@@ -111,6 +113,54 @@ fake_check_config(void *ctx, struct control_reload *ret, struct err *e)
     return 0;
 }
 
+static int
+fake_settings(void *ctx, const char *name, control_setting_fn fn, void *arg, struct err *e)
+{
+    static const struct control_setting list[] = {
+        { .name = "control_socket",
+          .value = "/run/x",
+          .initial = "",
+          .source = "configuration file",
+          .file = "/etc/pinion/main/pinion.conf",
+          .line = 3,
+          .context = "postmaster",
+          .text = "Path of the control socket.",
+          .is_private = true },
+        { .name = "shared_buffers",
+          .value = "128MB",
+          .initial = "128MB",
+          .source = "default",
+          .context = "postmaster",
+          .text = "Size of the shared page cache.",
+          .is_pending = true },
+    };
+    bool found = name == NULL;
+
+    (void) ctx;
+    for (size_t i = 0; i < ELEMENTSOF(list); i++) {
+        if (name != NULL && strcmp(name, list[i].name) != 0)
+            continue;
+        fn(arg, &list[i]);
+        found = true;
+    }
+    return found ? 0
+                 : ERR(e, UNDEFINED_OBJECT, "unrecognized configuration parameter \"%s\"", name);
+}
+
+static int
+fake_signal(void *ctx, int64_t pid, enum control_action action, struct err *e)
+{
+    struct control_fake *f = ctx;
+
+    if (pid == 101)
+        return ERR(e, INSUFFICIENT_PRIVILEGE, "process 101 is the server's own: checkpointer");
+    if (pid != 102)
+        return err_set(e, -ESRCH, "no process of this server has number %lld", (long long) pid);
+    f->n_signals++;
+    f->last_action = action;
+    return 0;
+}
+
 void
 control_fake_init(struct control_fake *f)
 {
@@ -142,6 +192,8 @@ control_fake_view(struct control_fake *f)
         .stop = fake_stop,
         .reload = fake_reload,
         .check_config = fake_check_config,
+        .settings = fake_settings,
+        .signal = fake_signal,
     };
 
     return (struct control_view){ .ops = &ops, .ctx = f };

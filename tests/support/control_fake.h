@@ -7,7 +7,8 @@ struct control_fake {
     struct control_status status; /* copied into every answer */
     int reload_result;            /* 0, -ERR_CONFIG_FILE_ERROR, … */
     enum control_operation checkpoint_state;
-    int n_checkpoints, n_stops, n_reloads;
+    int n_checkpoints, n_stops, n_reloads, n_signals;
+    enum control_action last_action;
     bool last_fast;
     enum control_stop_mode last_mode;
 };

@@ -154,6 +154,8 @@ permission_is_decided_per_method(void **state)
         { "org.pinion.Control.ListProcesses", WHO_MONITOR },
         { "org.pinion.Control.WatchStatus", WHO_MONITOR },
         { "org.pinion.Control.CheckConfig", WHO_MONITOR },
+        { "org.pinion.Control.ListSettings", WHO_MONITOR },
+        { "org.pinion.Control.SignalProcess", WHO_ADMIN },
         { "org.pinion.Control.Reload", WHO_ADMIN },
         { "org.pinion.Control.Checkpoint", WHO_ADMIN },
         { "org.pinion.Control.Stop", WHO_ADMIN },
@@ -366,6 +368,48 @@ processes_are_listed_by_role_and_with_clean_text(void **state)
 }
 
 static void
+private_settings_are_for_admins(void **state)
+{
+    struct box *b = new_box(WHO_MONITOR);
+
+    (void) state;
+    expect(b, "{\"method\":\"org.pinion.Control.ListSettings\"}",
+           "\"name\":\"shared_buffers\",\"value\":\"128MB\"");
+    assert_null(strstr(b->last, "/run/x"));
+    assert_null(strstr(b->last, "pinion.conf"));
+    assert_non_null(strstr(b->last, "\"pendingRestart\":true"));
+    b = new_box(WHO_ADMIN);
+    expect(b,
+           "{\"method\":\"org.pinion.Control.ListSettings\",\"parameters\":{\"name\":"
+           "\"control_socket\"}}",
+           "\"value\":\"/run/x\"");
+    assert_null(strstr(b->last, "shared_buffers"));
+    expect(b, "{\"method\":\"org.pinion.Control.ListSettings\",\"parameters\":{\"name\":\"x\"}}",
+           "\"sqlstate\":\"42704\"");
+}
+
+static void
+only_sessions_are_signalled(void **state)
+{
+#define SIGNAL(pid, action)                                                         \
+    "{\"method\":\"org.pinion.Control.SignalProcess\",\"parameters\":{\"pid\":" pid \
+    ",\"action\":\"" action "\"}}"
+    struct box *b = new_box(WHO_ADMIN);
+
+    (void) state;
+    expect(b, SIGNAL("102", "terminate"), "{\"parameters\":{");
+    assert_int_equal(b->fake.last_action, ACTION_TERMINATE);
+    expect(b, SIGNAL("102", "cancel"), "{\"parameters\":{");
+    assert_int_equal(b->fake.last_action, ACTION_CANCEL);
+    expect(b, SIGNAL("101", "cancel"), "\"sqlstate\":\"42501\"");
+    expect(b, SIGNAL("7", "cancel"), "Control.NoSuchProcess");
+    expect(b, SIGNAL("-1", "cancel"), "InvalidParameter");
+    expect(b, SIGNAL("\"102\"", "cancel"), "InvalidParameter");
+    expect(b, SIGNAL("102", "hug"), "InvalidParameter");
+    assert_int_equal(b->fake.n_signals, 2);
+}
+
+static void
 the_description_lists_exactly_the_methods_and_parameters_there_are(void **state)
 {
     CLEANUP(freep) char *text = control_idl("org.pinion.Control");
@@ -411,6 +455,8 @@ main(void)
         cmocka_unit_test(a_stop_is_answered_when_the_server_has_ended),
         cmocka_unit_test(a_watch_ends_in_the_state_it_waits_for),
         cmocka_unit_test(processes_are_listed_by_role_and_with_clean_text),
+        cmocka_unit_test(private_settings_are_for_admins),
+        cmocka_unit_test(only_sessions_are_signalled),
         cmocka_unit_test(the_description_lists_exactly_the_methods_and_parameters_there_are),
     };
 

@@ -110,6 +110,46 @@ class Ctl(unittest.TestCase):
         self.assertRegex(p.stdout, r"(?m)^data: stopped cleanly after")
         self.assertIn("data  stopped", self.ctl("status", "-D", self.dir, code=3).stdout)
 
+    def test_settings_are_shown_with_where_they_come_from(self):
+        self.start()
+        p = self.ctl("show", "-D", self.dir)
+        self.assertRegex(p.stdout, r"(?m)^control_socket +/run/x +/etc/pinion/main/pinion.conf:3$")
+        self.assertRegex(p.stdout, r"(?m)^shared_buffers +128MB +default, waits for a restart$")
+        self.assertRegex(self.ctl("show", "-D", self.dir, "shared_buffers").stdout, r"^shared_buffers = 128MB\n +Source +default\n(.|\n)*Pending +the files hold another")
+        self.assertEqual(json.loads(self.ctl("show", "-D", self.dir, "--json", "control_socket").stdout)["settings"][0]["line"], 3)
+        self.assertIn('unrecognized configuration parameter "x"', self.ctl("show", "-D", self.dir, "x", code=1).stderr)
+        self.assertIn("not both", self.ctl("show", "-D", self.dir, "x", "--all", code=2).stderr)
+
+    def test_sessions_are_told_to_cancel_or_end(self):
+        self.start()
+        self.assertEqual(self.ctl("cancel", "-D", self.dir, "102").stdout, "data: process 102 was told to cancel its statement\n")
+        self.assertEqual(self.ctl("terminate", "-D", self.dir, "102").stdout, "data: process 102 was told to end its session\n")
+        self.assertIn("the server's own: checkpointer", self.ctl("terminate", "-D", self.dir, "101", code=1).stderr)
+        self.assertIn("has number 7", self.ctl("cancel", "-D", self.dir, "7", code=1).stderr)
+        self.assertIn('"me" is not the number', self.ctl("cancel", "-D", self.dir, "me", code=2).stderr)
+
+    def test_waiting_for_a_state(self):
+        self.ctl("init", "-D", self.dir)
+        self.ctl("is-ready", "-D", self.dir, code=3)
+        self.assertIn("not ready in time, but stopped", self.ctl("wait", "-D", self.dir, "--timeout=0.2", code=75).stderr)
+        self.ctl("wait", "-D", self.dir, "--for=stopped")
+        waiter = subprocess.Popen([CTL, "wait", "-D", self.dir], env=self.env, stdout=subprocess.PIPE, text=True)
+        self.start()
+        self.assertRegex(waiter.communicate(timeout=60)[0], r"(?m)^data: ready after")
+        self.assertEqual(self.ctl("is-ready", "-D", self.dir).stdout, "data: ready\n")
+        self.assertIn('unknown for "dinner"', self.ctl("wait", "-D", self.dir, "--for=dinner", code=2).stderr)
+        waiter = subprocess.Popen([CTL, "wait", "-D", self.dir, "--for=stopped"], env=self.env, stdout=subprocess.PIPE, text=True)
+        self.ctl("stop", "-D", self.dir)
+        self.assertRegex(waiter.communicate(timeout=60)[0], r"(?m)^data: stopped after")
+
+    def test_the_interface_and_the_completion_are_printed(self):
+        self.assertIn("complete -o default -F _pinionctl pinionctl", self.ctl("completion", "zsh").stdout)
+        script = self.ctl("completion", "bash").stdout + 'COMP_WORDS=(pinionctl termi); COMP_CWORD=1; _pinionctl; echo "${COMPREPLY[*]}"'
+        self.assertEqual(subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=60, check=True).stdout, "terminate\n")
+        self.ctl("completion", "fish", code=2)
+        self.start()
+        self.assertIn("\nmethod SignalProcess(pid: int, action: (cancel, terminate)) -> ()", self.ctl("introspect", "-D", self.dir).stdout)
+
     def test_what_is_so_already_is_fine_unless_strict(self):
         self.start()
         self.assertIn("already running", self.ctl("start", "-D", self.dir).stdout)

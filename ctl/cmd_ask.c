@@ -1,0 +1,133 @@
+/* Small questions and orders: show, cancel, terminate, introspect, completion.
+ * Runs in: pinionctl. Owns: nothing. Source: systemd-ops 4.4; `show` without a name after
+ * postgresql's \dconfig: what is not as built. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "client.h"
+#include "cmd.h"
+#include "out.h"
+
+#define REPLY_USEC (10 * USEC_PER_SEC) /* the postmaster answers from its loop */
+
+/* One call to the server that the arguments mean. */
+static int
+ask(const struct args *a, struct target *t, const char *method, json_t *parameters, json_t **ret,
+    struct problem *p)
+{
+    struct client c = { 0 };
+    int r = target_find(a, t, p);
+
+    if (r == 0)
+        r = client_open(&c, t->socket, p);
+    if (r != 0)
+        json_decref(parameters);
+    else
+        r = client_call(&c, method, parameters, now_mono_usec() + REPLY_USEC, ret, p);
+    client_close(&c);
+    return r;
+}
+
+/* Is it as built, and nothing waits? */
+static bool
+is_dull(const json_t *setting)
+{
+    const char *source = json_string_value(json_object_get(setting, "source"));
+
+    return source != NULL && strcmp(source, "default") == 0 &&
+           !json_is_true(json_object_get(setting, "pendingRestart"));
+}
+
+int
+cmd_show(const struct args *a, struct problem *p)
+{
+    const char *name = a->n_rest > 0 ? a->rest[0] : NULL;
+    json_auto_t *reply = NULL;
+    struct target t;
+
+    if (name != NULL && args_has(a, OPTION_ALL))
+        return fail(p, CTL_USAGE, "\"show\" takes a name or --all, not both");
+    int r = ask(a, &t, "ListSettings", name != NULL ? json_pack("{s:s}", "name", name) : NULL,
+                &reply, p);
+    if (r != 0)
+        return r;
+    json_t *settings = json_object_get(reply, "settings");
+    for (size_t i = json_array_size(settings); i-- > 0;) {
+        if (name == NULL && !args_has(a, OPTION_ALL) && is_dull(json_array_get(settings, i)))
+            (void) json_array_remove(settings, i);
+    }
+    out->settings(reply, name != NULL);
+    return CTL_OK;
+}
+
+/* ---- processes ---- */
+static int
+tell_process(const struct args *a, const char *action, const char *done, struct problem *p)
+{
+    json_auto_t *reply = NULL;
+    char message[128], *end;
+    struct target t;
+
+    errno = 0;
+    long pid = strtol(a->rest[0], &end, 10);
+    if (end == a->rest[0] || *end != '\0' || errno != 0 || pid <= 0)
+        return fail(p, CTL_USAGE, "\"%s\" is not the number of a process", a->rest[0]);
+    int r = ask(a, &t, "SignalProcess",
+                json_pack("{s:I, s:s}", "pid", (json_int_t) pid, "action", action), &reply, p);
+    if (r == CTL_FAILED && p->hint[0] == '\0')
+        hint(p, "'pinionctl ps' lists the processes; backends and autovacuum workers can be told.");
+    if (r != 0)
+        return r;
+    (void) snprintf(message, sizeof message, "process %ld was told to %s", pid, done);
+    out->result(&t, message, reply);
+    return CTL_OK;
+}
+
+int
+cmd_cancel(const struct args *a, struct problem *p)
+{
+    return tell_process(a, "cancel", "cancel its statement", p);
+}
+
+int
+cmd_terminate(const struct args *a, struct problem *p)
+{
+    return tell_process(a, "terminate", "end its session", p);
+}
+
+/* ---- texts ---- */
+int
+cmd_introspect(const struct args *a, struct problem *p)
+{
+    const char *interface = a->n_rest > 0 ? a->rest[0] : "org.pinion.Control";
+    json_auto_t *reply = NULL;
+    struct target t;
+    int r = ask(a, &t, "org.varlink.service.GetInterfaceDescription",
+                json_pack("{s:s}", "interface", interface), &reply, p);
+
+    if (r != 0)
+        return r;
+    if (args_has(a, OPTION_JSON))
+        out->reply(reply);
+    else
+        (void) fputs(json_string_value(json_object_get(reply, "description")), stdout);
+    return CTL_OK;
+}
+
+int
+cmd_completion(const struct args *a, struct problem *p)
+{
+    bool is_zsh = strcmp(a->rest[0], "zsh") == 0;
+
+    if (!is_zsh && strcmp(a->rest[0], "bash") != 0) {
+        fail(p, CTL_USAGE, "no completion for \"%s\"", a->rest[0]);
+        hint(p, "One of: bash zsh.");
+        return CTL_USAGE;
+    }
+    if (is_zsh)
+        (void) puts("autoload -U +X bashcompinit && bashcompinit");
+    args_print_completion();
+    return CTL_OK;
+}
