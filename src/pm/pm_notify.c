@@ -40,7 +40,7 @@ movement(const struct pm *pm)
         return peek64(&page->checkpoint_permille) +
                peek64(&slot_of(pm, CHILD_CHECKPOINTER)->progress) + (uint64_t) pm->m.state;
     if (pm->m.state == PM_WAIT_ARCHIVER) /* a command that hangs is given no more time */
-        return peek64(&st->archive.archived.n) + ((uint64_t) pm->m.state << 32);
+        return peek64(&st->n_archived) + ((uint64_t) pm->m.state << 32);
     return pm_view(pm).n_children + ((uint64_t) pm->m.state << 32);
 }
 

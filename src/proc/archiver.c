@@ -143,8 +143,6 @@ pause_before_retry(void)
 static bool
 take_one(const char *name)
 {
-    struct archive_stat *stat = &segment_status(me.start->segment)->archive;
-
     for (int n_failed = 0; n_failed < RETRIES;) {
         struct err e = ERR_INIT;
 
@@ -162,11 +160,13 @@ take_one(const char *name)
                 log_err(LOG_LEVEL_WARNING, "", &e); /* it will be archived once more */
                 return false;
             }
-            archive_count_add(&stat->archived, name, clock_real_usec());
+            stat_add_file(&me.stats, STAT_ARCHIVED, name);
+            (void) atomic_fetch_add_explicit(&segment_status(me.start->segment)->n_archived, 1,
+                                             memory_order_relaxed);
             set_title("last was", name);
             return true;
         }
-        archive_count_add(&stat->failed, name, clock_real_usec());
+        stat_add_file(&me.stats, STAT_ARCHIVE_FAILED, name);
         set_title("failed on", name);
         if (++n_failed < RETRIES)
             pause_before_retry();

@@ -98,7 +98,6 @@ attach_first(struct attached *a, const struct child_start *start, struct err *e)
     cache_shm_init(shm_region(&seg->shm, REGION_CACHE), &seg->cache_cfg);
     store_shm_init(shm_region(&seg->shm, REGION_STORE), &seg->store_cfg);
     atomic_store_explicit(&status->in_recovery, 1, memory_order_relaxed);
-    atomic_store_explicit(&status->archive.since_usec, clock_real_usec(), memory_order_relaxed);
     r = make_handles(a, e);
     if (r < 0)
         return r;

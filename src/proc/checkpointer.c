@@ -315,6 +315,15 @@ wait_for_leave(struct attached *a)
         slot_request_clear(a->slot, ~(uint32_t) REQ_STOP);
 }
 
+static void
+save_stats(struct attached *a)
+{
+    struct err e = ERR_INIT;
+
+    if (stat_save(&a->stats, &a->io, &e) < 0)
+        log_err(LOG_LEVEL_WARNING, "", &e);
+}
+
 /* INT: make it, say so, stay until USR2. During recovery there is none to make: the next start
  * recovers again. */
 NORETURN static void
@@ -338,13 +347,14 @@ finish(struct attached *a, bool has_recovered)
         if (files_note_clean_stop(&now_state.files, a, &e) < 0)
             log_err(LOG_LEVEL_WARNING, "", &e);
         err_clear(&e);
-        if (stat_save(&a->stats, &a->io, &e) < 0)
-            log_err(LOG_LEVEL_WARNING, "", &e);
+        save_stats(a);
         count_end(a, 0);
         atomic_store_explicit(&segment_page(seg)->has_shutdown_checkpoint, 1, memory_order_release);
     }
     segment_tell(seg, MSG_WAL_IS_SHUT);
     wait_for_leave(a);
+    if (has_recovered && a->start->conf->v.archive_mode != CONF_ARCHIVE_OFF)
+        save_stats(a); /* the archiver has counted since */
     child_exit(CHILD_OK);
 }
 

@@ -31,17 +31,22 @@ metrics_put_label(FILE *f, const char *value)
 
 /* ---- statistics ---- */
 
-/* "wal_write" of group "wal" is pinion_wal_write: the group is not said twice. */
+/* "wal_write" of group "wal" is pinion_wal_write: the group is not said twice. That "failed_count"
+ * is a count every family's type says. */
 static void
 put_name(FILE *f, enum stat_id id)
 {
     const char *group = stat_group_name(stat_group(id));
     const char *column = stat_column(id);
     size_t n = strlen(group);
+    const char *end;
 
     if (strncmp(column, group, n) == 0 && column[n] == '_')
         column += n + 1;
-    (void) fprintf(f, "pinion_%s_%s%s", group, column, stat_is_msec(id) ? "_seconds" : "");
+    end = strstr(column, "_count");
+    n = end != NULL && end[strlen("_count")] == '\0' ? (size_t) (end - column) : strlen(column);
+    (void) fprintf(f, "pinion_%s_%.*s%s", group, (int) n, column,
+                   stat_is_msec(id) ? "_seconds" : "");
 }
 
 static void
@@ -203,20 +208,6 @@ put_disks(FILE *f, const struct shm_status *s)
                        get64(&s->space[i].n_refused));
 }
 
-static void
-put_archiver(FILE *f, const struct shm_status *s)
-{
-    (void) fprintf(f,
-                   "# TYPE pinion_archiver_archived counter\n"
-                   "# HELP pinion_archiver_archived Files given to archive_command.\n"
-                   "pinion_archiver_archived_total %" PRIu64 "\n"
-                   "# TYPE pinion_archiver_failed counter\n"
-                   "# HELP pinion_archiver_failed Times that it failed.\n"
-                   "pinion_archiver_failed_total %" PRIu64 "\n",
-                   archive_count_read(&s->archive.archived).n,
-                   archive_count_read(&s->archive.failed).n);
-}
-
 void
 metrics_write(FILE *f, struct attached *a, const struct metrics_db *dbs, size_t n_dbs)
 {
@@ -232,6 +223,5 @@ metrics_write(FILE *f, struct attached *a, const struct metrics_db *dbs, size_t 
     put_positions(f, s);
     put_cache(f, s);
     put_disks(f, s);
-    put_archiver(f, s);
     (void) fputs("# EOF\n", f);
 }

@@ -7,7 +7,6 @@
 #pragma once
 
 #include "base/err.h"
-#include "shm/archive_stat.h"
 #include "shm/cache_count.h"
 #include "shm/slot.h"
 #include "shm/space.h"
@@ -44,7 +43,7 @@ struct shm_status {
     _Atomic uint64_t next_xid;            /* store */
     _Atomic uint64_t cache[CACHE_COUNTS]; /* bgwriter, each round; FRAMES 0: not yet */
     struct shm_space space[SPACE_DISKS];
-    struct archive_stat archive;
+    _Atomic uint64_t n_archived; /* archiver, since the start: a stop that waits sees it move */
 };
 
 struct shm_region {

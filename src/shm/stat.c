@@ -29,6 +29,7 @@ static const char *const groups[STAT_GROUPS] = {
     [STAT_GROUP_DATABASE] = "database",
     [STAT_GROUP_BGWRITER] = "bgwriter",
     [STAT_GROUP_WAL] = "wal",
+    [STAT_GROUP_ARCHIVER] = "archiver",
 };
 
 const char *
@@ -164,6 +165,19 @@ stat_process_exit(struct stats *st)
     st->self->stat = NULL;
 }
 
+void
+stat_add_file(struct stats *st, enum stat_id id, const char *name)
+{
+    struct stat_last last = { .when = clock_real_usec() };
+
+    ASSERT(id >= STAT_ARCHIVED && id < STAT_ARCHIVED + STAT_FILES);
+    memcpy(last.name, name, strnlen(name, sizeof last.name - 1));
+    spin_take(st->self, &st->sh->lock, LOCK_STATS);
+    stat_add(st->self, id, 1);
+    st->sh->last[id - STAT_ARCHIVED] = last;
+    spin_drop(st->self, &st->sh->lock, LOCK_STATS);
+}
+
 /* ---- sums; under the lock ---- */
 
 static void
@@ -195,14 +209,34 @@ sum_db(const struct stats *st, oid_t oid, uint64_t *ret)
 
 /* ---- reading and resetting ---- */
 
+/* Since the last reset. */
+static void
+show_cluster(const struct stats *st, uint64_t *ret)
+{
+    sum_cluster(st, ret);
+    for (uint32_t i = STAT_DB_COUNTS; i < STAT_COUNTS; i++)
+        ret[i] -= st->sh->base[i];
+}
+
 void
 stat_read_cluster(struct stats *st, uint64_t *ret, usec_t *ret_reset)
 {
     spin_take(st->self, &st->sh->lock, LOCK_STATS);
-    sum_cluster(st, ret);
-    for (uint32_t i = STAT_DB_COUNTS; i < STAT_COUNTS; i++)
-        ret[i] -= st->sh->base[i];
+    show_cluster(st, ret);
     memcpy(ret_reset, st->sh->reset, sizeof st->sh->reset);
+    spin_drop(st->self, &st->sh->lock, LOCK_STATS);
+}
+
+void
+stat_read_archiver(struct stats *st, struct stat_archiver *ret)
+{
+    uint64_t n[STAT_COUNTS];
+
+    spin_take(st->self, &st->sh->lock, LOCK_STATS);
+    show_cluster(st, n);
+    memcpy(ret->n, n + STAT_ARCHIVED, sizeof ret->n);
+    memcpy(ret->last, st->sh->last, sizeof ret->last);
+    ret->reset = st->sh->reset[STAT_GROUP_ARCHIVER];
     spin_drop(st->self, &st->sh->lock, LOCK_STATS);
 }
 
@@ -231,6 +265,8 @@ stat_reset_cluster(struct stats *st, enum stat_group group)
         if (counts[i].group == group)
             st->sh->base[i] = now[i];
     st->sh->reset[group] = clock_real_usec();
+    if (group == STAT_GROUP_ARCHIVER)
+        memset(st->sh->last, 0, sizeof st->sh->last);
     spin_drop(st->self, &st->sh->lock, LOCK_STATS);
 }
 

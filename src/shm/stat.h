@@ -13,7 +13,7 @@
 
 /* clang-format off */
 enum stat_group {
-    STAT_GROUP_DATABASE, STAT_GROUP_BGWRITER, STAT_GROUP_WAL,
+    STAT_GROUP_DATABASE, STAT_GROUP_BGWRITER, STAT_GROUP_WAL, STAT_GROUP_ARCHIVER,
     STAT_GROUPS
 };
 enum stat_id {
@@ -29,10 +29,13 @@ enum {
 #include "tbl/stat_counts.def"
 #undef STAT
 };
+/* Counts of files: with each, which file was the last and when. */
+enum { STAT_FILES = STAT_ARCHIVE_FAILED - STAT_ARCHIVED + 1 };
 /* clang-format on */
 
-#define STAT_DBS  4096 /* databases with sums of their own; what more do is not counted */
-#define STAT_PATH "pg_stat/pinion.stat"
+#define STAT_DBS        4096 /* databases with sums of their own; what more do is not counted */
+#define STAT_PATH       "pg_stat/pinion.stat"
+#define STAT_FILE_BYTES 48
 
 /* A process'. Written by its owner only, read by anyone. */
 struct stat_proc {
@@ -49,12 +52,19 @@ struct stat_db {
     uint64_t base[STAT_DB_COUNTS]; /* as it was at the reset: what is shown is the difference */
 };
 
+/* The last file that was counted. In the segment guarded by stat_shared.lock. */
+struct stat_last {
+    usec_t when; /* real; 0 = never */
+    char name[STAT_FILE_BYTES];
+};
+
 struct stat_shared {
     struct spin lock; /* LOCK_STATS */
     uint32_t n_dbs;   /* elements of db[] ever used */
     usec_t reset[STAT_GROUPS];
     uint64_t n[STAT_COUNTS]; /* from STAT_DB_COUNTS on: of the cluster */
     uint64_t base[STAT_COUNTS];
+    struct stat_last last[STAT_FILES]; /* of STAT_ARCHIVED and what follows */
     struct stat_db db[STAT_DBS];
     struct stat_proc proc[]; /* [max_procs] */
 };
@@ -88,11 +98,21 @@ stat_add(struct self *self, enum stat_id id, uint64_t n)
                           memory_order_relaxed);
 }
 
+/* Count a file: STAT_ARCHIVED or STAT_ARCHIVE_FAILED. Its name is cut to its room. */
+void stat_add_file(struct stats *st, enum stat_id id, const char *name);
+
 /* What is shown now: ret[STAT_COUNTS], the first STAT_DB_COUNTS of which are 0, and when each group
  * was reset. Any attached process; holds LOCK_STATS for a look at each process' block. */
 void stat_read_cluster(struct stats *st, uint64_t *ret, usec_t *ret_reset);
 /* Of one database: zeros if nothing was counted. */
 void stat_read_db(struct stats *st, oid_t oid, uint64_t ret[STAT_DB_COUNTS], usec_t *ret_reset);
+/* Group ARCHIVER, of one moment; a file belongs to the count at its place. */
+struct stat_archiver {
+    uint64_t n[STAT_FILES];
+    struct stat_last last[STAT_FILES];
+    usec_t reset;
+};
+void stat_read_archiver(struct stats *st, struct stat_archiver *ret);
 /* From here on it begins at 0. */
 void stat_reset_cluster(struct stats *st, enum stat_group group);
 void stat_reset_db(struct stats *st, oid_t oid);
@@ -110,10 +130,10 @@ const char *stat_what(enum stat_id id);
 
 /* ---- over a restart (stat_file.c) ---- */
 
-/* Write all of it to STAT_PATH, whole or not at all. Checkpointer, after the shutdown checkpoint.
- */
+/* Write all of it to STAT_PATH, whole or not at all. Checkpointer, after the shutdown checkpoint,
+ * and when the archiver has left. */
 int stat_save(struct stats *st, struct io *io, struct err *e);
-/* Startup process: after a clean stop add what was saved (`keep`), else forget it: all groups are
- * reset now. The file goes either way, so that it is not taken twice. A file that is damaged is
- * told (< 0) and forgotten. */
+/* Startup process: after a clean stop add what was saved (`keep`). Else, or if there is nothing,
+ * all groups begin now. The file goes either way, so that it is not taken twice. A file that is
+ * damaged is told (< 0) and forgotten. */
 int stat_restore(struct stats *st, struct io *io, bool keep, struct err *e);

@@ -3,6 +3,7 @@
  *   pinion statistics 1
  *   cluster <column> <n>
  *   reset <group> <microseconds since 1970>
+ *   last <column> <microseconds since 1970> <file>
  *   db <oid> <column> <n>
  *   db <oid> reset <microseconds since 1970>
  *   crc <CRC-32C, eight hexadecimal digits>
@@ -39,6 +40,18 @@ put_cluster(struct stats *st, FILE *f)
     for (enum stat_group g = 0; g < STAT_GROUPS; g++)
         if (reset[g] != 0)
             (void) fprintf(f, "reset %s %" PRIu64 "\n", stat_group_name(g), reset[g]);
+}
+
+static void
+put_archiver(struct stats *st, FILE *f)
+{
+    struct stat_archiver a;
+
+    stat_read_archiver(st, &a);
+    for (uint32_t i = 0; i < STAT_FILES; i++)
+        if (a.last[i].when != 0)
+            (void) fprintf(f, "last %s %" PRIu64 " %s\n", stat_column(STAT_ARCHIVED + i),
+                           a.last[i].when, a.last[i].name);
 }
 
 static void
@@ -82,6 +95,7 @@ stat_save(struct stats *st, struct io *io, struct err *e)
         return ERR(e, OUT_OF_MEMORY, "could not write statistics: out of memory");
     (void) fputs(HEAD, f);
     put_cluster(st, f);
+    put_archiver(st, f);
     for (uint32_t i = 0, n = oids != NULL ? list_dbs(st, oids) : 0; i < n; i++)
         put_db(st, oids[i], f);
     (void) fflush(f);
@@ -141,10 +155,22 @@ take_reset(struct stats *st, const char *name, usec_t when)
     spin_drop(st->self, &st->sh->lock, LOCK_STATS);
 }
 
+static void
+take_last(struct stats *st, const char *column, const struct stat_last *last)
+{
+    uint32_t i = find_column(column, STAT_ARCHIVED, STAT_ARCHIVED + STAT_FILES);
+
+    spin_take(st->self, &st->sh->lock, LOCK_STATS);
+    if (i < STAT_COUNTS)
+        st->sh->last[i - STAT_ARCHIVED] = *last;
+    spin_drop(st->self, &st->sh->lock, LOCK_STATS);
+}
+
 /* A line that is none of these is of another version. */
 static void
 take_line(struct stats *st, const char *line)
 {
+    struct stat_last last = { 0 };
     char name[64];
     uint64_t n;
     oid_t oid;
@@ -153,6 +179,8 @@ take_line(struct stats *st, const char *line)
         take_cluster(st, name, n);
     else if (sscanf(line, "reset %63s %" SCNu64, name, &n) == 2)
         take_reset(st, name, n);
+    else if (sscanf(line, "last %63s %" SCNu64 " %47s", name, &last.when, last.name) == 3)
+        take_last(st, name, &last);
     else if (sscanf(line, "db %u %63s %" SCNu64, &oid, name, &n) == 3)
         take_db(st, oid, name, n);
 }
@@ -199,6 +227,7 @@ take_all(struct stats *st, char *text, size_t n, struct err *e)
     return 0;
 }
 
+/* 1: taken; 0: there is none. */
 static int
 take_file(struct stats *st, struct io *io, struct err *e)
 {
@@ -213,7 +242,8 @@ take_file(struct stats *st, struct io *io, struct err *e)
     if (n < 0)
         return err_set_errno(e, (int) -n, "could not read file \"%s\"", STAT_PATH);
     text[n] = '\0';
-    return take_all(st, text, (size_t) n, e);
+    n = take_all(st, text, (size_t) n, e);
+    return n < 0 ? (int) n : 1;
 }
 
 int
@@ -222,11 +252,11 @@ stat_restore(struct stats *st, struct io *io, bool keep, struct err *e)
     int r = keep ? take_file(st, io, e) : 0;
     int r2;
 
-    if (!keep || r < 0)
+    if (r <= 0)
         for (enum stat_group g = STAT_GROUP_DATABASE + 1; g < STAT_GROUPS; g++)
             st->sh->reset[g] = clock_real_usec();
     r2 = io_unlink(io, STAT_PATH);
-    if (r2 < 0 && r2 != -ENOENT && r == 0)
+    if (r2 < 0 && r2 != -ENOENT && r >= 0)
         r = err_set_errno(e, -r2, "could not remove file \"%s\"", STAT_PATH);
-    return r;
+    return MIN(r, 0);
 }

@@ -285,10 +285,6 @@ bool session_conf_where(const struct session *s, char *dir, size_t cap, struct c
 /* ---- session_system.c ---- */
 int session_alter_system(struct session *s, const struct sql_stmt *stmt, struct err *e);
 
-/* ---- session_archiver.c ---- */
-/* pg_stat_archiver. */
-int session_add_archiver(struct session *s, struct err *e);
-
 /* ---- session_verify.c ---- */
 /* pinion_database_files(), pinion_check_database(). */
 int session_add_verify(struct session *s, struct err *e);

@@ -125,6 +125,22 @@ fill_wal(struct session *s, struct rows *rows, struct err *e)
     return 0;
 }
 
+static int
+fill_archiver(struct session *s, struct rows *rows, struct err *e)
+{
+    struct stat_archiver a;
+
+    (void) e;
+    stat_read_archiver(s->cfg.stats, &a);
+    for (uint32_t i = 0; i < STAT_FILES; i++) {
+        rows_int(rows, (int64_t) a.n[i]);
+        rows_text(rows, a.last[i].name);
+        rows_time(rows, a.last[i].when);
+    }
+    rows_time(rows, a.reset);
+    return 0;
+}
+
 static const struct session_view views[] = {
     { "pg_stat_database",
       "CREATE TABLE pg_stat_database(datid oid, datname name, numbackends integer, "
@@ -150,6 +166,11 @@ static const struct session_view views[] = {
       "wal_write_time double precision, wal_sync_time double precision, "
       "stats_reset timestamptz)",
       9, fill_wal },
+    { "pg_stat_archiver",
+      "CREATE TABLE pg_stat_archiver(archived_count bigint, last_archived_wal text, "
+      "last_archived_time timestamptz, failed_count bigint, last_failed_wal text, "
+      "last_failed_time timestamptz, stats_reset timestamptz)",
+      7, fill_archiver },
 };
 
 /* ---- resets ---- */
@@ -189,7 +210,7 @@ fn_reset_shared(sqlite3_context *ctx, int n, sqlite3_value **v)
     if (group == STAT_GROUPS || group == STAT_GROUP_DATABASE) {
         (void) ERR(&s->interrupt, INVALID_PARAMETER_VALUE, "unrecognized reset target: \"%s\"",
                    name != NULL ? name : "");
-        err_hint(&s->interrupt, "Target must be \"bgwriter\" or \"wal\".");
+        err_hint(&s->interrupt, "Target must be \"archiver\", \"bgwriter\" or \"wal\".");
         sqlite3_result_error(ctx, s->interrupt.message, -1);
         return;
     }

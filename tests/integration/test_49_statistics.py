@@ -111,9 +111,12 @@ def test_a_reset_is_for_superusers_and_for_what_it_names(server):
     assert database(server, "tup_inserted")[0] == 1
     server.sql("SELECT pg_stat_reset_shared('wal')")
     assert server.sql("SELECT wal_bytes FROM pg_stat_wal")[0][0] < 2000
+    since = server.sql("SELECT stats_reset FROM pg_stat_archiver")[0][0]
+    server.sql("SELECT pg_stat_reset_shared('archiver')")
+    assert server.sql("SELECT stats_reset FROM pg_stat_archiver")[0][0] > since
     with pytest.raises(psycopg2.Error) as refused:
         server.sql("SELECT pg_stat_reset_shared('nonsense')")
-    assert refused.value.pgcode == "22023"
+    assert refused.value.pgcode == "22023" and '"archiver"' in refused.value.diag.message_hint
 
 
 def test_a_dropped_database_leaves_no_row(server):

@@ -66,6 +66,7 @@ def test_the_page_says_what_the_views_say(cluster):
     assert 0 < found[("pinion_wal_records_total", ())] <= records
     assert 0 < found[("pinion_wal_bytes_total", ())] <= size
     assert found[("pinion_wal_sync_time_seconds_total", ())] > 0
+    assert found[("pinion_archiver_archived_total", ())] == found[("pinion_archiver_failed_total", ())] == 0
     assert found[("pinion_max_connections", ())] == 100
     assert found[("pinion_sessions", (("state", "active"),))] == 0
     assert found[("pinion_wal_flush_position_bytes", ())] > 1 << 24

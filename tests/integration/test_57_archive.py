@@ -75,6 +75,35 @@ def test_without_archive_mode_there_is_no_archiver_and_no_mark(server):
     assert server.sql("SELECT archived_count, last_archived_wal FROM pg_stat_archiver") == [(0, None)]
 
 
+def test_counts_survive_a_clean_stop_and_are_forgotten_by_a_reset_and_a_crash(cluster):
+    s = archiving(cluster, command="test -e %p && exit 1")
+    a = archive_of(s)
+    began = counts(s)[5]
+    assert began is not None
+    name = switch(s)[0]
+    support.until(lambda: counts(s)[2] >= 3 and "failed too many times" in s.log(), "it has failed")
+    s.configure(f"archive_command = 'cp %p {a}/%f'\n")
+    s.ctl("reload", "-D", s.data)
+    name = switch(s)[0]
+    support.until(lambda: counts(s)[1] == name, "the counters say so")
+    before = counts(s)
+    s.sql("INSERT INTO t VALUES (1)")
+    last = s.sql("SELECT pg_walfile_name(pg_current_wal_insert_lsn())")[0][0]
+    s.stop("fast")
+    assert (a / last).exists()
+    s.start()
+    n, file, failed, last_failed, when, since = counts(s)
+    assert n > before[0] and file == last and when > before[4], "also what was archived while it stopped"
+    assert (failed, last_failed, since) == (before[2], before[3], began)
+    s.sql("SELECT pg_stat_reset_shared('archiver')")
+    assert counts(s)[:5] == (0, None, 0, None, None) and counts(s)[5] > began
+    name = switch(s)[0]
+    support.until(lambda: counts(s)[:3] == (1, name, 0), "it counts from there")
+    os.kill(s.child("archiver"), signal.SIGKILL)
+    support.until(lambda: s.status().get("crashRestarts") == 1 and s.status().get("state") == "ready", "ready again")
+    assert counts(s)[:5] == (0, None, 0, None, None) and counts(s)[5] > began
+
+
 def test_histories_go_first_then_by_name(cluster):
     s = archiving(cluster, conf="", command="exit 1")
     a = archive_of(s)

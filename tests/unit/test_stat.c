@@ -150,6 +150,37 @@ a_dropped_database_is_forgotten_and_its_place_used_again(void **state)
     end(&w);
 }
 
+static void
+a_file_is_shown_with_the_count_that_it_raised_until_a_reset(void **state)
+{
+    const char *long_name = "00000001000000000000000A.0123456789ABCDEF.0123456789ABCDEF";
+    struct stat_archiver a;
+    struct world w;
+
+    (void) state;
+    begin(&w);
+    stat_add_file(&w.st[1], STAT_ARCHIVE_FAILED, "00000002.history");
+    stat_add_file(&w.st[1], STAT_ARCHIVED, "00000002.history");
+    stat_add_file(&w.st[1], STAT_ARCHIVED, long_name);
+    stat_read_archiver(&w.st[0], &a);
+    assert_int_equal(a.n[0], 2);
+    assert_int_equal(strlen(a.last[0].name), STAT_FILE_BYTES - 1);
+    assert_int_equal(strncmp(a.last[0].name, long_name, STAT_FILE_BYTES - 1), 0);
+    assert_int_equal(a.n[1], 1);
+    assert_string_equal(a.last[1].name, "00000002.history");
+    assert_true(a.last[0].when >= a.last[1].when && a.last[1].when != 0);
+    stat_reset_cluster(&w.st[0], STAT_GROUP_WAL); /* another group */
+    stat_read_archiver(&w.st[0], &a);
+    assert_int_equal(a.n[0], 2);
+    stat_reset_cluster(&w.st[0], STAT_GROUP_ARCHIVER);
+    stat_process_exit(&w.st[1]);
+    stat_read_archiver(&w.st[0], &a);
+    for (size_t i = 0; i < STAT_FILES; i++)
+        assert_true(a.n[i] == 0 && a.last[i].when == 0 && a.last[i].name[0] == '\0');
+    assert_true(a.reset != 0);
+    end(&w);
+}
+
 /* ---- the file ---- */
 
 struct disk {
@@ -197,6 +228,7 @@ count_some(struct world *w)
     stat_add(&w->self[2], STAT_XACT_COMMIT, 7);
     stat_process_exit(&w->st[2]);
     stat_add(&w->self[3], STAT_CKPT_REQ, 2);
+    stat_add_file(&w->st[3], STAT_ARCHIVED, "000000010000000000000002");
 }
 
 static void
@@ -206,12 +238,14 @@ a_clean_stop_keeps_everything_once(void **state)
     struct disk d;
     struct err e = ERR_INIT;
     uint64_t n[STAT_DB_COUNTS];
+    struct stat_archiver before, after;
     usec_t reset = 0;
 
     (void) state;
     make_disk(&d);
     begin(&w);
     count_some(&w);
+    stat_read_archiver(&w.st[0], &before);
     assert_int_equal(stat_save(&w.st[3], &d.io, &e), 0);
     end(&w);
     begin(&w);
@@ -221,6 +255,8 @@ a_clean_stop_keeps_everything_once(void **state)
     assert_true(reset != 0);
     assert_true(of_cluster(&w, STAT_WAL_BYTES) == UINT64_C(1) << 40);
     assert_int_equal(of_cluster(&w, STAT_CKPT_REQ), 2);
+    stat_read_archiver(&w.st[0], &after);
+    assert_memory_equal(&after, &before, sizeof after);
     assert_false(has_file(&d));
     assert_int_equal(stat_restore(&w.st[0], &d.io, true, &e), 0); /* nothing is added twice */
     assert_int_equal(of_cluster(&w, STAT_CKPT_REQ), 2);
@@ -236,6 +272,7 @@ a_crash_forgets_them_and_says_since_when(void **state)
     struct err e = ERR_INIT;
     uint64_t n[STAT_COUNTS];
     usec_t reset[STAT_GROUPS];
+    struct stat_archiver a;
 
     (void) state;
     make_disk(&d);
@@ -248,6 +285,8 @@ a_crash_forgets_them_and_says_since_when(void **state)
     assert_int_equal(of_db(&w, DB, STAT_XACT_COMMIT), 0);
     stat_read_cluster(&w.st[0], n, reset);
     assert_int_equal(n[STAT_CKPT_REQ], 0);
+    stat_read_archiver(&w.st[0], &a);
+    assert_true(a.n[0] == 0 && a.last[0].when == 0 && a.reset != 0);
     assert_true(reset[STAT_GROUP_WAL] != 0 && reset[STAT_GROUP_BGWRITER] != 0);
     assert_false(has_file(&d));
     end(&w);
@@ -292,6 +331,7 @@ a_damaged_file_is_told_and_nothing_of_it_is_taken(void **state)
             assert_true(e.message[0] != '\0');
             assert_int_equal(of_cluster(&w, STAT_CKPT_REQ), 0);
             assert_int_equal(of_db(&w, DB, STAT_XACT_COMMIT), 0);
+            assert_int_equal(((struct stat_shared *) w.mem)->last[0].when, 0);
         } else { /* its newline */
             assert_true(at == n - 1 || at == 2 * n - 1);
         }
@@ -309,6 +349,7 @@ main(void)
         cmocka_unit_test(what_came_before_a_database_was_chosen_stays_with_none),
         cmocka_unit_test(a_reset_begins_at_zero_and_takes_nothing_from_others),
         cmocka_unit_test(a_dropped_database_is_forgotten_and_its_place_used_again),
+        cmocka_unit_test(a_file_is_shown_with_the_count_that_it_raised_until_a_reset),
         cmocka_unit_test(a_clean_stop_keeps_everything_once),
         cmocka_unit_test(a_crash_forgets_them_and_says_since_when),
         cmocka_unit_test(a_damaged_file_is_told_and_nothing_of_it_is_taken),
