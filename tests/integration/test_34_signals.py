@@ -12,7 +12,7 @@ from load import SEED, Load, check_content, more_commits, prepare
 from wire import Closed, Wire, connect
 
 LONG = bool(os.environ.get("PINION_LONG"))
-HELPERS = ("checkpointer", "bgwriter", "walwriter", "archiver", "autovacuum launcher")
+HELPERS = ("checkpointer", "bgwriter", "walwriter", "archiver", "autovacuum launcher", "stats")
 KINDS = (*HELPERS, "backend", "silent")   # dead ends and the startup process have their own tests
 SIGNALS = {"TERM": (signal.SIGTERM,), "QUIT": (signal.SIGQUIT,), "KILL": (signal.SIGKILL,), "SEGV": (signal.SIGSEGV,),
            "STOP+CONT": (signal.SIGSTOP, signal.SIGCONT)}
@@ -54,6 +54,7 @@ class Cluster:
         self.s = s = cluster(conf="shared_buffers = 2MB\nmax_wal_size = 80MB\nauthentication_timeout = 10min\n"
                              f"archive_mode = on\narchive_command = 'true'\n{conf}",
                              init_args=("--wal-segsize=1",))
+        s.configure(f"metrics_listen = '{s.data}/metrics'\n")
         prepare(s)
         self.pm = s.pid
         self.maps = shared_maps(self.pm)
