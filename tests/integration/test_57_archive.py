@@ -87,9 +87,15 @@ def test_counts_survive_a_clean_stop_and_are_forgotten_by_a_reset_and_a_crash(cl
     name = switch(s)[0]
     support.until(lambda: counts(s)[1] == name, "the counters say so")
     before = counts(s)
+    s.configure(f"archive_command = 'until test -e {a}/go; do sleep 0.05; done; cp %p {a}/%f'\n")
+    s.ctl("reload", "-D", s.data)
     s.sql("INSERT INTO t VALUES (1)")
     last = s.sql("SELECT pg_walfile_name(pg_current_wal_insert_lsn())")[0][0]
-    s.stop("fast")
+    os.kill(s.pid, signal.SIGINT)
+    support.until(lambda: s.status().get("pmState") == "PM_SHUTDOWN_2", "the checkpoint is done, the archiver is waited for")
+    assert not (a / last).exists()
+    (a / "go").touch()
+    s.wait_gone()
     assert (a / last).exists()
     s.start()
     n, file, failed, last_failed, when, since = counts(s)
