@@ -308,19 +308,19 @@ def shared_things():
     """Shared memory and semaphores that have names, with their owners; not those of a PostgreSQL that runs beside us."""
     shm = {name for name in os.listdir("/dev/shm") if not name.startswith("PostgreSQL")}
     ipc = subprocess.run(["ipcs", "-m", "-p"], capture_output=True, text=True, check=True).stdout
-    makers = {int(line.split()[2]) for line in ipc.splitlines() if line[:1].isdigit()}
-    return shm, makers
+    segments = {tuple(map(int, (line.split()[0], line.split()[2]))) for line in ipc.splitlines() if line[:1].isdigit()}   # id, maker
+    return shm, segments
 
 
 def test_children_die_with_the_postmaster_and_nothing_is_left(cluster):
-    before = shared_things()[0]
+    before, segments = shared_things()   # process numbers come again: only what is new counts
     s = cluster()
     make_content(s)
     clients = [s.connect() for _ in range(3)]
     memfds = [link for p in s.processes() for link in fds(p) if "memfd" in link]
     assert memfds or s.processes()
     children = set(s.children())
-    assert not children & shared_things()[1], "memory of System V"
+    assert not children & {maker for _, maker in shared_things()[1] - segments}, "memory of System V"
     s.kill9()
     support.until(lambda: all(support.state_of(p) in ("Z", "X", "") for p in children), "the children are dead")
     assert shared_things()[0] == before
