@@ -138,6 +138,7 @@ pgwire_get_startup(const void *p, size_t n, struct pgwire_startup *ret, struct e
                    : ERR(e, PROTOCOL_VIOLATION, "invalid length of startup packet");
     }
     ret->kind = PGWIRE_PACKET_STARTUP;
+    ret->major = code >> 16;
     if (code >> 16 != CODE_PROTOCOL_MAJOR)
         return ERR(e, FEATURE_NOT_SUPPORTED,
                    "unsupported frontend protocol %u.%u: server supports 3.0 to 3.0", code >> 16,
@@ -537,6 +538,16 @@ pgwire_put_error(struct pgwire_out *o, const char *severity, const struct err *e
     put_field(o, 'P', position);
     pgwire_put_u8(o, 0);
     pgwire_end(o);
+}
+
+void
+pgwire_put_error_old(struct pgwire_out *o, const char *severity, const struct err *err)
+{
+    pgwire_put_u8(o, 'E');
+    pgwire_put_bytes(o, severity, strlen(severity));
+    pgwire_put_bytes(o, ":  ", 3);
+    pgwire_put_bytes(o, err->message, strlen(err->message));
+    pgwire_put_bytes(o, "\n", 2); /* with its NUL */
 }
 
 size_t

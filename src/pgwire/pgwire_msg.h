@@ -39,6 +39,7 @@ enum pgwire_replication {
 struct pgwire_startup {
     enum pgwire_packet kind;
     uint32_t pid, key;    /* CANCEL */
+    uint32_t major;       /* STARTUP; also when it is refused for that */
     uint32_t minor;       /* STARTUP: asked for; above 0: answer NegotiateProtocolVersion */
     const char *user;     /* STARTUP: never NULL; all strings borrowed from the packet */
     const char *database; /* defaults to user */
@@ -142,6 +143,8 @@ void pgwire_put_negotiate(struct pgwire_out *o, const char *const *unknown, uint
 /* ErrorResponse ("ERROR", "FATAL", "PANIC") or NoticeResponse (all others): S V C M, and D H P
  * where set. */
 void pgwire_put_error(struct pgwire_out *o, const char *severity, const struct err *err);
+/* The same for a client of protocol 1 or 2: a text without fields. */
+void pgwire_put_error_old(struct pgwire_out *o, const char *severity, const struct err *err);
 /* The same into memory that the caller owns, for a signal handler's prebuilt message. Returns its
  * length, 0 if too long. */
 size_t pgwire_build_notice(void *p, size_t cap, const char *severity, const struct err *err);

@@ -40,6 +40,7 @@ struct backend {
 
     usec_t deadline; /* monotonic, of the read we wait in; 0 = none */
     enum backend_patience patience;
+    bool is_old_client; /* speaks protocol 1 or 2: is told so in its own form */
 
     struct session *session; /* NULL before login */
     struct conf_session conf;

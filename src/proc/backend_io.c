@@ -406,7 +406,10 @@ backend_fatal(struct backend *b, const struct err *e)
     backend_count(b, e->code == -ERR_ADMIN_SHUTDOWN ? STAT_SESSIONS_KILLED : STAT_SESSIONS_FATAL,
                   1);
     if (!b->conn.out.failed) {
-        pgwire_put_error(&b->conn.out, "FATAL", e);
+        if (b->is_old_client)
+            pgwire_put_error_old(&b->conn.out, "FATAL", e);
+        else
+            pgwire_put_error(&b->conn.out, "FATAL", e);
         b->patience = PATIENCE_GOODBYE;
         b->deadline = clock_mono_usec() + GOODBYE_USEC;
         (void) pgwire_flush(&b->conn, NULL);

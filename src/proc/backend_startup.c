@@ -72,6 +72,7 @@ read_packet(struct backend *b, struct pgwire_startup *ret)
     if (r < 0)
         backend_broken(b, r, &e);
     r = pgwire_get_startup(p, n, ret, &e);
+    b->is_old_client = r == -ERR_FEATURE_NOT_SUPPORTED && ret->major < 3;
     if (r < 0)
         backend_fatal(b, &e);
 }

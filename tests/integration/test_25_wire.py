@@ -54,6 +54,7 @@ def test_the_greeting_has_all_parameters_and_a_cancel_key(shared):
 
 @pytest.mark.parametrize("tcp", [False, True], ids=["unix", "tcp"])
 def test_encryption_is_answered_with_N_once_each_then_start_up_goes_on(shared, tcp):
+    """AC090."""
     with Wire(shared, tcp=tcp) as w:
         for code in (SSL_REQUEST, GSS_REQUEST):
             w.send(packet(code))
@@ -70,6 +71,7 @@ def test_bytes_sent_ahead_of_the_answer_to_an_encryption_request_are_refused(sha
 
 
 def test_an_unknown_minor_version_is_negotiated_down(shared):
+    """AC090."""
     with Wire(shared) as w:
         w.send(startup_packet({"user": "postgres", "database": "postgres", "_pq_.fancy": "1"}, PROTOCOL + 2))
         reply = w.read_to("Z")
@@ -79,7 +81,15 @@ def test_an_unknown_minor_version_is_negotiated_down(shared):
         assert reply.status == "I"
 
 
-@pytest.mark.parametrize("major", [1, 2, 4, 99])
+@pytest.mark.parametrize("major", [1, 2])
+def test_an_old_protocol_is_refused_in_its_own_form(shared, major):
+    """AC090."""
+    with Wire(shared) as w:
+        w.send(startup_packet({"user": "postgres"}, major << 16))
+        assert w.read_end_raw() == f"EFATAL:  unsupported frontend protocol {major}.0: server supports 3.0 to 3.0\n\0".encode()
+
+
+@pytest.mark.parametrize("major", [4, 99])
 def test_an_unknown_major_version_is_refused(shared, major):
     with Wire(shared) as w:
         w.send(startup_packet({"user": "postgres"}, major << 16))
@@ -125,6 +135,28 @@ def test_a_bad_first_packet_hurts_only_its_sender(shared, data):
     still_serves(shared)
 
 
+@pytest.mark.parametrize("data", [startup_packet({"user": "postgres"})[:20], struct.pack("!I", 2), struct.pack("!I", 10**6) + b"x" * 1000], ids=["half", "2", "million"])
+def test_what_is_no_start_up_packet_is_closed_with_at_most_one_line_and_costs_nothing(shared, data):
+    """AC085: nothing is said to it, and what it says of its length is not believed."""
+    def memory():
+        with open(f"/proc/{shared.pid}/status", encoding="ascii") as f:
+            return int(next(line for line in f if line.startswith("VmRSS")).split()[1])
+
+    def knock():
+        with Wire(shared) as w:
+            w.send(data)
+            w.sock.shutdown(socket.SHUT_WR)
+            assert w.read_end_raw() == b""
+    for _ in range(20):
+        knock()
+    before, lines = memory(), shared.log().count("\n")
+    for _ in range(100):
+        knock()
+    still_serves(shared)
+    assert shared.log().count("\n") - lines <= 100
+    assert memory() - before < (8192 if support.is_sanitized() else 1024), "kB"
+
+
 def test_random_first_packets_hurt_only_their_senders(shared):
     rng = random.Random(SEED)
     print(f"PINION_SEED={SEED}")
@@ -164,10 +196,17 @@ def test_random_bytes_after_login_hurt_only_their_senders(shared):
 
 
 def test_a_silent_client_is_left_after_authentication_timeout(cluster):
-    s = cluster(conf="authentication_timeout = 1s\n")
+    """AC084: closed without a word or a line; its process is gone, its place free."""
+    s = cluster(conf="authentication_timeout = 1s\nmax_connections = 2\nsuperuser_reserved_connections = 0\n")
     s.start()
-    with Wire(s) as w:
-        assert w.read_end().kinds == ""
+    lines = s.log().count("\n")
+    with Wire(s) as a, Wire(s) as b, Wire(s) as c, Wire(s) as d:   # all places there are
+        for w in (a, b, c, d):
+            assert w.read_end().kinds == ""
+    support.until(lambda: "backend" not in s.children().values(), "their processes are gone")
+    assert s.log().count("\n") == lines
+    with connect(s), connect(s):
+        pass
 
 
 @pytest.mark.parametrize("kind,size", [("Q", 3), ("Q", 0xFFFFFFFF), ("S", 20000), ("Q", 0x7FFFFFFF), ("X", 0)])
@@ -379,6 +418,7 @@ ENDLESS = "WITH RECURSIVE c(x) AS (VALUES (1) UNION ALL SELECT x + 1 FROM c) SEL
 
 
 def test_cancel_with_the_right_key_only(shared, wire):
+    """AC086."""
     pid, key = wire.key
     assert wire.cancel(shared, (pid, key ^ 1)).kinds == ""   # nothing happens, nothing is said
     assert wire.cancel(shared, (pid + 12345, key)).kinds == ""
@@ -402,8 +442,11 @@ def test_cancel_with_the_right_key_only(shared, wire):
 
 
 def test_a_wrong_key_is_logged_and_cancels_nothing(shared, wire):
+    """AC087: key or process; nothing is answered."""
     pid, key = wire.key
-    wire.cancel(shared, (pid, key ^ 0x55))
+    assert wire.cancel(shared, (pid, key ^ 0x55)).kinds == ""
+    assert wire.cancel(shared, (pid + 4321, key)).kinds == ""
+    support.until(lambda: f"PID {pid + 4321} in cancel request did not match any process" in shared.log(), "the line about the process")
     support.until(lambda: f"wrong key in cancel request for process {pid}" in shared.log(), "the log line")
     assert wire.ok("SELECT 1").rows == [("1",)]
 

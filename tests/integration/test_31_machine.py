@@ -1,16 +1,18 @@
 """The postmaster's machine with real processes: deaths of each kind, stops in each state, what is refused meanwhile. AC… are the acceptance
 scenarios of the postmaster (the table in tests/README.md says where each of them is)."""
 import fcntl
+import json
 import os
 import re
 import signal
 import sqlite3
 import struct
+import time
 
 import pytest
 import server as support
 from load import Load, check_content, more_commits, prepare
-from wire import Closed, Wire, connect, cstr, message
+from wire import Closed, Wire, connect, cstr, message, startup_packet
 
 LONG = bool(os.environ.get("PINION_LONG"))
 CRASH = ("terminating any other active server processes", "all server processes terminated; reinitializing",
@@ -469,6 +471,72 @@ def test_a_checkpointer_that_stands_still_in_its_last_checkpoint_does_not_hold_u
     assert re.search(rf"checkpointer process \(PID {pid}\) has shown no progress", s.log())
     s.start()
     assert rows(s) == []
+
+
+def test_a_throttled_checkpoint_hurries_when_the_server_stops(cluster):
+    """AC064: it would have lasted most of an hour."""
+    s = make(cluster, "checkpoint_timeout = 1h\ncheckpoint_completion_target = 0.9\nlog_checkpoints = on\n")
+    s.sql("INSERT INTO t WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 50000) SELECT i FROM n")
+    s.ctl("checkpoint", "-D", s.data, "--spread", "--no-wait")
+    support.until(lambda: "checkpoint starting:" in s.log(), "a checkpoint runs")
+    assert "checkpoint complete" not in s.log()
+    s.stop()
+    tail = s.log().rpartition("received fast shutdown request")[2]
+    assert tail.count("checkpoint complete") == 2 and "shutdown" in tail.partition("checkpoint starting:")[2]
+    assert s.control_state() == "shut down"
+    s.start()
+    assert len(rows(s)) == 50001
+
+
+def test_a_storm_of_connects_while_stopping_is_answered_and_bounded(cluster):
+    """AC089: dead ends are 64 at most, the control socket answers meanwhile, and the stop comes to its end."""
+    s = cluster()
+    p = s.foreground()
+    s.until_ready()
+    with connect(s) as held:
+        assert support.freeze(held.key[0])   # so that the stop has somebody to wait for
+        os.kill(p.pid, signal.SIGINT)
+        support.until(lambda: s.status().get("pmState") == "PM_WAIT_BACKENDS", "it is stopping")
+        most, heard = 0, 0
+        for i in range(20):
+            crowd = []
+            for _ in range(150):
+                try:
+                    w = Wire(s)
+                    crowd.append(w)
+                    w.send(startup_packet({"user": "postgres", "database": "postgres"}))
+                except OSError:
+                    pass   # turned away before it could speak
+            most = max(most, len([c for c in json.loads(s.ctl("ps", "-D", s.data, "--json").stdout)["processes"] if c.get("state") == "dead end"]))
+            for w in crowd:
+                if i == 0:
+                    heard += b"57P03" in w.read_end_raw()
+                w.close()
+        assert 0 < heard and most <= 64, (heard, most)
+        os.kill(held.key[0], signal.SIGCONT)
+        assert p.wait(support.DEADLINE) == 0
+    assert not s.processes()
+
+
+def test_a_helper_that_cannot_be_forked_is_tried_again_and_again_with_one_line(cluster):
+    """AC093: 30 s when long."""
+    s = make(cluster)
+    pid = s.pid
+    with open(f"/proc/{pid}/limits", encoding="ascii") as f:
+        before = next(line for line in f if line.startswith("Max processes")).split()[2]
+    support.run("prlimit", f"--pid={pid}", "--nproc=1:")
+    try:
+        os.kill(s.child("bgwriter"), signal.SIGTERM)
+        support.until(lambda: "could not fork background writer process" in s.log(), "it says so")
+        since = time.monotonic()
+        support.until(lambda: time.monotonic() - since >= (30 if LONG else 2), "tries after 100, 200, 400 ms …")
+        assert s.status()["state"] == "ready"
+        assert s.log().count("could not fork background writer process") == 1
+        assert "bgwriter" not in s.children().values()
+    finally:
+        support.run("prlimit", f"--pid={pid}", f"--nproc={before}:")
+    s.child("bgwriter")   # is back
+    assert rows(s) == [1] and s.status()["crashRestarts"] == 0
 
 
 # ---- the lock file

@@ -1,4 +1,5 @@
 """Autovacuum: free pages go back and the planner's statistics are made by themselves, nobody waits long for it, it gives way to DROP DATABASE and to a stop."""
+import json
 import os
 import re
 import signal
@@ -96,6 +97,27 @@ def test_a_worker_is_seen_and_gives_way_to_drop_database_and_to_a_stop(cluster):
     server.start()
     assert server.sql("SELECT datname FROM pg_stat_database WHERE datname IN ('one', 'two')") == [("two",)]
     assert server.sql("PRAGMA integrity_check", dbname="two") == [("ok",)]
+
+
+def test_a_busy_worker_is_gone_before_the_last_checkpoint(cluster):
+    """AC063: it is told to leave, and the stop waits for it."""
+    server = start(cluster, "autovacuum_vacuum_cost_delay = 100ms\nlog_checkpoints = on\n")
+    fill(server)
+    server.sql("DROP TABLE t")
+    pid = support.until(lambda: workers(server), "a worker")[0][0]
+    assert support.freeze(pid)   # in the middle of it
+    server.ctl("stop", "-D", server.data, "--no-wait")
+    support.until(lambda: server.status().get("pmState") == "PM_WAIT_BACKENDS", "it is stopping")
+    told = json.loads(server.ctl("ps", "-D", server.data, "--json").stdout)["processes"]
+    assert [p["state"] for p in told if p["pid"] == pid] == ["stopping"]
+    assert "checkpointer" in [p["role"] for p in told]
+    asked = server.log().rpartition("received fast shutdown request")[2]
+    assert "checkpoint starting" not in asked
+    os.kill(pid, signal.SIGCONT)
+    server.wait_gone()
+    asked = server.log().rpartition("received fast shutdown request")[2]
+    assert "checkpoint starting: shutdown" in asked and "terminating any other" not in asked
+    assert server.control_state() == "shut down"
 
 
 def test_it_can_be_turned_off_and_on(cluster):

@@ -176,6 +176,7 @@ def let_in(server):
 
 @pytest.mark.parametrize("option,name,words", [("nproc", "Max processes", b"Resource temporarily unavailable"), ("nofile", "Max open files", b"Too many open files")])
 def test_a_full_table_turns_new_clients_away_and_nobody_else(server, option, name, words):
+    """AC088: in the old form, without waiting for who does not read."""
     pid = server.pid
     with connect(server) as w:
         w.ok("CREATE TABLE t (a integer)")
@@ -184,9 +185,12 @@ def test_a_full_table_turns_new_clients_away_and_nobody_else(server, option, nam
         try:
             said = knock(server)
             assert said.startswith(b"Ecould not fork new process for connection: ") and words in said, said
+            deaf = [Wire(server) for _ in range(40)]
             w.ok("INSERT INTO t VALUES (1)")
             w.ok("CHECKPOINT")
             assert server.status()["state"] == "ready"
+            for c in deaf:
+                c.close()
         finally:
             set_limit(pid, option, before)
         support.until(lambda: let_in(server), "clients are let in again")
