@@ -1,4 +1,4 @@
-/* Small questions and orders: show, cancel, terminate, introspect, completion.
+/* Small questions and orders: show, cancel, terminate, cancel-stop, introspect, completion.
  * Runs in: pinionctl. Owns: nothing. Source: systemd-ops 4.4; `show` without a name after
  * postgresql's \dconfig: what is not as built. */
 #include <errno.h>
@@ -95,6 +95,18 @@ int
 cmd_terminate(const struct args *a, struct problem *p)
 {
     return tell_process(a, "terminate", "end its session", p);
+}
+
+int
+cmd_cancel_stop(const struct args *a, struct problem *p)
+{
+    json_auto_t *reply = NULL;
+    struct target t;
+    int r = ask(a, &t, "CancelStop", NULL, &reply, p);
+
+    if (r == 0)
+        out->result(&t, "the stop is canceled", reply);
+    return r;
 }
 
 /* ---- texts ---- */

@@ -401,8 +401,26 @@ control_poll_stop(struct control_call *call, bool quiet)
     struct control_status s;
 
     control_status_get(call->view, &s);
+    if (!s.stop_requested) {
+        struct err e = ERR_INIT;
+        control_error_from(call, ERR(&e, QUERY_CANCELED, "the stop was canceled"), &e);
+        return CONTROL_REPLIED;
+    }
     reply_progress(call, &s, quiet);
     return CONTROL_PARKED;
+}
+
+int
+control_on_CANCEL_STOP(struct control_call *call)
+{
+    struct err e = ERR_INIT;
+    int r = call->view->ops->stop_cancel(call->view->ctx, &e);
+
+    if (r < 0)
+        control_error_from(call, r, &e);
+    else
+        control_reply(call, json_object_new_object());
+    return CONTROL_REPLIED;
 }
 
 int

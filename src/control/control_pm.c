@@ -247,6 +247,14 @@ view_stop(void *ctx, enum control_stop_mode mode, struct err *e)
     return 0;
 }
 
+static int
+view_stop_cancel(void *ctx, struct err *e)
+{
+    const struct control_pm *c = ctx;
+
+    return pm_control_stop_cancel(c->pm, e);
+}
+
 static_assert((int) CONF_SETTINGS < CONTROL_SETTINGS_MAX, "all names fit, and NULL");
 
 /* All that is wrong; `e` if the issues do not say it. */
@@ -401,6 +409,7 @@ control_pm_new(struct pm *pm, sd_event *loop, const struct control_pm_params *pa
         .checkpoint = view_checkpoint,
         .checkpoint_state = view_checkpoint_state,
         .stop = view_stop,
+        .stop_cancel = view_stop_cancel,
         .reload = view_reload,
         .check_config = view_check_config,
         .settings = view_settings,

@@ -147,6 +147,8 @@ struct control_view_ops {
     /* OPERATION_FAILED sets e. */
     enum control_operation (*checkpoint_state)(void *ctx, uint64_t operation, struct err *e);
     int (*stop)(void *ctx, enum control_stop_mode mode, struct err *e);
+    /* Take back a smart stop that still waits for clients. */
+    int (*stop_cancel)(void *ctx, struct err *e);
     /* 0 applied, -ERR_CONFIG_FILE_ERROR: problems say why and nothing was changed. */
     int (*reload)(void *ctx, struct control_reload *ret, struct err *e);
     /* The same without applying: 0 valid. */

@@ -117,6 +117,22 @@ pm_control_stop(struct pm *pm, enum pm_stop mode)
     return 0;
 }
 
+int
+pm_control_stop_cancel(struct pm *pm, struct err *e)
+{
+    bool can = pm->m.stop == PM_STOP_SMART && !pm->m.is_crash &&
+               (pm->m.state == PM_RUN || pm->m.state == PM_HOT_STANDBY);
+
+    if (!can) {
+        (void) ERR(e, OBJECT_NOT_IN_PREREQUISITE_STATE,
+                   "no stop that could be canceled: the server is %s", pm_fsm_state_word(&pm->m));
+        err_hint(e, "Only a smart stop can be canceled, while it waits for clients.");
+        return -ERR_OBJECT_NOT_IN_PREREQUISITE_STATE;
+    }
+    pm_event(pm, EV_STOP_CANCEL);
+    return 0;
+}
+
 /* ---- one child ---- */
 int
 pm_control_signal(struct pm *pm, int64_t pid, bool is_cancel, struct err *e)

@@ -88,6 +88,9 @@ bool pm_control_process(const struct pm *pm, unsigned idx, struct pm_process *re
  * already asked. */
 int pm_control_stop(struct pm *pm, enum pm_stop mode);
 
+/* Take back a smart stop that still waits for clients. 55000 if none does. */
+int pm_control_stop_cancel(struct pm *pm, struct err *e);
+
 /* Have a session, or an autovacuum worker, cancel its statement or end, as INT and TERM to it do.
  * -ESRCH: no child has that pid; 42501: a child of another kind. It is told, not waited for. */
 int pm_control_signal(struct pm *pm, int64_t pid, bool is_cancel, struct err *e);

@@ -35,6 +35,13 @@ do_log_stop(struct pm *pm)
 }
 
 static void
+do_log_stop_canceled(struct pm *pm)
+{
+    (void) pm;
+    log_msg(LOG_LEVEL_LOG, "smart shutdown canceled, accepting connections again");
+}
+
+static void
 do_log_aborting(struct pm *pm)
 {
     (void) pm;
@@ -340,6 +347,7 @@ do_exit_failed(struct pm *pm)
 
 /* clang-format off */
 static const action_fn actions_by_id[PM_ACTIONS] = {
+    [ACT_LOG_STOP_CANCELED] = do_log_stop_canceled,
     [ACT_LOG_STOP] = do_log_stop,                 [ACT_LOG_ABORTING] = do_log_aborting,
     [ACT_LOG_LOCK_LOST] = do_log_lock_lost,       [ACT_LOG_PATIENCE] = do_log_patience,
     [ACT_LOG_CRASH] = do_log_crash,               [ACT_LOG_WAL_SHUT] = do_log_wal_shut,

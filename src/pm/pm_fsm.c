@@ -211,6 +211,7 @@ enum pm_set {
     SET_FRESH = 1u << 7,   /* the crash is handled: memory is new */
     SET_SERVING = 1u << 8, /* service has resumed */
     SET_ENDED = 1u << 9,
+    SET_NO_STOP = 1u << 10, /* no stop is asked any more */
 };
 
 typedef bool (*pm_guard)(const struct pm_machine *m, const struct pm_view *v);
@@ -254,6 +255,7 @@ static const struct pm_rule pm_rules[] = {
     { IN(STARTUP) | IN(RECOVERY), ON(STOP_SMART), WHEN(not_stopping), PM_STOP_BACKENDS, SET_SMART,      STOPPING },
     { IN(HOT_STANDBY) | IN(RUN), ON(STOP_SMART), WHEN(not_stopping), SAME,             SET_SMART,       DO(LOG_STOP) | DO(PIDFILE_STOPPING) },
     { ALIVE,         ON(STOP_SMART),         WHEN(not_stopping),    SAME,              SET_SMART,       STOPPING },
+    { IN(HOT_STANDBY) | IN(RUN), ON(STOP_CANCEL), WHEN(smart),      SAME,              SET_NO_STOP,     DO(LOG_STOP_CANCELED) | DO(PIDFILE_READY) },
     { IN(STARTUP) | IN(RECOVERY), ON(STOP_FAST), WHEN(below_fast),  PM_STOP_BACKENDS,  SET_FAST,        STOPPING | DO(ARM_PATIENCE) },
     { IN(HOT_STANDBY) | IN(RUN), ON(STOP_FAST), WHEN(below_fast),   PM_STOP_BACKENDS,  SET_FAST,        STOPPING | DO(LOG_ABORTING) | DO(ARM_PATIENCE) },
     { ALIVE,         ON(STOP_FAST),          WHEN(below_fast),      SAME,              SET_FAST,        STOPPING | DO(ARM_PATIENCE) },
@@ -311,6 +313,8 @@ apply_set(struct pm_machine *m, unsigned set)
     for (size_t i = 0; i < ELEMENTSOF(stops); i++)
         if ((set & stops[i].bit) != 0 && m->stop < stops[i].stop)
             m->stop = stops[i].stop;
+    if ((set & SET_NO_STOP) != 0)
+        m->stop = PM_STOP_NONE;
     if ((set & SET_CRASH) != 0) {
         m->is_crash = true;
         m->is_restart = true;

@@ -168,6 +168,27 @@ def test_a_smart_stop_drains_and_a_fast_one_overtakes_it(server):
     c.close()
 
 
+def test_a_smart_stop_that_waits_can_be_taken_back(server):
+    with connect(server) as old, Wire(server) as w:
+        w.send("Stop", more=True, mode="smart")
+        support.until(lambda: status(server)["state"] == "draining", "it waits")
+        assert "stop is canceled" in server.ctl("cancel-stop", "-D", server.data).stdout
+        reply = w.reply()
+        while reply.get("continues"):
+            reply = w.reply()
+        assert reply["error"] == "org.pinion.Control.OperationFailed" and reply["parameters"]["message"] == "the stop was canceled"
+        assert status(server)["state"] == "ready"
+        assert (server.data / "postmaster.pid").read_text().splitlines()[7].strip() == "ready"
+        with connect(server) as new:
+            assert new.ok("SELECT 1").rows == old.ok("SELECT 1").rows
+        p = server.ctl("cancel-stop", "-D", server.data, check=False)
+        assert p.returncode == 1 and "no stop that could be canceled" in p.stderr
+        server.ctl("stop", "-D", server.data, "-m", "smart", "--no-wait")
+        support.until(lambda: status(server)["state"] == "draining", "it waits again")
+    server.wait_gone()
+    assert server.control_state() == "shut down"
+
+
 def test_a_reload_applies_all_or_nothing(server):
     before = status(server)["configGeneration"]
     server.configure("lock_timeout = 7s")
@@ -263,7 +284,7 @@ def test_replies_are_what_the_interface_describes(server):
         def described(interface):
             return varlink_idl.Idl(w.call("org.varlink.service.GetInterfaceDescription", interface=interface)["parameters"]["description"])
         control, service = described("org.pinion.Control"), described("org.varlink.service")
-        assert set(control.methods) == {"Ping", "GetStatus", "WatchStatus", "ListProcesses", "CheckConfig", "Reload", "Checkpoint", "Stop", "ListSettings", "SignalProcess"}
+        assert set(control.methods) == {"Ping", "GetStatus", "WatchStatus", "ListProcesses", "CheckConfig", "Reload", "Checkpoint", "Stop", "CancelStop", "ListSettings", "SignalProcess"}
         for idl, method in [(control, "Ping"), (control, "GetStatus"), (control, "ListProcesses"), (control, "Checkpoint"), (control, "CheckConfig"), (control, "Reload"), (control, "ListSettings"),
                             (service, "GetInfo")]:
             reply = w.call(f"{idl.name}.{method}")

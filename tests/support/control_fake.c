@@ -73,6 +73,19 @@ fake_stop(void *ctx, enum control_stop_mode mode, struct err *e)
     (void) e;
     f->n_stops++;
     f->last_mode = mode;
+    f->status.stop_requested = true;
+    f->status.stop_mode = mode;
+    return 0;
+}
+
+static int
+fake_stop_cancel(void *ctx, struct err *e)
+{
+    struct control_fake *f = ctx;
+
+    if (!f->status.stop_requested)
+        return ERR(e, OBJECT_NOT_IN_PREREQUISITE_STATE, "no stop that could be canceled");
+    f->status.stop_requested = false;
     return 0;
 }
 
@@ -190,6 +203,7 @@ control_fake_view(struct control_fake *f)
         .checkpoint = fake_checkpoint,
         .checkpoint_state = fake_checkpoint_state,
         .stop = fake_stop,
+        .stop_cancel = fake_stop_cancel,
         .reload = fake_reload,
         .check_config = fake_check_config,
         .settings = fake_settings,

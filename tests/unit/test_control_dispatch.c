@@ -158,6 +158,7 @@ permission_is_decided_per_method(void **state)
         { "org.pinion.Control.SignalProcess", WHO_ADMIN },
         { "org.pinion.Control.Reload", WHO_ADMIN },
         { "org.pinion.Control.Checkpoint", WHO_ADMIN },
+        { "org.pinion.Control.CancelStop", WHO_ADMIN },
         { "org.pinion.Control.Stop", WHO_ADMIN },
     };
 
@@ -368,6 +369,24 @@ processes_are_listed_by_role_and_with_clean_text(void **state)
 }
 
 static void
+who_waits_for_a_stop_hears_that_it_was_taken_back(void **state)
+{
+    struct box *b = new_box(WHO_ADMIN);
+    struct err e = ERR_INIT;
+
+    (void) state;
+    assert_int_equal(
+        ask(b, "{\"method\":\"org.pinion.Control.Stop\",\"parameters\":{\"mode\":\"smart\"}}"),
+        CONTROL_PARKED);
+    assert_int_equal(control_call_poll(&b->call, false), CONTROL_PARKED);
+    assert_int_equal(b->view.ops->stop_cancel(b->view.ctx, &e), 0);
+    assert_int_equal(control_call_poll(&b->call, false), CONTROL_REPLIED);
+    assert_non_null(strstr(b->last, "the stop was canceled"));
+    control_call_done(&b->call);
+    expect(b, "{\"method\":\"org.pinion.Control.CancelStop\"}", "\"sqlstate\":\"55000\"");
+}
+
+static void
 private_settings_are_for_admins(void **state)
 {
     struct box *b = new_box(WHO_MONITOR);
@@ -455,6 +474,7 @@ main(void)
         cmocka_unit_test(a_stop_is_answered_when_the_server_has_ended),
         cmocka_unit_test(a_watch_ends_in_the_state_it_waits_for),
         cmocka_unit_test(processes_are_listed_by_role_and_with_clean_text),
+        cmocka_unit_test(who_waits_for_a_stop_hears_that_it_was_taken_back),
         cmocka_unit_test(private_settings_are_for_admins),
         cmocka_unit_test(only_sessions_are_signalled),
         cmocka_unit_test(the_description_lists_exactly_the_methods_and_parameters_there_are),

@@ -128,6 +128,10 @@ class Ctl(unittest.TestCase):
         self.assertIn("has number 7", self.ctl("cancel", "-D", self.dir, "7", code=1).stderr)
         self.assertIn('"me" is not the number', self.ctl("cancel", "-D", self.dir, "me", code=2).stderr)
 
+    def test_a_stop_can_be_taken_back_only_if_there_is_one(self):
+        self.start()
+        self.assertIn("no stop that could be canceled", self.ctl("cancel-stop", "-D", self.dir, code=1).stderr)
+
     def test_waiting_for_a_state(self):
         self.ctl("init", "-D", self.dir)
         self.ctl("is-ready", "-D", self.dir, code=3)

@@ -317,7 +317,7 @@ check_step(const struct pm_machine *m, enum pm_event ev, const struct pm_view *v
     const struct pm_machine *n = &s->next;
     const char *wrong = NULL;
 
-    if (n->stop < m->stop)
+    if (n->stop < m->stop && !(ev == EV_STOP_CANCEL && m->stop == PM_STOP_SMART))
         wrong = "a stop was forgotten";
     if (m->startup_failed && !n->startup_failed)
         wrong = "a failed startup process was forgotten";
@@ -461,10 +461,10 @@ static const uint64_t ignored[PM_EVENTS] = {
                       S(WAIT_CHECKPOINTER) | S(NO_CHILDREN), /* a stop is asked already */
     [EV_STOP_FAST] = S(NO_CHILDREN),
     [EV_STOP_IMMEDIATE] = S(NO_CHILDREN),
+    [EV_STOP_CANCEL] = BUT(S(HOT_STANDBY) | S(RUN)), /* too late, or nothing to take back */
     [EV_LOCK_LOST] = S(NO_CHILDREN),
-    [EV_PATIENCE_OVER] =
-        BUT(S(STOP_BACKENDS) | S(WAIT_BACKENDS) | S(WAIT_ARCHIVER)), /* armed by a fast stop */
-    [EV_KILL_TIME] = BUT(S(WAIT_BACKENDS) | S(WAIT_DEAD_END)),       /* armed there */
+    [EV_PATIENCE_OVER] = BUT(S(STOP_BACKENDS) | S(WAIT_BACKENDS) | S(WAIT_ARCHIVER)), /* armed */
+    [EV_KILL_TIME] = BUT(S(WAIT_BACKENDS) | S(WAIT_DEAD_END)), /* armed there */
     [EV_WORKER] = BUT(S(RUN)),
     [EV_RELOAD] = S(INIT) | S(NO_CHILDREN),
     [EV_ADVANCE] = S(INIT) | S(STARTUP) | S(RECOVERY) | S(WAIT_CHECKPOINT) | S(WAIT_CHECKPOINTER),
@@ -659,7 +659,7 @@ model_turn(struct model *w, struct rng *r)
 
     switch (rng_below(r, 40)) {
     case 0:
-        model_event(w, EV_STOP_SMART + (enum pm_event) rng_below(r, 3), r);
+        model_event(w, EV_STOP_SMART + (enum pm_event) rng_below(r, 4), r); /* or its cancel */
         break;
     case 1:
     case 2:

@@ -462,7 +462,7 @@ check_stop(const struct run *r, const struct world *from, enum pm_event ev)
 
     if (r->w.m.stop < asked[ev] && from->m.state != PM_INIT)
         wrong(r, "a stop was not heard", "");
-    if (r->w.m.stop < from->m.stop)
+    if (r->w.m.stop < from->m.stop && !(ev == EV_STOP_CANCEL && from->m.stop == PM_STOP_SMART))
         wrong(r, "a stop was forgotten", "");
     if (r->w.m.stop == PM_STOP_SMART && r->w.child[CHILD_BACKEND] == TOLD_TERM &&
         from->child[CHILD_BACKEND] == UNTOLD && ev != EV_STARTUP_TARGET)
@@ -542,6 +542,7 @@ can_happen(const struct world *w, enum pm_event ev)
     case EV_STOP_SMART:
     case EV_STOP_FAST:
     case EV_STOP_IMMEDIATE:
+    case EV_STOP_CANCEL:
     case EV_LOCK_LOST:
     case EV_RELOAD:
     case EV_WORKER:
