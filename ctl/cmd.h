@@ -12,6 +12,7 @@ int cmd_call(const struct args *a, struct problem *p);
 int cmd_show(const struct args *a, struct problem *p);
 int cmd_cancel(const struct args *a, struct problem *p);
 int cmd_cancel_stop(const struct args *a, struct problem *p);
+int cmd_logs(const struct args *a, struct problem *p);
 int cmd_terminate(const struct args *a, struct problem *p);
 int cmd_introspect(const struct args *a, struct problem *p);
 int cmd_completion(const struct args *a, struct problem *p);

@@ -1,10 +1,11 @@
-/* Small questions and orders: show, cancel, terminate, cancel-stop, introspect, completion.
+/* Small questions and orders: show, cancel, terminate, cancel-stop, logs, introspect, completion.
  * Runs in: pinionctl. Owns: nothing. Source: systemd-ops 4.4; `show` without a name after
  * postgresql's \dconfig: what is not as built. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "client.h"
 #include "cmd.h"
@@ -110,6 +111,32 @@ cmd_cancel_stop(const struct args *a, struct problem *p)
 }
 
 /* ---- texts ---- */
+/* Becomes journalctl, which has a pager, colors and its own way with Ctrl-C. */
+int
+cmd_logs(const struct args *a, struct problem *p)
+{
+    struct target t;
+    int r = target_find(a, &t, p);
+
+    if (r != 0)
+        return r;
+    if (t.unit[0] == '\0') {
+        fail(p, CTL_USAGE, "\"logs\" needs an instance: only those log to the journal");
+        hint(p, "Otherwise the log is where the server's output went (start -l FILE), or in "
+                "log_directory with logging_collector.");
+        return CTL_USAGE;
+    }
+    const char *argv[] = { "journalctl",
+                           "-u",
+                           t.unit,
+                           "-o",
+                           args_has(a, OPTION_JSON) ? "json" : "short-iso",
+                           args_has(a, OPTION_FOLLOW) ? "-f" : NULL,
+                           NULL };
+    (void) execvp(argv[0], (char *const *) argv);
+    return fail(p, CTL_FAILED, "could not run journalctl: %m");
+}
+
 int
 cmd_introspect(const struct args *a, struct problem *p)
 {

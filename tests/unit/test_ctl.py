@@ -132,6 +132,15 @@ class Ctl(unittest.TestCase):
         self.start()
         self.assertIn("no stop that could be canceled", self.ctl("cancel-stop", "-D", self.dir, code=1).stderr)
 
+    def test_logs_become_journalctl_for_the_unit(self):
+        with open(f"{self.top}/journalctl", "w", encoding="utf-8") as f:
+            f.write('#!/bin/sh\necho "$*"\n')
+        os.chmod(f"{self.top}/journalctl", 0o755)
+        path = f"{self.top}:{os.environ['PATH']}"
+        self.assertEqual(self.ctl("logs", "-i", "shop", "-f", PATH=path).stdout, "-u pinion@shop.service -o short-iso -f\n")
+        self.assertEqual(self.ctl("logs", "-i", "shop", "--json", PATH=path).stdout, "-u pinion@shop.service -o json\n")
+        self.assertIn("needs an instance", self.ctl("logs", "-D", self.top, code=2).stderr)
+
     def test_waiting_for_a_state(self):
         self.ctl("init", "-D", self.dir)
         self.ctl("is-ready", "-D", self.dir, code=3)
