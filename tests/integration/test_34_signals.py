@@ -1,9 +1,12 @@
 """Each kind of process with each of TERM, QUIT, KILL, SEGV, and STOP with CONT, once, under load; then 100 seeded draws in the long suite. After each:
 every kind that must run is there once, nobody is a zombie, an orphan or told and still here, no mapping and no descriptor has leaked, and what was
 acknowledged is there."""
+import contextlib
+import fcntl
 import os
 import random
 import signal
+import struct
 import time
 
 import pytest
@@ -219,29 +222,38 @@ def test_a_dead_end_with_each_signal_harms_nobody(cluster):
     assert c.s.control_state() == "shut down"
 
 
+@contextlib.contextmanager
+def somebody_reads(server):
+    """As a stock sqlite3 that has the file open: the startup process waits for it before it recovers (FILE-8), so that it is surely met."""
+    with open(server.data / "base/5/5", "r+b") as f:
+        fcntl.fcntl(f, fcntl.F_OFD_SETLK, struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0x40000000, 512, 0))
+        yield
+
+
 def test_the_startup_process_with_each_signal(cluster):
-    """It ends the server, or goes on; all acknowledged commits are there whatever befalls recovery, also twice."""
+    """It ends the server, or goes on; all acknowledged commits are there whatever befalls recovery, also twice: once while it waits, once as it comes."""
     c, n_ends = Cluster(cluster), 0
     with Load(c.s) as load:
         for name in SIGNALS:
             more_commits(load, 100)
             c.s.kill9()
-            for _ in range(2):
-                p = c.s.foreground()
-                pid = support.until(lambda p=p: startup_of(p.pid) or c.is_up() and -1, "a startup process, or the end of its work")
-                if pid > 0:
-                    give(pid, name)
+            for hold in (somebody_reads, contextlib.nullcontext):
+                with hold(c.s):
+                    p = c.s.foreground()
+                    pid = support.until(lambda p=p: startup_of(p.pid) or c.is_up() and -1, "a startup process, or the end of its work")
+                    if pid > 0:
+                        give(pid, name)
                 support.until(lambda p=p: p.poll() is not None or c.is_up(), "it is up or gone")
                 if p.poll() is None:
                     break
-                assert p.returncode == 1 and not c.s.processes()
+                assert p.returncode in (1, 75) and not c.s.processes()   # 75: this machine is so slow that it waited in vain
                 n_ends += 1
             if not c.is_up():
                 c.s.start()
             c.pm, c.maps = c.s.pid, shared_maps(c.s.pid)
             c.check(load)
     assert not load.wrong, load.wrong
-    assert n_ends > 0, "none was met"
+    assert n_ends >= 4, "all but STOP and CONT end it"
     check_content(c.s, load)
     c.s.stop()
 
