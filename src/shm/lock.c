@@ -221,8 +221,6 @@ rwlock_pass(struct self *self, struct rwlock *l, enum lock_rank rank, enum wait_
 enum { WAITING, CALLED, GRANTED };
 
 #define OVERTAKE_USEC USEC_PER_MSEC
-/* How long who was announced looks for the lock without sleeping: a commit and a drop. */
-#define LOOK_USEC 60
 
 static void
 fair_own(struct fair *f, uint64_t owner, usec_t now)
@@ -355,31 +353,6 @@ leave_queue(struct self *self, struct fair *f, struct fair_wait *waits)
     return granted;
 }
 
-void
-fair_announce(struct self *self, struct fair *f, struct fair_wait *waits)
-{
-    _Atomic uint32_t *wake = NULL;
-
-    ASSERT(fair_is_mine(self, f));
-    spin_wait(&f->guard);
-    if (f->first != 0)
-        wake = tell_first(f, waits, CALLED);
-    spin_free(&f->guard);
-    if (wake != NULL)
-        wait_wake(wake, 1);
-}
-
-/* We were woken: if by an announcement, the drop follows at once. */
-static void
-look_for_drop(const struct fair *f, const struct fair_wait *mine)
-{
-    usec_t until = clock_mono_usec() + LOOK_USEC;
-
-    while (!fair_is_free(f) && atomic_load_explicit(&mine->state, memory_order_relaxed) == CALLED &&
-           clock_mono_usec() < until)
-        cpu_relax();
-}
-
 int
 fair_take(struct self *self, struct fair *f, struct fair_wait *waits, enum lock_rank rank,
           enum wait_event why, usec_t deadline, struct err *e)
@@ -400,7 +373,6 @@ fair_take(struct self *self, struct fair *f, struct fair_wait *waits, enum lock_
 
     while (!taken && r == 0) {
         r = wait_sleep(self, &waits[self->procno].state, WAITING, deadline, why, e);
-        look_for_drop(f, &waits[self->procno]);
         taken = r == 0 && take_if_first(self, f, waits);
     }
     if (r != 0 && !leave_queue(self, f, waits)) {

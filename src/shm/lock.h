@@ -66,10 +66,6 @@ int fair_take(struct self *self, struct fair *f, struct fair_wait *waits, enum l
 bool fair_try(struct self *self, struct fair *f, enum lock_rank rank);
 /* Free it and call the first waiter, or hand it over. */
 void fair_drop(struct self *self, struct fair *f, struct fair_wait *waits, enum lock_rank rank);
-/* The owner will drop it within microseconds: the first waiter is woken, and looks for it without
- * sleeping for a moment, so that it runs when the lock is free. Promises nothing: it may sleep
- * again, and is then called as always. */
-void fair_announce(struct self *self, struct fair *f, struct fair_wait *waits);
 /* Hand ownership to another number without freeing (PREPARE). */
 void fair_reassign(struct self *self, struct fair *f, enum lock_rank rank, uint64_t owner);
 bool fair_is_mine(const struct self *self, const struct fair *f);

@@ -233,8 +233,7 @@ store_commit_prepare(struct store_txn *t, struct err *e)
 {
     int r = prepare_outside(t, e);
 
-    if (r == 0) { /* all that could take long is behind us */
-        fair_announce(t->st->self, &store_db_at(t->st, t->db)->writer, store_waits(t->st));
+    if (r == 0) {
         r = FAULT(STORE_PREPARE_BEFORE_GATE);
         if (r < 0)
             (void) err_set_errno(e, -r, "could not prepare the transaction");

@@ -293,76 +293,6 @@ who_is_handed_the_lock_at_its_deadline_has_it(void **state)
     assert_int_not_equal(atomic_load(&waits[2].state), 0);
 }
 
-static int sleeps;
-
-static int
-then_drop(void)
-{
-    assert_int_equal(atomic_load(&waits[B].state), 0); /* asleep in earnest: to be called again */
-    sleeps++;
-    drop(A);
-    return 0;
-}
-
-static int
-announce_only(void)
-{
-    sleeps++;
-    fair_announce(&selves[A], &fair, waits);
-    in_sleep = then_drop;
-    return 0;
-}
-
-static void
-who_is_announced_in_vain_sleeps_again_and_is_called(void **state)
-{
-    (void) state;
-    sleeps = 0;
-    assert_int_equal(take(A, 0), 0);
-    fair_announce(&selves[A], &fair, waits); /* nobody waits */
-    in_sleep = announce_only;
-    assert_int_equal(take(B, 0), 0);
-    assert_int_equal(sleeps, 2);
-    assert_true(fair_is_mine(&selves[B], &fair));
-    drop(B);
-    assert_int_equal(fair.first, 0);
-}
-
-static void *
-drop_soon(void *arg)
-{
-    (void) arg;
-    while (atomic_load(&waits[B].state) == 0) /* until it is announced */
-        (void) sched_yield();
-    drop(A);
-    return NULL;
-}
-
-static pthread_t dropper;
-
-static int
-announce_and_drop(void)
-{
-    sleeps++;
-    assert_int_equal(pthread_create(&dropper, NULL, drop_soon, NULL), 0);
-    fair_announce(&selves[A], &fair, waits);
-    assert_int_equal(pthread_join(dropper, NULL), 0);
-    return 0;
-}
-
-static void
-who_is_announced_takes_what_is_dropped_meanwhile(void **state)
-{
-    (void) state;
-    sleeps = 0;
-    assert_int_equal(take(A, 0), 0);
-    in_sleep = announce_and_drop;
-    assert_int_equal(take(B, 0), 0);
-    assert_int_equal(sleeps, 1);
-    assert_true(fair_is_mine(&selves[B], &fair));
-    drop(B);
-}
-
 static _Atomic long overtaken_long;
 
 /* Under the lock: nobody took it who came more than a millisecond after the first was called. */
@@ -396,8 +326,6 @@ come_and_go(void *arg)
             look_at_the_first();
             if (rng_below(&rng, 64) == 0)
                 (void) sched_yield();
-            if (rng_below(&rng, 2) == 0)
-                fair_announce(&self, &fair, waits);
             fair_drop(&self, &fair, waits, LOCK_WRITER);
         }
     }
@@ -453,8 +381,6 @@ main(void)
         cmocka_unit_test_setup(who_was_overtaken_for_long_is_handed_the_lock, clear_fair),
         cmocka_unit_test_setup(a_call_that_meets_an_interrupt_goes_to_the_next, clear_fair),
         cmocka_unit_test_setup(who_is_handed_the_lock_at_its_deadline_has_it, clear_fair),
-        cmocka_unit_test_setup(who_is_announced_in_vain_sleeps_again_and_is_called, clear_fair),
-        cmocka_unit_test_setup(who_is_announced_takes_what_is_dropped_meanwhile, clear_fair),
         cmocka_unit_test_setup(
             a_storm_that_comes_and_gives_up_loses_no_wake_and_overtakes_nobody_for_long,
             clear_fair),
