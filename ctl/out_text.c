@@ -288,7 +288,7 @@ text_processes(const json_t *parameters)
     json_t *o;
     uint64_t now = now_real_usec();
 
-    (void) printf("%7s %-13s %-20s %12s %8s  %-12s %-12s %s\n", "PID", "ROLE", "STATE", "AGE",
+    (void) printf("%7s %-19s %-20s %12s %8s  %-12s %-12s %s\n", "PID", "ROLE", "STATE", "AGE",
                   "BEAT", "DATABASE", "USER", "CLIENT");
     json_array_foreach(json_object_get(parameters, "processes"), i, o)
     {
@@ -297,7 +297,7 @@ text_processes(const json_t *parameters)
         format_duration(age, sizeof age, now > started ? now - started : 0);
         if (json_object_get(o, "heartbeatAgeUSec") != NULL)
             format_duration(beat, sizeof beat, number_of(o, "heartbeatAgeUSec"));
-        (void) printf("%7" PRIu64 " %-13s %-20s %12s %8s  %-12s %-12s %s\n", number_of(o, "pid"),
+        (void) printf("%7" PRIu64 " %-19s %-20s %12s %8s  %-12s %-12s %s\n", number_of(o, "pid"),
                       text_of(o, "role"), dash(text_of(o, "state")), age, beat,
                       dash(text_of(o, "database")), dash(text_of(o, "user")),
                       dash(text_of(o, "client")));
