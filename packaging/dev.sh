@@ -15,7 +15,7 @@ state=/var/tmp/pinion-dev   # installed builds and the demo cluster: outside the
 
 packages="gcc clang clang-format meson ninja-build pkg-config libc6-dev libclang-rt-14-dev libsystemd-dev
   libjson-c-dev libjansson-dev libsqlite3-dev sqlite3 liblz4-dev zlib1g-dev libcmocka-dev libevent-dev python3 python3-pytest
-  python3-psycopg2 python3-prometheus-client postgresql-15 postgresql-client-15 systemd-container procps util-linux iproute2"
+  python3-psycopg2 python3-prometheus-client postgresql-15 postgresql-client-15 systemd-container strace procps util-linux iproute2"
 
 say() { printf '\n== %s\n' "$*"; }
 

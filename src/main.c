@@ -59,8 +59,10 @@ static const char usage_text[] =
     "  -U NAME                    superuser to ask a running server as (default: you)\n"
     "\n"
     "Exit codes: 0 stopped as asked, 1 ended abnormally, 64 usage, 65 damaged data, 66 no data\n"
-    "directory, 69 address in use, 71 out of memory, processes or files, 73 cannot create,\n"
-    "74 I/O error or disk full, 75 directory in use, 77 owner or root, 78 settings.\n";
+    "directory, 69 address in use, 70 internal error, 71 out of memory, processes or files, 72 "
+    "the\n"
+    "system lacks something, 73 cannot create, 74 I/O error or disk full, 75 directory in use,\n"
+    "77 owner or root, 78 settings.\n";
 
 struct options {
     const char *data_dir; /* as given */
@@ -484,7 +486,7 @@ serve(const struct options *o, const struct conf_where *w, struct conf *conf, in
     if (r == 0)
         r = load_rules(conf, &e);
     if (r == 0)
-        r = prepare_children(&e);
+        r = prepare_children(conf, &e);
     if (r == 0)
         r = pm_new(&params, &pm, &e);
     if (r < 0)

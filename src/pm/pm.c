@@ -630,14 +630,20 @@ pm_exit_code(int r)
         { -ERR_DATA_CORRUPTED, 65 },
         { -ERR_FEATURE_NOT_SUPPORTED, 65 },
         { -ERR_UNDEFINED_FILE, 66 },
-        { -ENOENT, 66 },
         { -EADDRINUSE, 69 },
         { -EADDRNOTAVAIL, 69 },
+        { -ERR_INTERNAL_ERROR, 70 },
         { -ERR_OUT_OF_MEMORY, 71 },
         { -ENOMEM, 71 },
         { -EMFILE, 71 },
+        { -ENFILE, 71 },
         { -EAGAIN, 71 },
+        { -ENOSYS, 72 }, /* the kernel, or /proc, lacks what a server needs */
         { -EROFS, 73 },
+        { -ENOENT, 73 }, /* a folder to make a file or socket in */
+        { -ENOTDIR, 73 },
+        { -EISDIR, 73 },
+        { -ENAMETOOLONG, 73 },
         { -ENOSPC, 74 }, /* space may return: the service manager tries again */
         { -EDQUOT, 74 },
         { -EIO, 74 },

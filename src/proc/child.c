@@ -19,6 +19,7 @@
 #include "base/title.h"
 #include "conf/conf_log.h"
 #include "conf/conf_share.h"
+#include "proc/confine.h"
 #include "proc/segment.h"
 
 #define ON_EXIT_MAX 8
@@ -206,6 +207,7 @@ child_begin(const struct child_start *start)
      * signalled with us. Not a session: the kernel would make a scheduling group for each
      * (sched_autogroup), which costs milliseconds where other work waits for the processor. */
     (void) setpgid(0, 0);
+    confine_child(start->kind);
     /* Who is not attached cannot harm what it does not map. First of all: later the numbers of its
      * descriptors would be somebody else's. */
     if (start->slot_idx < 0 && start->segment != NULL)

@@ -1,4 +1,5 @@
 /* What an end of a child means: child_classify() over the table of postmaster.md 1.3. */
+#include <errno.h>
 #include <signal.h>
 #include <string.h>
 
@@ -64,11 +65,52 @@ only_a_slot_given_back_and_a_code_of_its_kind_is_harmless(void **state)
     }
 }
 
+/* systemd-ops.md 3.9. What a start can fail with; tests/integration/test_15_exit_codes.py brings
+ * most about. */
+static void
+every_refusal_has_its_exit_code(void **state)
+{
+    static const struct {
+        int r, want;
+    } codes[] = {
+        { 0, 0 },
+        { -ERR_FEATURE_NOT_SUPPORTED, 65 },
+        { -ERR_DATA_CORRUPTED, 65 },
+        { -ERR_UNDEFINED_FILE, 66 },
+        { -EADDRINUSE, 69 },
+        { -EADDRNOTAVAIL, 69 },
+        { -ERR_INTERNAL_ERROR, 70 },
+        { -ENOMEM, 71 },
+        { -EMFILE, 71 },
+        { -ENFILE, 71 },
+        { -EAGAIN, 71 },
+        { -ENOSYS, 72 },
+        { -EROFS, 73 },
+        { -ENOENT, 73 },
+        { -ENOTDIR, 73 },
+        { -ENOSPC, 74 },
+        { -EIO, 74 },
+        { -ERR_LOCK_FILE_EXISTS, 75 },
+        { -EACCES, 77 },
+        { -EPERM, 77 },
+        { -ERR_INSUFFICIENT_PRIVILEGE, 77 },
+        { -ERR_CONFIG_FILE_ERROR, 78 },
+        { -ERR_INVALID_PARAMETER_VALUE, 78 },
+        { -ERR_QUERY_CANCELED, 1 }, /* nothing that a start knows */
+    };
+
+    (void) state;
+    for (size_t i = 0; i < ELEMENTSOF(codes); i++)
+        if (pm_exit_code(codes[i].r) != codes[i].want)
+            fail_msg("%d: exit %d, want %d", codes[i].r, pm_exit_code(codes[i].r), codes[i].want);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(only_a_slot_given_back_and_a_code_of_its_kind_is_harmless),
+        cmocka_unit_test(every_refusal_has_its_exit_code),
     };
 
     return cmocka_run_group_tests_name("pm_child", tests, NULL, NULL);
