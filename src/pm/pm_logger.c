@@ -41,6 +41,8 @@ make_pipe(struct pm_logger *l, struct err *e)
         return ERR_ERRNO(e, "could not create pipe for the log");
     l->read_fd = fds[0];
     l->write_fd = fds[1];
+    if (fcntl(l->read_fd, F_SETFL, O_NONBLOCK) < 0) /* or orders would wait for text */
+        return ERR_ERRNO(e, "could not set up pipe for the log");
     (void) fcntl(l->write_fd, F_SETPIPE_SZ, PIPE_BYTES); /* a wish */
     (void) snprintf(path, sizeof path, "/proc/self/fd/%d", l->write_fd);
     l->log_fd = open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC);

@@ -72,6 +72,7 @@ wait_for_work(void)
         take_orders();
 }
 
+/* What is there; false: nobody is left who could write. */
 static bool
 take_text(void)
 {

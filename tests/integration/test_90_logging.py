@@ -187,6 +187,16 @@ def test_files_change_by_request_of_sql_and_of_pg_ctl(cluster):
     assert s.sql("SELECT pg_current_logfile('csvlog')") == [(None,)]
 
 
+def test_files_change_again_and_again_though_nobody_says_anything(cluster):
+    s = started(cluster, "log_filename = 'one.log'\n")
+    logged(s, "ready to accept connections")
+    logger = s.child("syslogger")
+    for i in range(3):
+        (s.data / "log/one.log").rename(s.data / f"log/moved{i}.log")
+        os.kill(logger, signal.SIGUSR1)
+        until((s.data / "log/one.log").exists, "a new file of the name")
+
+
 def test_without_a_collector_there_is_nothing_to_rotate(server):
     assert server.sql("SELECT pg_rotate_logfile(), pg_current_logfile()") == [(False, None)]
     assert "syslogger" not in server.children().values() and not (server.data / "current_logfiles").exists()
