@@ -143,7 +143,17 @@ serve_fd(struct evhttp *http, int fd, const char *what, struct err *e)
     return 0;
 }
 
-/* A socket that nobody answers on is left over from a process that was killed. */
+/* Of a process that was killed: a socket that nobody answers on. Another file gives the same errno.
+ */
+static bool
+is_left_over(int fd, const struct sockaddr_un *sa)
+{
+    struct stat st;
+
+    return lstat(sa->sun_path, &st) == 0 && S_ISSOCK(st.st_mode) &&
+           connect(fd, (const struct sockaddr *) sa, sizeof *sa) < 0 && errno == ECONNREFUSED;
+}
+
 static int
 open_unix(struct evhttp *http, const char *path, struct err *e)
 {
@@ -156,7 +166,7 @@ open_unix(struct evhttp *http, const char *path, struct err *e)
     memcpy(sa.sun_path, path, strlen(path) + 1);
     if (fd < 0)
         return ERR_ERRNO(e, "could not create a socket");
-    if (connect(fd, (const struct sockaddr *) &sa, sizeof sa) < 0 && errno == ECONNREFUSED)
+    if (is_left_over(fd, &sa))
         (void) unlink(path);
     r = listen_fd(fd, (const struct sockaddr *) &sa, sizeof sa, path, e);
     if (r == 0) {

@@ -116,6 +116,18 @@ def test_it_comes_back_and_leaves_with_the_server(cluster):
     assert not path.exists()
 
 
+def test_a_file_that_is_no_socket_is_left_alone(cluster):
+    server = cluster()
+    path = server.data / "precious"
+    path.write_text("mine")
+    server.configure(f"metrics_listen = '{path}'\n")
+    server.start()
+    support.until(lambda: f'could not listen on "{path}" for metrics_listen: Address already in use' in server.log(), "it is told")
+    assert path.read_text() == "mine"
+    server.stop()
+    assert path.read_text() == "mine"
+
+
 def test_a_wrong_place_is_told_and_the_server_serves(cluster):
     server = cluster(conf="metrics_listen = 'nonsense'\n")
     server.start()
