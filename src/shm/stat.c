@@ -131,12 +131,13 @@ fold(struct stat_proc *p, uint32_t from, uint32_t upto, uint64_t *to)
     }
 }
 
+/* Made when it was chosen: if it is gone, the database was dropped. */
 static void
 fold_db(struct stats *st)
 {
     struct stat_proc *mine = st->self->stat;
-    struct stat_db *db =
-        stat_make_db(st->sh, atomic_load_explicit(&mine->db_oid, memory_order_relaxed));
+    oid_t oid = atomic_load_explicit(&mine->db_oid, memory_order_relaxed);
+    struct stat_db *db = oid == 0 ? stat_make_db(st->sh, oid) : find_db(st->sh, oid);
 
     fold(mine, 0, STAT_DB_COUNTS, db != NULL ? db->n : NULL);
 }
@@ -146,6 +147,7 @@ stat_set_db(struct stats *st, oid_t oid)
 {
     spin_take(st->self, &st->sh->lock, LOCK_STATS);
     fold_db(st);
+    (void) stat_make_db(st->sh, oid);
     atomic_store_explicit(&st->self->stat->db_oid, oid, memory_order_relaxed);
     spin_drop(st->self, &st->sh->lock, LOCK_STATS);
 }

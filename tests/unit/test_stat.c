@@ -151,6 +151,28 @@ a_dropped_database_is_forgotten_and_its_place_used_again(void **state)
 }
 
 static void
+who_still_leaves_a_dropped_database_does_not_bring_it_back(void **state)
+{
+    struct world w;
+    struct stat_shared *sh;
+
+    (void) state;
+    begin(&w);
+    sh = w.mem;
+    for (uint32_t i = 1; i <= 2; i++) {
+        stat_set_db(&w.st[i], DB);
+        stat_add(&w.self[i], STAT_XACT_COMMIT, 1);
+    }
+    stat_forget_db(&w.st[0], DB);
+    stat_process_exit(&w.st[1]);
+    stat_set_db(&w.st[2], DB + 1);
+    for (uint32_t i = 0; i < sh->n_dbs; i++)
+        assert_false(sh->db[i].is_used && sh->db[i].oid == DB);
+    assert_int_equal(of_db(&w, DB, STAT_XACT_COMMIT), 0);
+    end(&w);
+}
+
+static void
 a_file_is_shown_with_the_count_that_it_raised_until_a_reset(void **state)
 {
     const char *long_name = "00000001000000000000000A.0123456789ABCDEF.0123456789ABCDEF";
@@ -349,6 +371,7 @@ main(void)
         cmocka_unit_test(what_came_before_a_database_was_chosen_stays_with_none),
         cmocka_unit_test(a_reset_begins_at_zero_and_takes_nothing_from_others),
         cmocka_unit_test(a_dropped_database_is_forgotten_and_its_place_used_again),
+        cmocka_unit_test(who_still_leaves_a_dropped_database_does_not_bring_it_back),
         cmocka_unit_test(a_file_is_shown_with_the_count_that_it_raised_until_a_reset),
         cmocka_unit_test(a_clean_stop_keeps_everything_once),
         cmocka_unit_test(a_crash_forgets_them_and_says_since_when),
