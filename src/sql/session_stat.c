@@ -62,18 +62,24 @@ put_number(struct rows *rows, uint32_t i)
         rows_null(rows);
 }
 
-/* Of what only backends have, `s` is NULL for others. */
+/* Who and where: for everybody. Of what only backends have, `s` is NULL for others. */
 static void
-put_process(struct rows *rows, const struct slot *p, const struct slot *s)
+put_who(struct rows *rows, const struct slot *p, const struct slot *s)
 {
-    enum wait_event w = p->wait_event < WAIT_EVENTS ? (enum wait_event) p->wait_event : WAIT_NONE;
-
     put_number(rows, s != NULL ? s->db_oid : 0);
     rows_text(rows, s != NULL ? s->db_name : NULL);
     rows_int(rows, p->pid);
     put_number(rows, s != NULL ? s->role_oid : 0);
     rows_text(rows, s != NULL ? s->role_name : NULL);
     rows_text(rows, s != NULL ? s->application_name : NULL);
+}
+
+/* From where, since when, and what it does. */
+static void
+put_doing(struct rows *rows, const struct slot *p, const struct slot *s)
+{
+    enum wait_event w = p->wait_event < WAIT_EVENTS ? (enum wait_event) p->wait_event : WAIT_NONE;
+
     rows_text(rows, s != NULL ? s->client_addr : NULL);
     rows_time(rows, p->started_usec);
     rows_time(rows, s != NULL ? s->xact_start_usec : 0);
@@ -84,6 +90,16 @@ put_process(struct rows *rows, const struct slot *p, const struct slot *s)
     rows_text(rows, s != NULL ? slot_activity_name((enum slot_activity) s->activity) : NULL);
     rows_text(rows, s != NULL ? s->query : NULL);
     rows_text(rows, strcmp(role_of(p), "backend") == 0 ? "client backend" : role_of(p));
+}
+
+/* A statement may hold a password: as in PostgreSQL it is its own role's and superusers' to see. */
+static void
+put_hidden(struct rows *rows)
+{
+    for (int i = 0; i < 8; i++) /* client_addr to state */
+        rows_null(rows);
+    rows_text(rows, "<insufficient privilege>");
+    rows_null(rows); /* backend_type */
 }
 
 static bool
@@ -100,9 +116,15 @@ fill_activity(struct session *s, struct rows *rows, struct err *e)
     struct slot copy;
 
     (void) e;
-    for (uint32_t i = 0; i < n; i++)
-        if (is_attached(&slots[i]) && slot_copy(&slots[i], &copy))
-            put_process(rows, &copy, has_session(&copy) ? &copy : NULL);
+    for (uint32_t i = 0; i < n; i++) {
+        if (!is_attached(&slots[i]) || !slot_copy(&slots[i], &copy))
+            continue;
+        put_who(rows, &copy, has_session(&copy) ? &copy : NULL);
+        if (s->cfg.role.is_superuser || copy.role_oid == s->cfg.role.oid)
+            put_doing(rows, &copy, has_session(&copy) ? &copy : NULL);
+        else
+            put_hidden(rows);
+    }
     return 0;
 }
 

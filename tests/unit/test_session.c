@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "sql/catalog_int.h"
 #include "sql/catalog_login.h"
+#include "sql/session_int.h"
 #include "support/clients.h"
 #include "support/test.h"
 
@@ -662,6 +663,44 @@ places_are_shown_to_superusers_only(void **state)
     clients.confs[0].is_superuser = true;
 }
 
+/* What session 0 sees of the backend with pid 7, if that is of role `owner`. */
+static void
+expect_seen(oid_t owner, const char *want)
+{
+    enum kind {
+#define CHILD_KIND(id, ...) KIND_##id,
+#include "tbl/child_kinds.def"
+#undef CHILD_KIND
+    };
+    static struct slot slots[CLIENTS];
+    struct self *self = clients.sessions[0]->self;
+    struct slot *other = &slots[self->procno == 0];
+
+    *other = (struct slot){ .state = SLOT_ATTACHED, .kind = KIND_BACKEND, .pid = 7 };
+    other->activity = ACTIVITY_ACTIVE;
+    other->role_oid = owner;
+    (void) snprintf(other->query, sizeof other->query, "SELECT 'secret'");
+    self->slot = &slots[self->procno];
+    clients_expect(
+        0,
+        "SELECT replace(query, '<', ''), state, backend_type FROM pg_stat_activity WHERE pid = 7",
+        want);
+    self->slot = NULL;
+}
+
+static void
+a_statement_is_shown_to_its_own_role_and_to_superusers_only(void **state)
+{
+    struct catalog_role *role = &clients.sessions[0]->cfg.role;
+
+    (void) state;
+    expect_seen(role->oid + 1, "SELECT 'secret'|active|client backend;[SELECT 1]");
+    role->is_superuser = false;
+    expect_seen(role->oid + 1, "insufficient privilege>|NULL|NULL;[SELECT 1]");
+    expect_seen(role->oid, "SELECT 'secret'|active|client backend;[SELECT 1]");
+    role->is_superuser = true;
+}
+
 int
 main(void)
 {
@@ -682,6 +721,7 @@ main(void)
         T(settings_follow_their_transaction),
         T(pg_settings_has_a_row_for_every_setting),
         T(places_are_shown_to_superusers_only),
+        T(a_statement_is_shown_to_its_own_role_and_to_superusers_only),
         T(alter_system_writes_the_file_or_says_why_not),
         T(functions_of_the_server_answer),
         T(what_only_looks_like_reading_gets_its_write_transaction),
