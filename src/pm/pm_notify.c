@@ -248,10 +248,19 @@ pm_notify_stopping(struct pm *pm)
     (void) sd_notifyf(0, "STOPPING=1\nSTATUS=%s\nEXTEND_TIMEOUT_USEC=60000000", pm->status_text);
 }
 
+/* The end of a reload is READY=1, which before the first one would be the end of the start, and
+ * behind STOPPING=1 nonsense. */
+static bool
+may_tell_reload(const struct pm *pm)
+{
+    return pm->ready_usec != 0 && (pm->m.state <= PM_RUN || pm->m.stop == PM_STOP_NONE);
+}
+
 void
 pm_notify_reloading(struct pm *pm)
 {
-    (void) pm;
+    if (!may_tell_reload(pm))
+        return;
     (void) sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%llu\nSTATUS=Reloading configuration",
                       (unsigned long long) clock_mono_usec());
 }
@@ -259,20 +268,24 @@ pm_notify_reloading(struct pm *pm)
 void
 pm_notify_reloaded(struct pm *pm, const char *failure)
 {
+    const char *what = pm->m.state == PM_RUN || pm->m.state == PM_HOT_STANDBY
+                           ? "Ready: configuration"
+                           : "Configuration";
+
     if (failure != NULL)
         (void) snprintf(pm->status_text, sizeof pm->status_text,
-                        "Ready: configuration %u still active, reload FAILED: %.120s",
-                        pm->reload.generation, failure);
+                        "%s %u still active, reload FAILED: %.120s", what, pm->reload.generation,
+                        failure);
     else if (pm->reload.n_pending > 0)
         (void) snprintf(pm->status_text, sizeof pm->status_text,
-                        "Ready: configuration %u active, %u %s restart (%.80s%s)",
-                        pm->reload.generation, pm->reload.n_pending,
+                        "%s %u active, %u %s restart (%.80s%s)", what, pm->reload.generation,
+                        pm->reload.n_pending,
                         pm->reload.n_pending > 1 ? "settings need" : "setting needs",
                         pm->reload.pending[0], pm->reload.n_pending > 1 ? ", …" : "");
     else
-        (void) snprintf(pm->status_text, sizeof pm->status_text, "Ready: configuration %u active",
+        (void) snprintf(pm->status_text, sizeof pm->status_text, "%s %u active", what,
                         pm->reload.generation);
-    (void) sd_notifyf(0, "READY=1\nSTATUS=%s", pm->status_text);
+    (void) sd_notifyf(0, "%sSTATUS=%s", may_tell_reload(pm) ? "READY=1\n" : "", pm->status_text);
     memcpy(pm->status_sent, pm->status_text, sizeof pm->status_sent);
 }
 

@@ -84,6 +84,27 @@ def test_a_clean_life_start_ready_reload_stop(told):
     assert [x for x in m.got[at:] if not x.startswith("BARRIER")] == []
 
 
+def test_a_reload_before_the_server_is_ready_does_not_say_that_it_is(cluster):
+    s = cluster()
+    m = Manager(s)
+    (s.data / "recovery.signal").touch()
+    s.configure("restore_command = 'sleep 1000'\n")
+    os.chown(s.data / "recovery.signal", (s.data / "pinion.conf").stat().st_uid, -1)
+    try:
+        s.start(wait=False, env={"NOTIFY_SOCKET": m.path})
+        support.until(lambda: support.running(s, "sleep"), "recovery waits")
+        os.kill(s.pid, signal.SIGHUP)
+        m.wait(r"^STATUS=Configuration 2 active$")
+        s.configure("lock_timeout = nonsense\n")
+        os.kill(s.pid, signal.SIGHUP)
+        m.wait(r"^STATUS=Configuration 2 still active, reload FAILED: ")
+        assert not any("READY" in x or "RELOADING" in x for x in m.got)
+        s.stop("immediate", check=False)
+        s.wait_gone()
+    finally:
+        m.done()
+
+
 def test_stopping_is_not_said_while_a_stop_can_still_wait(told):
     server, m = told
     at = m.wait(r"^READY=1\n")
