@@ -293,6 +293,13 @@ release_slot(struct pm *pm, struct pm_child *c)
     return is_taken;
 }
 
+void
+pm_child_lost(struct pm_child *c)
+{
+    if (release_slot(c->pm, c))
+        pm_event(c->pm, EV_CHILD_CRASHED);
+}
+
 int
 pm_on_child_exit(sd_event_source *s, const siginfo_t *si, void *arg)
 {

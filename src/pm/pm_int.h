@@ -164,6 +164,8 @@ unsigned pm_child_count(const struct pm *pm, enum child_kind kind);
 /* What an end means, and which event it is. Logs what must be logged. */
 enum exit_class child_classify(const struct pm_child *c, const siginfo_t *si, bool is_slot_taken);
 int pm_on_child_exit(sd_event_source *s, const siginfo_t *si, void *arg);
+/* It was killed before it was entered in the table: a crash, if it was attached already. */
+void pm_child_lost(struct pm_child *c);
 /* Send a signal through the pidfd and wake the child's sleep. */
 void pm_child_signal(struct pm_child *c, int signal);
 

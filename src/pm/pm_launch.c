@@ -1,8 +1,10 @@
 /* Forking. Runs in: postmaster (and, for the first lines, the child). Owns: nothing.
  * Source: postmaster.md 1.6, 2.6; pidfds as in systemd. */
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/random.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -67,6 +69,19 @@ run_child(struct pm *pm, const struct child_start *start)
     child_policies[kept.kind].main(&kept);
 }
 
+/* A child needs a descriptor of ours, by which we see its end: better not born than killed at once,
+ * wherever it is by then. */
+static int
+check_descriptor(void)
+{
+    int fd = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0);
+
+    if (fd < 0)
+        return -errno;
+    (void) close(fd);
+    return FAULT(PM_FORK);
+}
+
 static int
 watch_child(struct pm *pm, struct pm_child *c, pid_t pid, struct err *e)
 {
@@ -74,6 +89,8 @@ watch_child(struct pm *pm, struct pm_child *c, pid_t pid, struct err *e)
 
     if (r < 0) {
         (void) kill(pid, SIGKILL);
+        (void) waitpid(pid, NULL, 0);
+        pm_child_lost(c);
         return err_set_errno(e, -r, "could not watch PID %d", (int) pid);
     }
     (void) sd_event_source_set_priority(c->source, PRIO_DEATH);
@@ -94,7 +111,7 @@ pm_launch(struct pm *pm, enum child_kind kind, struct err *e)
     if (kind == CHILD_BACKEND &&
         getrandom(&start.cancel_key, sizeof start.cancel_key, 0) != sizeof start.cancel_key)
         return ERR_ERRNO(e, "could not draw a cancel key");
-    r = FAULT(PM_FORK);
+    r = check_descriptor();
     pid = r < 0 ? -1 : fork();
     if (pid == 0)
         run_child(pm, &start);

@@ -156,6 +156,10 @@ def set_limit(pid, option, value):
     support.run("prlimit", f"--pid={pid}", f"--{option}={value}:")   # the soft one
 
 
+def children_of(pid):
+    return [int(p) for p in support.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
 def knock(server):
     """What a client hears before it is let in or turned away."""
     with Wire(server) as w:
@@ -185,6 +189,7 @@ def test_a_full_table_turns_new_clients_away_and_nobody_else(server, option, nam
         try:
             said = knock(server)
             assert said.startswith(b"Ecould not fork new process for connection: ") and words in said, said
+            assert not [p for p in children_of(pid) if support.state_of(p) == "Z"], "nobody waits for one that could not be watched"
             deaf = [Wire(server) for _ in range(40)]
             w.ok("INSERT INTO t VALUES (1)")
             w.ok("CHECKPOINT")
