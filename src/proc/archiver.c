@@ -109,23 +109,30 @@ archive(const char *name)
     child_exit_err(CHILD_FATAL, &e);
 }
 
-/* A mark without a file: it was removed by hand, or the mark outlived a crash. */
-static bool
-is_there(const char *name)
+enum { ARCHIVER_GONE = 1 };
+
+/* ARCHIVER_GONE: a mark without a file (removed by hand, or the mark outlived a crash), which goes.
+ * < 0: it would stay, and be found again and again. */
+static int
+check_file(const char *name, struct err *e)
 {
     char path[128];
     int fd;
+    int r;
 
     (void) snprintf(path, sizeof path, WAL_DIR "/%s", name);
     fd = io_open(&me.io, path, O_RDONLY, 0);
     if (fd >= 0)
         (void) io_close(&me.io, fd);
     if (fd != -ENOENT)
-        return true;
-    wal_archive_forget(&me.io, name);
+        return 0;
+    r = wal_archive_forget(&me.io, name);
+    if (r < 0)
+        return err_set_errno(e, -r, "could not remove orphan archive status file \"%s/%s.ready\"",
+                             WAL_STATUS_DIR, name);
     log_msg(LOG_LEVEL_WARNING, "removed orphan archive status file \"%s/%s.ready\"", WAL_STATUS_DIR,
             name);
-    return false;
+    return ARCHIVER_GONE;
 }
 
 static void
@@ -139,12 +146,30 @@ pause_before_retry(void)
     }
 }
 
+/* True: it is marked. */
+static bool
+note_archived(const char *name)
+{
+    struct err e = ERR_INIT;
+
+    if (wal_archive_set_done(&me.io, name, &e) < 0) {
+        log_err(LOG_LEVEL_WARNING, "", &e); /* it will be archived once more */
+        return false;
+    }
+    stat_add_file(&me.stats, STAT_ARCHIVED, name);
+    (void) atomic_fetch_add_explicit(&segment_status(me.start->segment)->n_archived, 1,
+                                     memory_order_relaxed);
+    set_title("last was", name);
+    return true;
+}
+
 /* True: go on with the next one. */
 static bool
 take_one(const char *name)
 {
     for (int n_failed = 0; n_failed < RETRIES;) {
         struct err e = ERR_INIT;
+        int r;
 
         look();
         if (orders.term_usec != 0)
@@ -153,18 +178,14 @@ take_one(const char *name)
             log_msg(LOG_LEVEL_WARNING, "archive_mode enabled, yet archive_command is not set");
             return false;
         }
-        if (!is_there(name))
+        r = check_file(name, &e);
+        if (r == ARCHIVER_GONE)
             return true;
-        if (archive(name) == 0) {
-            if (wal_archive_set_done(&me.io, name, &e) < 0) {
-                log_err(LOG_LEVEL_WARNING, "", &e); /* it will be archived once more */
-                return false;
-            }
-            stat_add_file(&me.stats, STAT_ARCHIVED, name);
-            (void) atomic_fetch_add_explicit(&segment_status(me.start->segment)->n_archived, 1,
-                                             memory_order_relaxed);
-            set_title("last was", name);
-            return true;
+        if (r == 0 && archive(name) == 0)
+            return note_archived(name);
+        if (r < 0) {
+            log_err(LOG_LEVEL_WARNING, "", &e);
+            return false;
         }
         stat_add_file(&me.stats, STAT_ARCHIVE_FAILED, name);
         set_title("failed on", name);
@@ -177,8 +198,8 @@ take_one(const char *name)
     return false;
 }
 
-/* Everything that is ready. The list is read again after each batch, and when a history has come:
- * they go first. */
+/* Everything that is ready. The list is read again after each batch: a history that has come
+ * meanwhile goes before the next. */
 static void
 round_of(void)
 {

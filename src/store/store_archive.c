@@ -349,7 +349,7 @@ remove_old(void *arg, const char *name, bool is_dir)
         wal_archive_state(o->st->io, name, NULL) == WAL_ARCHIVE_READY)
         return 0;
     (void) snprintf(path, sizeof path, WAL_DIR "/%s", name);
-    wal_archive_forget(o->st->io, name);
+    (void) wal_archive_forget(o->st->io, name);
     return io_unlink(o->st->io, path);
 }
 
@@ -613,7 +613,7 @@ remove_abandoned(void *arg, const char *name, bool is_dir)
         wal_archive_state(io, name, NULL) == WAL_ARCHIVE_READY)
         return 0;
     (void) snprintf(path, sizeof path, WAL_DIR "/%s", name);
-    wal_archive_forget(io, name);
+    (void) wal_archive_forget(io, name);
     return io_unlink(io, path);
 }
 

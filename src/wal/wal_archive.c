@@ -96,15 +96,17 @@ wal_archive_set_done(struct io *io, const char *name, struct err *e)
     return r < 0 ? err_set_errno(e, -r, "could not rename file \"%s\" to \"%s\"", ready, done) : 0;
 }
 
-void
+int
 wal_archive_forget(struct io *io, const char *name)
 {
     char path[PATH_BYTES];
+    int r;
 
     mark_path(path, name, ".done");
     (void) io_unlink(io, path);
     mark_path(path, name, ".ready");
-    (void) io_unlink(io, path);
+    r = io_unlink(io, path);
+    return r == -ENOENT ? 0 : r;
 }
 
 /* ---- what is ready ---- */

@@ -23,8 +23,9 @@ int wal_archive_state(struct io *io, const char *name, struct err *e);
 int wal_archive_notify(struct io *io, const char *name, struct err *e);
 /* The file is in the archive: durably done, whatever it was before. */
 int wal_archive_set_done(struct io *io, const char *name, struct err *e);
-/* The file is gone: no mark of it any more. Not durable, failures do not matter. */
-void wal_archive_forget(struct io *io, const char *name);
+/* The file is gone: no mark of it any more. Not durable. 0, or -errno of the mark that stays: it
+ * matters to the archiver only. */
+int wal_archive_forget(struct io *io, const char *name);
 
 /* What is ready, in the order in which it is to be archived: histories, then by name (timeline,
  * number); at most WAL_ARCHIVE_LIST_MAX of them. */

@@ -357,7 +357,7 @@ dispose(struct wal *w, const char *name, lsn_t recycle_until, struct wal_recycle
         ret->n_removed++;
     }
     if (r == 0)
-        wal_archive_forget(w->io, name);
+        (void) wal_archive_forget(w->io, name);
     return r;
 }
 

@@ -177,6 +177,22 @@ def test_a_mark_without_a_file_goes_with_a_warning(cluster):
     assert "removed orphan archive status file" in s.log()
 
 
+def test_a_mark_without_a_file_that_cannot_go_is_told_and_left(cluster):
+    s = archiving(cluster)
+    support.until(lambda: not marks(s, "ready"), "nothing is to be done")
+    status = s.data / "pg_wal/archive_status"
+    (status / "00000001000000000000000A.ready").touch()
+    status.chmod(0o500)
+    try:
+        said = 'could not remove orphan archive status file "pg_wal/archive_status/00000001000000000000000A.ready"'
+        for i in range(1, 4):
+            switch(s)   # wakes it: a round
+            support.until(lambda: s.log().count(said) >= i, "it tells it")
+        assert s.log().count(said) < 10, "once a round"
+    finally:
+        status.chmod(0o700)
+
+
 def test_archive_timeout_switches_once_and_an_idle_server_stays_idle(cluster):
     s = archiving(cluster, conf="archive_timeout = 1s")
     switch(s)

@@ -95,8 +95,9 @@ a_mark_goes_from_ready_to_done_and_away(void **state)
     assert_int_equal(state_of(name), WAL_ARCHIVE_DONE);
     assert_ok(wal_archive_set_done(&tmp.io, name, &e), &e); /* again, without a ready one */
     assert_int_equal(state_of(name), WAL_ARCHIVE_DONE);
-    wal_archive_forget(&tmp.io, name);
+    assert_int_equal(wal_archive_forget(&tmp.io, name), 0);
     assert_int_equal(state_of(name), WAL_ARCHIVE_NONE);
+    assert_int_equal(wal_archive_forget(&tmp.io, name), 0); /* there is none */
 }
 
 static void
