@@ -163,6 +163,8 @@ take_messages(struct pm *pm)
         pm_control_saw(pm, PM_SAW_CHECKPOINT);
     if ((bits & MSG_WORKER) != 0)
         pm_event(pm, EV_WORKER);
+    if ((bits & MSG_SETTLED) != 0)
+        pm_crowd_look(pm);
     if ((bits & MSG_PROGRESS) != 0)
         pm_notify_update(pm, false);
 }
@@ -238,6 +240,18 @@ on_retry(sd_event_source *s, uint64_t usec, void *arg)
     pm->retry.is_armed = false;
     pm_listen_enable(pm, pm_fsm_accepts(&pm->m));
     pm_event(pm, EV_ADVANCE);
+    return 0;
+}
+
+static int
+on_crowd(sd_event_source *s, uint64_t usec, void *arg)
+{
+    struct pm *pm = arg;
+
+    (void) s;
+    (void) usec;
+    pm->crowd.is_armed = false;
+    pm_crowd_look(pm);
     return 0;
 }
 
@@ -335,7 +349,7 @@ add_clocks(struct pm *pm, struct err *e)
         sd_event_time_handler_t fn;
     } rows[] = {
         { &pm->kill, on_kill }, { &pm->patience, on_patience }, { &pm->retry, on_retry },
-        { &pm->tick, on_tick }, { &pm->minute, on_minute },
+        { &pm->tick, on_tick }, { &pm->minute, on_minute },     { &pm->crowd, on_crowd },
     };
 
     for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
@@ -537,6 +551,7 @@ pm_new(const struct pm_params *params, struct pm **ret, struct err *e)
     pm->client_fd = pm->conf_fd = -1;
     pm->lock.fd = -1;
     pm_logger_init(pm);
+    pm_crowd_init(pm);
     pm->reload = (struct pm_reload){ .generation = 1, .loaded_usec = clock_real_usec() };
     pm->reload_is_valid = true;
     block_signals();
@@ -594,6 +609,7 @@ pm_free(struct pm *pm)
     free_clock(&pm->retry);
     free_clock(&pm->tick);
     free_clock(&pm->minute);
+    free_clock(&pm->crowd);
     free_clock(&pm->watchdog);
     (void) sd_event_source_disable_unref(pm->watchdog_turn);
     (void) sd_event_source_disable_unref(pm->observe);

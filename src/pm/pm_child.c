@@ -332,6 +332,7 @@ pm_on_child_exit(sd_event_source *s, const siginfo_t *si, void *arg)
     c->told = 0;
     c->source = sd_event_source_disable_unref(c->source);
     pm_event(pm, ev);
+    pm_crowd_look(pm);
     if (c->kind == CHILD_SYSLOGGER) /* K17: first the next one, then what happened */
         pm_logger_died(c, pid, si);
     return 0;

@@ -39,6 +39,8 @@ struct pm_child {
     uint64_t beat_value; /* its slot's progress as last looked at */
     usec_t beat_usec;    /* monotonic: when that had moved */
     usec_t abort_usec;   /* monotonic: when SIGABRT was sent because it stands still, else 0 */
+    bool is_in;          /* backend: seen logged in */
+    bool is_shed;        /* backend: told to give its place to a client that speaks */
 };
 
 #define PM_LISTENERS_MAX 64
@@ -105,7 +107,10 @@ struct pm {
 
     struct pm_logger logger;
 
-    struct pm_clock kill, patience, retry, tick, minute;
+    struct pm_clock kill, patience, retry, tick, minute, crowd;
+
+    unsigned newcomers_max; /* pm_crowd.c */
+    bool is_crowded;        /* no client is taken until some of them sleep or are in */
 
     enum pm_event queue[32]; /* events that came up while one is being handled */
     unsigned n_queued;
@@ -184,6 +189,15 @@ void pm_children_check_beats(struct pm *pm, usec_t now);
 int pm_launch(struct pm *pm, enum child_kind kind, struct err *e);
 /* The autovacuum launcher asks for a worker: start it if the pool allows. It asks again if not. */
 void pm_launch_worker(struct pm *pm);
+
+/* pm_crowd.c */
+void pm_crowd_init(struct pm *pm);
+/* May no further client be taken now? Then none is until pm_crowd_look() finds that it may. */
+bool pm_crowd_is_full(struct pm *pm);
+/* A newcomer has settled or gone, or some time has passed: go on? */
+void pm_crowd_look(struct pm *pm);
+/* A client is there: if few places are left, who has been silent for longest is told to leave. */
+void pm_crowd_shed(struct pm *pm);
 
 /* pm_listen.c */
 int pm_listen_open(struct pm *pm, struct err *e);

@@ -130,6 +130,7 @@ pm_launch(struct pm *pm, enum child_kind kind, struct err *e)
     c->beat_usec = c->started_usec;
     c->beat_value = 0;
     c->abort_usec = 0;
+    c->is_in = c->is_shed = false;
     c->started_real_usec = clock_real_usec();
     if (kind == CHILD_SYSLOGGER)
         pm_logger_runs(pm);

@@ -46,9 +46,13 @@ on_client(sd_event_source *s, int fd, uint32_t revents, void *arg)
     (void) s;
     (void) revents;
     for (unsigned i = 0; i < ACCEPTS_PER_TURN && pm_fsm_accepts(&pm->m); i++) {
-        int client = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
+        int client;
 
+        if (pm_crowd_is_full(pm))
+            break;
+        client = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
         if (client >= 0) {
+            pm_crowd_shed(pm);
             pm->client_fd = client;
             pm_event(pm, EV_CLIENT);
             ASSERT(pm->client_fd < 0); /* every rule disposes of the client */
@@ -64,6 +68,7 @@ on_client(sd_event_source *s, int fd, uint32_t revents, void *arg)
 void
 pm_listen_enable(struct pm *pm, bool on)
 {
+    on = on && !pm->is_crowded;
     for (unsigned i = 0; i < pm->n_listeners; i++)
         (void) sd_event_source_set_enabled(pm->listeners[i].source,
                                            on ? SD_EVENT_ON : SD_EVENT_OFF);

@@ -30,9 +30,10 @@ struct backend {
     int fd;            /* the client's socket, owned */
     struct pgwire_conn conn;
     enum pgwire_state state;
-    bool signalled;  /* signals wait at child_signal_fd() */
-    bool is_trimmed; /* in this wait free memory has gone back to the system */
-    bool ready_due;  /* ReadyForQuery is owed */
+    bool signalled;   /* signals wait at child_signal_fd() */
+    bool has_settled; /* logged in, and the postmaster knows */
+    bool is_trimmed;  /* in this wait free memory has gone back to the system */
+    bool ready_due;   /* ReadyForQuery is owed */
 
     /* Looking at the socket instead of sleeping while a writer lock is held: how often in a row it
      * was in vain (to a limit), and how many waits go without it now. */

@@ -16,6 +16,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "proc/backend.h"
+#include "proc/segment.h"
 #include "shm/wait.h"
 
 /* While a snapshot may be held, requests that come without a signal are looked for this often
@@ -273,6 +274,19 @@ set_wait_event(const struct backend *b, enum wait_event why)
         atomic_store_explicit(&b->slot->wait_event, (uint32_t) why, memory_order_relaxed);
 }
 
+/* The postmaster takes the next client when this one costs nothing for a while (PM-9). */
+static void
+tell_settled(const struct backend *b)
+{
+    struct segment *seg = b->start->segment;
+
+    if (b->slot == NULL || seg == NULL || b->has_settled)
+        return;
+    atomic_thread_fence(memory_order_seq_cst); /* the wait is seen, or we see who looks for it */
+    if (atomic_load_explicit(&segment_page(seg)->newcomers_wait, memory_order_relaxed) != 0)
+        segment_tell(seg, MSG_SETTLED);
+}
+
 static int
 io_wait(void *arg, bool for_write, struct err *e)
 {
@@ -284,6 +298,8 @@ io_wait(void *arg, bool for_write, struct err *e)
     int r;
 
     set_wait_event(b, for_write ? WAIT_CLIENT_WRITE : WAIT_CLIENT_READ);
+    tell_settled(b);
+    b->has_settled = b->session != NULL;
     for (;;) {
         int ready;
 

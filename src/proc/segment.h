@@ -20,6 +20,7 @@ enum segment_message {
     MSG_CHECKPOINT = 1u << 3,   /* checkpointer: one began or ended */
     MSG_WORKER = 1u << 5,       /* autovacuum launcher: a worker for `worker_db` */
     MSG_PROGRESS = 1u << 4,     /* startup, checkpointer: the status block has moved */
+    MSG_SETTLED = 1u << 6,      /* backend: waits for its client, while `newcomers_wait` */
 };
 
 /* Bits of segment_page.checkpoint_asked. */
@@ -43,7 +44,9 @@ struct segment_page {
     _Atomic uint64_t checkpoint_permille; /* checkpointer: pages written of the running one */
     _Atomic uint32_t worker_db; /* autovacuum launcher: oid, then MSG_WORKER; postmaster: 0 when it
                                    has taken it, whether or not a worker was started */
-    _Atomic uint32_t files_locked; /* checkpointer, once it holds every database file (FILE-8) */
+    _Atomic uint32_t newcomers_wait; /* postmaster: clients wait for a backend that has not logged
+                                        in to sleep */
+    _Atomic uint32_t files_locked;   /* checkpointer, once it holds every database file (FILE-8) */
     /* By slot: who is logged in there, role << 32 | database, 0 = nobody. Its backend. Close
      * together, because each login counts them (the slots would be a page each). */
     _Atomic uint64_t logged_in[];

@@ -1,0 +1,132 @@
+/* Newcomers: clients that have not logged in. How many are at work at once, and who gives its place
+ * when places get few.
+ *
+ * Runs in: postmaster. Owns: when it takes no more for a moment.
+ *
+ * A storm of connects must not take the processors from sessions (PM-9). Newcomers that are awake
+ * compete with them; those that wait for their client cost nothing. So a few may be awake, and the
+ * next are taken from the queue of the socket when one of them sleeps, is in, or is gone: it says
+ * so (MSG_SETTLED) while page.newcomers_wait is set. Legitimate logins lose nothing: more of them
+ * at once would share the same processors.
+ * Source: sshd's MaxStartups for the second half; the first is ours. */
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "pm/pm_int.h"
+#include "shm/wait.h"
+
+/* Who is at work for longer hangs, and holds up nobody. A dead end is not seen falling asleep; it
+ * has less to do. */
+#define AWAKE_USEC    (1 * USEC_PER_SEC)
+#define DEAD_END_USEC (10 * USEC_PER_MSEC)
+/* In case nobody says anything. */
+#define LOOK_USEC (20 * USEC_PER_MSEC)
+/* So long may a client be silent before it gives its place to others, when few are left. */
+#define SILENCE_USEC (500 * USEC_PER_MSEC)
+
+void
+pm_crowd_init(struct pm *pm)
+{
+    long n = sysconf(_SC_NPROCESSORS_ONLN);
+
+    pm->newcomers_max = (unsigned) MAX(4, 2 * n);
+}
+
+/* A backend that has not logged in: *ret_asleep says whether it waits for its client. */
+static bool
+is_newcomer(struct pm *pm, struct pm_child *c, bool *ret_asleep)
+{
+    const struct slot *s = segment_slot(pm->seg, c->slot_idx);
+
+    *ret_asleep = false;
+    if (c->pid == 0 || c->is_in)
+        return false;
+    c->is_in = atomic_load_explicit(&s->activity, memory_order_relaxed) != ACTIVITY_STARTING;
+    *ret_asleep = atomic_load_explicit(&s->wait_event, memory_order_relaxed) == WAIT_CLIENT_READ;
+    return !c->is_in;
+}
+
+static bool
+is_crowded(struct pm *pm)
+{
+    usec_t now = clock_mono_usec();
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < pm->pool[CHILD_BACKEND].n; i++) {
+        struct pm_child *c = &pm->children[pm->pool[CHILD_BACKEND].first + i];
+        bool is_asleep;
+
+        n += is_newcomer(pm, c, &is_asleep) && !is_asleep && now - c->started_usec < AWAKE_USEC;
+    }
+    for (unsigned i = 0; i < pm->pool[CHILD_DEAD_END].n; i++) {
+        const struct pm_child *c = &pm->children[pm->pool[CHILD_DEAD_END].first + i];
+
+        n += c->pid != 0 && now - c->started_usec < DEAD_END_USEC;
+    }
+    return n >= pm->newcomers_max;
+}
+
+static void
+set_wait(struct pm *pm, bool on)
+{
+    pm->is_crowded = on;
+    atomic_store_explicit(&segment_page(pm->seg)->newcomers_wait, on, memory_order_seq_cst);
+    pm_listen_enable(pm, pm_fsm_accepts(&pm->m));
+}
+
+bool
+pm_crowd_is_full(struct pm *pm)
+{
+    if (!is_crowded(pm))
+        return false;
+    set_wait(pm, true);
+    pm_clock_arm(&pm->crowd, LOOK_USEC);
+    pm_crowd_look(pm); /* who fell asleep meanwhile has not seen that we wait */
+    return pm->is_crowded;
+}
+
+void
+pm_crowd_look(struct pm *pm)
+{
+    if (!pm->is_crowded)
+        return;
+    if (is_crowded(pm)) {
+        pm_clock_arm_by(&pm->crowd, clock_mono_usec() + LOOK_USEC);
+        return;
+    }
+    pm_clock_disarm(&pm->crowd);
+    set_wait(pm, false);
+}
+
+/* The client that has been silent for longest, and long enough. */
+static struct pm_child *
+find_silent(struct pm *pm)
+{
+    usec_t before = clock_mono_usec() - SILENCE_USEC;
+    struct pm_child *oldest = NULL;
+
+    for (unsigned i = 0; i < pm->pool[CHILD_BACKEND].n; i++) {
+        struct pm_child *c = &pm->children[pm->pool[CHILD_BACKEND].first + i];
+        bool is_asleep;
+
+        if (is_newcomer(pm, c, &is_asleep) && is_asleep && !c->is_shed && c->told == 0 &&
+            c->started_usec < before && (oldest == NULL || c->started_usec < oldest->started_usec))
+            oldest = c;
+    }
+    return oldest;
+}
+
+void
+pm_crowd_shed(struct pm *pm)
+{
+    unsigned n = pm->pool[CHILD_BACKEND].n;
+    struct pm_child *c;
+
+    if (n - pm_child_count(pm, CHILD_BACKEND) > MAX(1u, n / 8))
+        return;
+    c = find_silent(pm);
+    if (c == NULL)
+        return;
+    c->is_shed = true;
+    pm_child_signal(c, SIGTERM);
+}
