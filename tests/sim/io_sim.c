@@ -130,7 +130,7 @@ sim_pread(struct io *io, int fd, void *p, size_t n, uint64_t off)
     if (off >= in->now.n || n == 0)
         return 0;
     n = MIN(n, in->now.n - off);
-    memcpy(p, in->now.p + off, n);
+    io_sim_content_get(&in->now, off, p, n);
     return (ssize_t) n;
 }
 
@@ -340,7 +340,7 @@ sim_list(struct io *io, const char *path, io_list_fn fn, void *arg)
         return -ENOENT;
     copy = malloc(sizeof *copy); /* fn may remove what it is told of */
     ASSERT(copy != NULL);
-    memcpy(copy, &s->now, sizeof *copy);
+    io_sim_names_copy(copy, &s->now);
     for (uint32_t i = 0; i < copy->n && r >= 0; i++)
         if (io_sim_is_in_dir(copy->at[i].path, path)) {
             size_t skip = io_sim_dir_bytes(copy->at[i].path);
@@ -555,7 +555,7 @@ io_sim_power_cut(struct io_sim *s)
             io_sim_apply_names(disk, &s->pending[i]);
     s->n_pending = 0;
     io_sim_drop_orphans(disk);
-    memcpy(&s->now, disk, sizeof s->now);
+    io_sim_names_copy(&s->now, disk);
     io_sim_process_crash(s);
 }
 
@@ -599,6 +599,15 @@ io_sim_poke(struct io_sim *s, const char *path, uint64_t off, const void *p, siz
     return 0;
 }
 
+static int
+add_to_crc(void *arg, const uint8_t *p, size_t n)
+{
+    uint32_t *crc = arg;
+
+    *crc = crc32c(*crc, p, n);
+    return 0;
+}
+
 uint64_t
 io_sim_digest(const struct io_sim *s, const char *prefix)
 {
@@ -607,12 +616,21 @@ io_sim_digest(const struct io_sim *s, const char *prefix)
     for (uint32_t i = 0; i < s->now.n; i++) {
         const struct name *name = &s->now.at[i];
         uint32_t path_crc = crc32c(0, name->path, strlen(name->path));
-        uint32_t crc = crc32c(path_crc, name->inode->now.p, name->inode->now.n);
+        uint32_t crc = path_crc;
 
+        (void) io_sim_content_each(&name->inode->now, add_to_crc, &crc);
         if (strncmp(name->path, prefix, strlen(prefix)) == 0)
             sum += ((uint64_t) crc << 32 | path_crc) * UINT64_C(0x9E3779B97F4A7C15);
     }
     return sum;
+}
+
+static int
+add_to_file(void *arg, const uint8_t *p, size_t n)
+{
+    const int *fd = arg;
+
+    return write(*fd, p, n) == (ssize_t) n ? 0 : -1;
 }
 
 int
@@ -631,7 +649,7 @@ io_sim_export(const struct io_sim *s, int dir_fd)
                 continue;
             }
             fd = openat(dir_fd, name->path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-            if (fd < 0 || (c->n > 0 && pwrite(fd, c->p, c->n, 0) != (ssize_t) c->n))
+            if (fd < 0 || io_sim_content_each(c, add_to_file, &fd) < 0)
                 return -errno;
         }
     return 0;

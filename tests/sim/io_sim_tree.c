@@ -1,46 +1,10 @@
-/* Contents, files and names of the made-up disk. Runs in tests. Owns: inodes. */
+/* Changes, files and names of the made-up disk. Runs in tests. Owns: inodes. */
 #include "sim/io_sim_tree.h"
 
 #include <stdio.h>
 #include <string.h>
 
-/* ---- contents ---- */
-
-void
-io_sim_content_size(struct content *c, uint64_t n)
-{
-    if (n > c->cap) {
-        uint64_t cap = MAX(n, c->cap * 2);
-        uint8_t *p = realloc(c->p, cap);
-
-        ASSERT(p != NULL);
-        c->p = p;
-        c->cap = cap;
-    }
-    if (n > c->n)
-        memset(c->p + c->n, 0, n - c->n);
-    c->n = n;
-}
-
-void
-io_sim_content_put(struct content *c, uint64_t off, const uint8_t *p, size_t n)
-{
-    if (n == 0)
-        return;
-    if (off + n > c->n)
-        io_sim_content_size(c, off + n);
-    if (p != NULL)
-        memcpy(c->p + off, p, n);
-    else
-        memset(c->p + off, 0, n);
-}
-
-void
-io_sim_content_copy(struct content *to, const struct content *from)
-{
-    io_sim_content_size(to, 0);
-    io_sim_content_put(to, 0, from->p, from->n);
-}
+/* ---- changes ---- */
 
 static void
 change_free(struct change *c)
@@ -68,7 +32,7 @@ io_sim_add_change(struct inode *in, bool is_truncate, uint64_t off, const uint8_
 
     ASSERT(c != NULL);
     *c = (struct change){ .is_truncate = is_truncate, .off = off, .n = n };
-    if (!is_truncate && n > 0 && (p[0] != 0 || memcmp(p, p + 1, n - 1) != 0)) {
+    if (!is_truncate && n > 0 && !io_sim_is_zero(p, n)) {
         c->p = malloc(n);
         ASSERT(c->p != NULL);
         memcpy(c->p, p, n);
@@ -142,8 +106,8 @@ void
 io_sim_inode_free(struct inode *in)
 {
     io_sim_drop_changes(in);
-    free(in->now.p);
-    free(in->disk.p);
+    io_sim_content_free(&in->now);
+    io_sim_content_free(&in->disk);
     free(in);
 }
 
@@ -196,6 +160,13 @@ io_sim_names_set(struct names *t, const char *path, struct inode *in)
         (void) snprintf(found->path, sizeof found->path, "%s", path);
     }
     found->inode = in;
+}
+
+void
+io_sim_names_copy(struct names *to, const struct names *from)
+{
+    memcpy(to->at, from->at, from->n * sizeof from->at[0]);
+    to->n = from->n;
 }
 
 static void

@@ -3,6 +3,7 @@
 
 #include "base/rng.h"
 #include "sim/io_sim.h"
+#include "sim/io_sim_content.h"
 
 #define SIM_FDS     256
 #define SIM_NAMES   1024
@@ -16,12 +17,6 @@ struct change {
     uint64_t off; /* truncate: the new size */
     size_t n;
     uint8_t *p; /* owned; NULL = zeros */
-};
-
-struct content {
-    uint8_t *p; /* owned */
-    uint64_t n;
-    uint64_t cap;
 };
 
 struct inode {
@@ -91,10 +86,6 @@ struct io_sim {
     uint32_t mark;
 };
 
-/* Contents. */
-void io_sim_content_size(struct content *c, uint64_t n);
-void io_sim_content_put(struct content *c, uint64_t off, const uint8_t *p, size_t n);
-void io_sim_content_copy(struct content *to, const struct content *from);
 /* Changes since the last sync. */
 void io_sim_drop_changes(struct inode *in);
 void io_sim_add_change(struct inode *in, bool is_truncate, uint64_t off, const uint8_t *p,
@@ -113,6 +104,8 @@ void io_sim_collect(struct io_sim *s);
 /* Names. */
 struct name *io_sim_find(struct names *t, const char *path);
 void io_sim_names_set(struct names *t, const char *path, struct inode *in);
+/* Only the entries in use are copied. */
+void io_sim_names_copy(struct names *to, const struct names *from);
 size_t io_sim_dir_bytes(const char *path);
 bool io_sim_is_in_dir(const char *path, const char *dir);
 bool io_sim_has_parent(struct names *t, const char *path);

@@ -230,8 +230,9 @@ write_op(struct proc *p)
 static void
 burn_xids(struct proc *p)
 {
+    struct err e = ERR_INIT; /* not in the loop: it is large */
+
     for (uint32_t i = 0; i < 200000; i++) {
-        struct err e = ERR_INIT;
         xid_t xid;
 
         if (store_xid_assign(p->st, &xid, &e) < 0)
