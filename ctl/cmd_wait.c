@@ -64,61 +64,87 @@ deadline_of(const struct args *a)
     return a->timeout_usec == 0 ? CLIENT_NO_TIMEOUT : now_mono_usec() + a->timeout_usec;
 }
 
-int
-cmd_wait(const struct args *a, struct problem *p)
+/* What one look means: an exit code, or GO_ON. is_over: the time is up. */
+#define GO_ON (-1)
+
+struct waiting {
+    const char *want;
+    uint64_t begun;
+    char shown[256];
+};
+
+typedef int judge_fn(struct waiting *w, const struct target *t, const struct look *l, bool is_over,
+                     struct problem *p);
+
+static int
+look_until(const struct args *a, uint64_t deadline, judge_fn *judge, struct waiting *w,
+           struct problem *p)
 {
-    const char *want = args_has(a, OPTION_FOR) ? a->value[OPTION_FOR] : "ready";
-    uint64_t deadline = deadline_of(a), begun = now_mono_usec();
-    char shown[256] = "", message[128], took[32];
     struct target t;
     int r = target_find(a, &t, p);
 
     util_catch_interrupt();
-    while (r == 0) {
+    if (r != 0)
+        return r;
+    for (;;) {
         CLEANUP(look_done) struct look l = { 0 };
 
         if ((r = take_look(&t, &l, p)) != 0)
             return r;
-        if (strcmp(l.state, want) == 0) {
-            format_duration(took, sizeof took, now_mono_usec() - begun);
-            (void) snprintf(message, sizeof message, "%s after %s", want, took);
-            out->result(&t, message, l.reply);
-            return CTL_OK;
-        }
-        if (l.message[0] != '\0' && strcmp(l.message, shown) != 0) {
-            (void) snprintf(shown, sizeof shown, "%s", l.message);
-            out->progress(&t, l.message, NULL);
-        }
-        if (util_interrupted)
-            return fail(p, CTL_INTERRUPTED, "interrupted; it was not %s yet", want);
-        if (now_mono_usec() >= deadline)
-            return fail(p, CTL_TIMED_OUT, "not %s in time, but %s", want, l.state);
+        if ((r = judge(w, &t, &l, now_mono_usec() >= deadline, p)) != GO_ON)
+            return r;
         (void) poll(NULL, 0, POLL_MSEC);
     }
-    return r;
+}
+
+static int
+judge_wait(struct waiting *w, const struct target *t, const struct look *l, bool is_over,
+           struct problem *p)
+{
+    char message[128], took[32];
+
+    if (strcmp(l->state, w->want) == 0) {
+        format_duration(took, sizeof took, now_mono_usec() - w->begun);
+        (void) snprintf(message, sizeof message, "%s after %s", w->want, took);
+        out->result(t, message, l->reply);
+        return CTL_OK;
+    }
+    if (l->message[0] != '\0' && strcmp(l->message, w->shown) != 0) {
+        (void) snprintf(w->shown, sizeof w->shown, "%s", l->message);
+        out->progress(t, l->message, NULL);
+    }
+    if (util_interrupted)
+        return fail(p, CTL_INTERRUPTED, "interrupted; it was not %s yet", w->want);
+    if (is_over)
+        return fail(p, CTL_TIMED_OUT, "not %s in time, but %s", w->want, l->state);
+    return GO_ON;
+}
+
+int
+cmd_wait(const struct args *a, struct problem *p)
+{
+    struct waiting w = { .want = args_has(a, OPTION_FOR) ? a->value[OPTION_FOR] : "ready",
+                         .begun = now_mono_usec() };
+
+    return look_until(a, deadline_of(a), judge_wait, &w, p);
+}
+
+static int
+judge_ready(struct waiting *w, const struct target *t, const struct look *l, bool is_over,
+            struct problem *p)
+{
+    bool is_ready = strcmp(l->state, "ready") == 0 || strcmp(l->state, "standby") == 0;
+
+    (void) w;
+    (void) p;
+    if (!is_ready && !util_interrupted && !is_over)
+        return GO_ON;
+    out->result(t, l->state, l->reply);
+    return is_ready ? CTL_OK : strcmp(l->state, "stopped") == 0 ? CTL_NOT_RUNNING : CTL_NOT_READY;
 }
 
 int
 cmd_is_ready(const struct args *a, struct problem *p)
 {
-    uint64_t deadline = now_mono_usec() + a->timeout_usec;
-    struct target t;
-    int r = target_find(a, &t, p);
-
-    util_catch_interrupt();
-    while (r == 0) {
-        CLEANUP(look_done) struct look l = { 0 };
-
-        if ((r = take_look(&t, &l, p)) != 0)
-            return r;
-        bool is_ready = strcmp(l.state, "ready") == 0 || strcmp(l.state, "standby") == 0;
-        if (is_ready || util_interrupted || now_mono_usec() >= deadline) {
-            out->result(&t, l.state, l.reply);
-            return is_ready                          ? CTL_OK
-                   : strcmp(l.state, "stopped") == 0 ? CTL_NOT_RUNNING
-                                                     : CTL_NOT_READY;
-        }
-        (void) poll(NULL, 0, POLL_MSEC);
-    }
-    return r;
+    return look_until(a, now_mono_usec() + a->timeout_usec, judge_ready, NULL, p);
 }

@@ -286,9 +286,12 @@ is_wanted(enum log_level level)
     return level >= my.opts.min;
 }
 
+PRINTF(4, 0)
 static void
-emit_text(enum log_level level, enum log_event_id id, const char *const *fields, const char *text)
+emit_format(enum log_level level, enum log_event_id id, const char *const *fields, const char *fmt,
+            va_list ap)
 {
+    char text[1600];
     struct log_entry en = { .level = level,
                             .sqlstate = usual_sqlstate(level),
                             .message = text,
@@ -296,36 +299,31 @@ emit_text(enum log_level level, enum log_event_id id, const char *const *fields,
                             .hint = "",
                             .statement = my.who.statement };
 
+    if (!is_wanted(level))
+        return;
+    (void) vsnprintf(text, sizeof text, fmt, ap);
     emit(&en, id, fields);
 }
 
 void
 log_msg(enum log_level level, const char *fmt, ...)
 {
-    char text[1600];
     va_list ap;
 
-    if (!is_wanted(level))
-        return;
     va_start(ap, fmt);
-    (void) vsnprintf(text, sizeof text, fmt, ap);
+    emit_format(level, LOG_EVENT_NONE, NULL, fmt, ap);
     va_end(ap);
-    emit_text(level, LOG_EVENT_NONE, NULL, text);
 }
 
 void
 log_event(enum log_level level, enum log_event_id id, const char *const *fields, const char *fmt,
           ...)
 {
-    char text[1600];
     va_list ap;
 
-    if (!is_wanted(level))
-        return;
     va_start(ap, fmt);
-    (void) vsnprintf(text, sizeof text, fmt, ap);
+    emit_format(level, id, fields, fmt, ap);
     va_end(ap);
-    emit_text(level, id, fields, text);
 }
 
 void

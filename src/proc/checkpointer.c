@@ -80,14 +80,15 @@ static void
 warn_if_frequent(const struct attached *a, uint32_t flags, usec_t now)
 {
     usec_t since = now - now_state.last_usec;
+    struct err e = ERR_INIT;
 
     if ((flags & CKPT_CAUSE_XLOG) == 0 || now_state.last_usec == 0 ||
         since >= (usec_t) a->start->conf->v.checkpoint_warning)
         return;
-    log_event(LOG_LEVEL_LOG, LOG_EVENT_CHECKPOINTS, NULL,
-              "checkpoints are occurring too frequently (%.0f seconds apart)",
-              (double) since / 1e6);
-    log_msg(LOG_LEVEL_LOG, "consider increasing the configuration parameter \"max_wal_size\"");
+    (void) ERR(&e, SUCCESS, "checkpoints are occurring too frequently (%.0f seconds apart)",
+               (double) since / 1e6);
+    err_hint(&e, "Consider increasing the configuration parameter \"max_wal_size\".");
+    log_err_event(LOG_LEVEL_LOG, LOG_EVENT_CHECKPOINTS, NULL, "", &e);
 }
 
 /* ---- files (FILE-3, FILE-8) ---- */
@@ -218,7 +219,7 @@ checkpoint(struct attached *a, uint32_t flags, struct err *e)
 
     warn_if_frequent(a, flags, now);
     now_state.last_usec = now; /* P08 */
-    if (a->start->conf->v.log_checkpoints && (flags & CKPT_CAUSE_TIME) == 0)
+    if (a->start->conf->v.log_checkpoints && !store_checkpoint_is_idle(&a->store, flags))
         log_msg(LOG_LEVEL_LOG, "checkpoint starting:%s", flags_text(flags, text, sizeof text));
     r = store_checkpoint(&a->store, flags, (flags & CKPT_SHUTDOWN) != 0 ? on_last_pace : on_pace, a,
                          &stats, e);

@@ -82,8 +82,8 @@ log_last_end(struct attached *a, struct err *e)
     case WAL_STATES:
         break;
     }
-    if (c.state != WAL_STATE_SHUT_DOWN && c.state != WAL_STATE_SHUT_DOWN_IN_RECOVERY &&
-        c.state != WAL_STATE_IN_ARCHIVE_RECOVERY)
+    if (c.state != WAL_STATE_SHUT_DOWN && c.state != WAL_STATE_IN_ARCHIVE_RECOVERY &&
+        c.min_recovery_lsn == 0)
         log_msg(LOG_LEVEL_LOG,
                 "database system was not properly shut down; automatic recovery in progress");
     return 0;

@@ -101,17 +101,23 @@ refuse_roads(struct recovery *v, struct err *e)
     return 0;
 }
 
+/* Archive recovery has begun and not ended. Crash recovery that was told to stop has no end that it
+ * must reach. */
+static bool
+is_half_recovered(const struct wal_control *c)
+{
+    return c->state == WAL_STATE_IN_ARCHIVE_RECOVERY ||
+           (c->state == WAL_STATE_SHUT_DOWN_IN_RECOVERY && c->min_recovery_lsn != 0);
+}
+
 /* Without a signal file only what is consistent at the end of its own log may be opened. */
 static int
 refuse_half_recovered(const struct recovery *v, struct err *e)
 {
-    enum wal_state state = v->control.state;
-
-    if ((state != WAL_STATE_IN_ARCHIVE_RECOVERY && state != WAL_STATE_SHUT_DOWN_IN_RECOVERY) ||
-        v->promotion.tli != 0)
+    if (!is_half_recovered(&v->control) || v->promotion.tli != 0)
         return 0;
     (void) ERR(e, FEATURE_NOT_SUPPORTED, "archive recovery of this cluster has not ended: \"%s\"",
-               wal_state_name(state));
+               wal_state_name(v->control.state));
     err_hint(e, "Make the file \"recovery.signal\" and start again.");
     return -ERR_FEATURE_NOT_SUPPORTED;
 }
@@ -309,9 +315,7 @@ recover_archive_begin(struct recovery *v, struct err *e)
 {
     struct wal_control *c = &v->control;
     char text[RECOVER_TEXT_BYTES];
-    bool is_at_rest = c->state == WAL_STATE_SHUT_DOWN ||
-                      c->state == WAL_STATE_IN_ARCHIVE_RECOVERY ||
-                      c->state == WAL_STATE_SHUT_DOWN_IN_RECOVERY;
+    bool is_at_rest = c->state == WAL_STATE_SHUT_DOWN || is_half_recovered(c);
     int r = 0;
 
     say(v, "%s", recover_target_text(v->ask.target, text));
@@ -465,9 +469,7 @@ recover_archive_over(struct recovery *v, struct err *e)
                    "recovery ended before configured recovery target was reached");
     if (!v->has_stopped || !v->ask.target->shuts_down)
         return 0;
-    v->control.state = WAL_STATE_SHUT_DOWN_IN_RECOVERY;
-    v->control.time_sec = (int64_t) (clock_real_usec() / USEC_PER_SEC);
-    return wal_control_write(v->st->io, &v->control, e) < 0 ? e->code : RECOVER_SHUT_DOWN;
+    return recover_note_stop(v, e) < 0 ? e->code : RECOVER_SHUT_DOWN;
 }
 
 /* ---- the new timeline ---- */

@@ -444,6 +444,14 @@ show_end(struct store *st, int r, const struct checkpoint_stats *stats)
         1, memory_order_relaxed);
 }
 
+bool
+store_checkpoint_is_idle(const struct store *st, uint32_t flags)
+{
+    return (flags & (CKPT_SHUTDOWN | CKPT_END_OF_RECOVERY | CKPT_FORCE)) == 0 &&
+           wal_insert_end(st->wal) ==
+               atomic_load_explicit(&st->sh->ckpt.last_end, memory_order_relaxed);
+}
+
 int
 store_checkpoint(struct store *st, uint32_t flags, checkpoint_pace_fn pace, void *pace_arg,
                  struct checkpoint_stats *ret, struct err *e)
@@ -456,9 +464,7 @@ store_checkpoint(struct store *st, uint32_t flags, checkpoint_pace_fn pace, void
     int r;
 
     *ret = (struct checkpoint_stats){ .flags = flags, .start_usec = clock_mono_usec() };
-    if ((flags & (CKPT_SHUTDOWN | CKPT_END_OF_RECOVERY | CKPT_FORCE)) == 0 &&
-        wal_insert_end(st->wal) ==
-            atomic_load_explicit(&st->sh->ckpt.last_end, memory_order_relaxed))
+    if (store_checkpoint_is_idle(st, flags))
         return CKPT_SKIPPED;
     show_begin(st, flags);
     self_hold(st->self);

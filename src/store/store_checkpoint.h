@@ -39,6 +39,9 @@ typedef bool (*checkpoint_pace_fn)(void *arg, double progress);
 int store_checkpoint(struct store *st, uint32_t flags, checkpoint_pace_fn pace, void *pace_arg,
                      struct checkpoint_stats *ret, struct err *e);
 
+/* Nothing was logged since the last checkpoint, and none of the flags asks for one all the same. */
+bool store_checkpoint_is_idle(const struct store *st, uint32_t flags);
+
 /* Archive recovery: everything that was redone goes to disk, and stays there. Startup, alone. */
 int store_restartpoint(struct store *st, struct err *e);
 

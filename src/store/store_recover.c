@@ -276,11 +276,22 @@ begin_status(struct recovery *v)
 }
 
 static int
+tell_progress(struct recovery *v, lsn_t at, struct err *e)
+{
+    int r = v->ask.progress == NULL ? 0 : v->ask.progress(v->ask.arg, at);
+
+    return r == 0 ? self_check(v->st->self, e) : r;
+}
+
+static int
 redo_all(struct recovery *v, struct err *e)
 {
     const struct wal_decoded *d;
     int r;
 
+    r = tell_progress(v, v->control.checkpoint.redo, e); /* it begins, however little there is */
+    if (r < 0)
+        return r;
     wal_reader_seek(v->reader, v->control.checkpoint.redo);
     while ((r = wal_reader_next(v->reader, &d, e)) == 0) { /* REDO-4: only 1 is the end */
         if (v->is_archive && recover_archive_before(v, d))
@@ -296,9 +307,7 @@ redo_all(struct recovery *v, struct err *e)
             return r;
         if (v->redo.n_records % PROGRESS_EVERY != 0)
             continue;
-        r = v->ask.progress == NULL ? 0 : v->ask.progress(v->ask.arg, d->end);
-        if (r == 0)
-            r = self_check(v->st->self, e);
+        r = tell_progress(v, d->end, e);
         if (r < 0)
             return r;
     }
@@ -335,6 +344,14 @@ redo_timed(struct recovery *v, struct recover_info *info, struct err *e)
     info->n_records = v->redo.n_records;
     info->n_commits = v->redo.n_commits;
     return r;
+}
+
+int
+recover_note_stop(struct recovery *v, struct err *e)
+{
+    v->control.state = WAL_STATE_SHUT_DOWN_IN_RECOVERY;
+    v->control.time_sec = (int64_t) (clock_real_usec() / USEC_PER_SEC);
+    return wal_control_write(v->st->io, &v->control, e);
 }
 
 /* REDO-6, then the log is open. */
@@ -390,6 +407,8 @@ recover_crash(struct recovery *v, struct recover_info *info, struct err *e)
     log_msg(LOG_LEVEL_DEBUG, "redo starts at " LSN_FMT, LSN_ARGS(v->control.checkpoint.redo));
     begin_status(v);
     r = redo_timed(v, info, e);
+    if (r == -ERR_ADMIN_SHUTDOWN && v->promotion.tli == 0 && recover_note_stop(v, e) < 0)
+        return e->code;
     if (r == 0 && v->is_archive)
         r = recover_archive_over(v, e);
     if (r != 0)

@@ -27,6 +27,9 @@ struct recovery {
     struct recover_stop stop;
 };
 
+/* The control file says "shut down in recovery": it was told to stop, or is where it shall end. */
+int recover_note_stop(struct recovery *v, struct err *e);
+
 /* ---- store_archive.c: what archive recovery adds ---- */
 /* The control file has been read: is it archive recovery, on which timeline? Sets is_archive,
  * promotion and history, or refuses. */

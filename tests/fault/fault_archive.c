@@ -175,16 +175,6 @@ lose_power(void)
     io_sim_power_cut(c.disk);
 }
 
-static bool
-exists(const char *path)
-{
-    int fd = io_open(c.io, path, O_RDONLY, 0);
-
-    if (fd >= 0)
-        (void) io_close(c.io, fd);
-    return fd >= 0;
-}
-
 static void
 check_pages(uint64_t at)
 {
@@ -211,9 +201,9 @@ check_end(uint64_t at)
     check_pages(at);
     assert_true(wal_control_read(c.io, &control, &e) >= 0);
     if (control.checkpoint.tli != 2 || control.min_recovery_lsn != 0 ||
-        control.state != WAL_STATE_IN_PRODUCTION || exists("pg_wal/00000003.history") ||
-        !exists("pg_wal/00000002.history") || exists("recovery.signal") ||
-        exists("pinion_promotion"))
+        control.state != WAL_STATE_IN_PRODUCTION || cluster_has(&c, "pg_wal/00000003.history") ||
+        !cluster_has(&c, "pg_wal/00000002.history") || cluster_has(&c, "recovery.signal") ||
+        cluster_has(&c, "pinion_promotion"))
         fail_msg("cut at call %u: timeline %u, state %s", (unsigned) at, control.checkpoint.tli,
                  wal_state_name(control.state));
 }

@@ -2,6 +2,7 @@
  * segment. */
 #include "sim/cluster.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -363,6 +364,16 @@ cluster_hook_crashes(void)
 {
     panic_hook = on_panic;
     fault_crash_hook = on_fault;
+}
+
+bool
+cluster_has(const struct cluster *c, const char *path)
+{
+    int fd = io_open(c->io, path, O_RDONLY, 0);
+
+    if (fd >= 0)
+        (void) io_close(c->io, fd);
+    return fd >= 0;
 }
 
 void

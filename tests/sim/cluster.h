@@ -64,6 +64,8 @@ int cluster_recover_as(struct cluster *c, const struct recover_ask *ask, struct 
 int cluster_start(struct cluster *c, uint32_t n_procs, struct err *e);
 /* Shutdown checkpoint by procno. */
 int cluster_shutdown(struct cluster *c, uint32_t procno, struct err *e);
+/* Is there a file or directory of this name? */
+bool cluster_has(const struct cluster *c, const char *path);
 /* Read page `pgno` of a database as its newest snapshot. STORE_SHORT: beyond its end. */
 int cluster_read(struct store *st, oid_t oid, pgno_t pgno, uint8_t *p, struct err *e);
 /* Commit one page (and page 1) of a database; waits until durable. */

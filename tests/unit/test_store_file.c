@@ -22,16 +22,6 @@ begin(void)
     return cluster_store(&c, 0);
 }
 
-static bool
-exists(const char *path)
-{
-    int fd = io_open(c.io, path, O_RDONLY, 0);
-
-    if (fd >= 0)
-        (void) io_close(c.io, fd);
-    return fd >= 0;
-}
-
 static void
 a_built_file_is_stamped_and_durable(void **state)
 {
@@ -58,7 +48,7 @@ a_built_file_is_stamped_and_durable(void **state)
     store_build_close(&b);
     cluster_forget(&c);
     io_sim_power_cut(c.disk);
-    assert_true(exists("base/20000/PG_VERSION"));
+    assert_true(cluster_has(&c, "base/20000/PG_VERSION"));
     fd = io_open(c.io, "base/20000/20000", O_RDONLY, 0);
     assert_true(fd >= 0);
     assert_int_equal(io_pread(c.io, fd, page, PAGE_BYTES, 2 * PAGE_BYTES), PAGE_BYTES);
@@ -97,16 +87,16 @@ an_aborted_build_leaves_nothing(void **state)
     assert_ok(store_build_begin(&b, c.io, 20000, 20000, 77, &e), &e);
     assert_ok(store_build_write(&b, 1, page, &e), &e);
     store_build_abort(&b);
-    assert_false(exists("base/20000"));
+    assert_false(cluster_has(&c, "base/20000"));
     /* in a directory that was there only the file goes */
     assert_ok(store_build_begin(&b, c.io, POSTGRES_DB_OID, 20001, 77, &e), &e);
     store_build_abort(&b);
-    assert_true(exists("base/5/5"));
-    assert_false(exists("base/5/20001"));
+    assert_true(cluster_has(&c, "base/5/5"));
+    assert_false(cluster_has(&c, "base/5/20001"));
     /* and a build that finds its file there touches nothing */
     assert_int_equal(store_build_begin(&b, c.io, POSTGRES_DB_OID, POSTGRES_DB_OID, 77, &e),
                      -EEXIST);
-    assert_true(exists("base/5/5"));
+    assert_true(cluster_has(&c, "base/5/5"));
     cluster_end(&c);
 }
 
@@ -132,10 +122,12 @@ the_sweep_removes_what_is_not_listed_and_nothing_else(void **state)
     touch("base/1/7");
     touch("base/notes.txt");
     assert_ok(store_sweep(st, list, ELEMENTSOF(list), &e), &e);
-    assert_true(exists("base/1/1") && exists("base/5/5") && exists("base/1/PG_VERSION"));
-    assert_true(exists("base/20000/20003") && exists("base/20000/PG_VERSION"));
-    assert_false(exists("base/20000/20000") || exists("base/20001") || exists("base/1/7"));
-    assert_true(exists("base/notes.txt"));
+    assert_true(cluster_has(&c, "base/1/1") && cluster_has(&c, "base/5/5") &&
+                cluster_has(&c, "base/1/PG_VERSION"));
+    assert_true(cluster_has(&c, "base/20000/20003") && cluster_has(&c, "base/20000/PG_VERSION"));
+    assert_false(cluster_has(&c, "base/20000/20000") || cluster_has(&c, "base/20001") ||
+                 cluster_has(&c, "base/1/7"));
+    assert_true(cluster_has(&c, "base/notes.txt"));
     cluster_end(&c);
 }
 
@@ -147,7 +139,7 @@ the_catalogue_survives_an_empty_list(void **state)
 
     (void) state;
     assert_ok(store_sweep(st, NULL, 0, &e), &e);
-    assert_true(exists("base/1/1"));
+    assert_true(cluster_has(&c, "base/1/1"));
     cluster_end(&c);
 }
 
