@@ -561,6 +561,24 @@ def test_too_many_connections(cluster):
         w.close()
 
 
+def test_a_full_table_of_children_turns_one_more_away(cluster):
+    """AC081: not all of them have said who they are."""
+    s = cluster(conf="max_connections = 3\nsuperuser_reserved_connections = 0\nauthentication_timeout = 10min\n")
+    s.start()
+    crowd = [Wire(s) for _ in range(6)]   # twice max_connections: the table
+    try:
+        support.until(lambda: list(s.children().values()).count("backend") == 6, "each has its process")
+        with pytest.raises(Closed) as e:
+            connect(s)
+        assert e.value.reply.kinds == "E" and e.value.reply.code == "53300" and e.value.reply.error == "sorry, too many clients already", e.value.reply
+        crowd.pop().close()
+        support.until(lambda: can_connect(s), "a place is free again")
+    finally:
+        for w in crowd:
+            w.close()
+    assert s.status()["crashRestarts"] == 0 and "PANIC" not in s.log()
+
+
 def can_connect(s):
     try:
         connect(s).close()

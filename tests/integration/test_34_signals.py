@@ -17,6 +17,8 @@ from wire import Closed, Wire, connect
 LONG = bool(os.environ.get("PINION_LONG"))
 HELPERS = ("checkpointer", "bgwriter", "walwriter", "archiver", "autovacuum launcher", "stats")
 KINDS = (*HELPERS, "backend", "silent")   # dead ends and the startup process have their own tests
+ALL_KINDS = (*KINDS, "syslogger", "worker")   # these two as well, but not once more in the first
+BUSY = "autovacuum_naptime = 1s\nautovacuum_analyze_threshold = 5\nautovacuum_analyze_scale_factor = 0\n"   # there are workers
 SIGNALS = {"TERM": (signal.SIGTERM,), "QUIT": (signal.SIGQUIT,), "KILL": (signal.SIGKILL,), "SEGV": (signal.SIGSEGV,),
            "STOP+CONT": (signal.SIGSTOP, signal.SIGCONT)}
 HARMLESS = {(kind, "TERM") for kind in (*HELPERS, "backend", "silent")}
@@ -82,7 +84,7 @@ class Cluster:
         support.until(lambda: all(shared_maps(p) <= self.maps for p in children_of(self.pm)), "one segment each")
         assert self.s.pid == self.pm
         more_commits(load, 10)
-        self.s.sql("SELECT 1")
+        check_content(self.s, load)
 
     def settle(self):
         """The number of descriptors of the postmaster when only its helpers are there."""
@@ -116,8 +118,21 @@ def give(pid, name):
 
 
 def strike(c, kind, name):
-    """Send it; True if it must be the crash of all, None if that is open."""
+    """Send it; True if it must be the crash of all."""
     s = c.s
+    if kind == "syslogger":
+        pid = s.child(kind)
+        assert give(pid, name)
+        if name in ("KILL", "SEGV"):
+            support.until(lambda: not support.state_of(pid), "it is gone")
+        support.until(lambda: [n for _, n in children_of(c.pm).values()].count("syslogger") == 1, "there is one")
+        return False
+    if kind == "worker":
+        pid = catch_worker(c)
+        assert give(pid, name)
+        with contextlib.suppress(ProcessLookupError):   # killed as it stood
+            os.kill(pid, signal.SIGCONT)
+        return name not in ("TERM", "STOP+CONT")
     if kind == "silent":
         w, pid = silent_child(s)
         with w:
@@ -162,11 +177,7 @@ def test_the_collector_of_the_log_with_each_signal(cluster):
     c = Cluster(cluster, conf="logging_collector = on\n")
     with Load(c.s, writers=4, readers=1) as load:
         for name in SIGNALS:
-            pid = c.s.child("syslogger")
-            assert give(pid, name)
-            if name in ("KILL", "SEGV"):
-                support.until(lambda pid=pid: not support.state_of(pid), "it is gone")
-            support.until(lambda: [n for _, n in children_of(c.pm).values()].count("syslogger") == 1, "there is one")
+            strike(c, "syslogger", name)
             c.check(load)
             assert c.s.status()["crashRestarts"] == 0
     assert not load.wrong, load.wrong
@@ -185,16 +196,10 @@ def catch_worker(c):
 
 
 def test_an_autovacuum_worker_with_each_signal(cluster):
-    c = Cluster(cluster, conf="autovacuum_naptime = 1s\nautovacuum_analyze_threshold = 5\nautovacuum_analyze_scale_factor = 0\n")
+    c = Cluster(cluster, conf=BUSY)
     with Load(c.s, writers=4, readers=1) as load:
         for name in SIGNALS:
-            pid = catch_worker(c)
-            assert give(pid, name)
-            try:
-                os.kill(pid, signal.SIGCONT)
-            except ProcessLookupError:
-                pass   # killed as it stood
-            if name not in ("TERM", "STOP+CONT"):
+            if strike(c, "worker", name):
                 c.crashes += 1
             support.until(lambda: c.s.status().get("crashRestarts") == c.crashes, f"{c.crashes} crashes after {name}")
             c.check(load)
@@ -260,11 +265,11 @@ def test_the_startup_process_with_each_signal(cluster):
 
 def test_draws(cluster):
     rng = random.Random(SEED)
-    c = Cluster(cluster)
+    c = Cluster(cluster, conf=f"logging_collector = on\n{BUSY}")
     counts = {}
     with Load(c.s) as load:
         for _ in range(100 if LONG else 6):
-            kind, name = rng.choice(KINDS), rng.choice(sorted(SIGNALS))
+            kind, name = rng.choice(ALL_KINDS), rng.choice(sorted(SIGNALS))
             more_commits(load, rng.randrange(30))
             if strike(c, kind, name):
                 c.crashes += 1

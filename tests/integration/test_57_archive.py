@@ -205,6 +205,15 @@ def test_archive_timeout_switches_once_and_an_idle_server_stays_idle(cluster):
     assert s.sql("SELECT pg_current_wal_insert_lsn()")[0][0] == at
 
 
+def born(pid):
+    """When a process was made, in seconds since the machine was; 0: it is gone."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as f:
+            return int(f.read().rpartition(")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
+    except OSError:
+        return 0
+
+
 @pytest.mark.parametrize("command,text", [("kill -9 $$", "archive command was terminated by signal 9: Killed"),
                                           ("no-such-command-here", "archive command failed with exit code 127"),
                                           ("exit 126", "archive command failed with exit code 126")])
@@ -212,14 +221,27 @@ def test_a_command_that_cannot_answer_ends_the_archiver_not_the_server(cluster, 
     s = archiving(cluster, command=command)
     c = s.connect()
     pid = s.child("archiver")
+    begun = born(pid)
     switch(s)
     support.until(lambda: text in s.log(), "it says why")
     support.until(lambda: pid not in s.children(), "it has left")
-    assert s.child("archiver") != pid   # AC037, AC092
+    again = s.child("archiver")
+    assert again != pid   # AC037
+    assert born(again) - begun < 50   # AC092: 0.1 to 10 s after the last one's end, not at a minute's turn
+    if command == "exit 126":
+        births = [begun, born(again)]
+
+        def another():
+            new = next((born(p) for p, r in s.children().items() if r == "archiver"), births[-1])
+            births.extend([new] if new > births[-1] + 0.05 else [])
+            return len(births) >= 4
+
+        support.until(another, "two more")
+        assert births[3] - births[2] > births[1] - births[0], births   # later and later
     cur = c.cursor()
     cur.execute("SELECT 1")
     assert cur.fetchone() == (1,)   # nobody else was touched
-    assert "terminating any other active server processes" not in s.log()
+    assert "terminating any other active server processes" not in s.log() and s.status()["crashRestarts"] == 0
 
 
 def test_a_killed_archiver_is_a_crash_and_its_successor_goes_on(cluster):
@@ -252,8 +274,13 @@ def test_a_fast_stop_archives_everything_first(cluster):
 def test_a_fast_stop_with_a_failing_command_ends_and_keeps_the_marks(cluster):
     s = archiving(cluster, command="exit 1")
     names = switch(s, 2)
+    support.until(lambda: "failed too many times" in s.log(), "it gives up for now")
+    at = len(s.log())
     s.stop("fast")   # AC073
     assert set(names) <= set(marks(s, "ready"))
+    said = s.log()[at:]
+    assert 1 <= said.count("archive command failed with exit code 1") <= 3 and said.rstrip().endswith("database system is shut down"), said
+    assert "abnormal" not in said and "shut down\n" in support.run(support.PGBIN / "pg_controldata", s.data).stdout
 
 
 def test_a_hanging_command_ends_with_an_immediate_stop(cluster):

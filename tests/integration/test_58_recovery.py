@@ -1,10 +1,12 @@
-"""Archive recovery and point-in-time recovery from a cold copy and an archive; judged by stock tools as well (AC048, AC050)."""
+"""Archive recovery and point-in-time recovery from a cold copy and an archive; judged by stock tools as well (AC045, AC047–AC050, AC077, AC078)."""
 import os
 import re
 import shutil
+import signal
 
 import pytest
 import server as support
+from wire import Closed, connect
 
 
 def control(server):
@@ -146,11 +148,14 @@ def test_recovery_stops_at_its_target(archive, setting, value, want, reason, tex
 
 def test_a_reached_target_ends_the_server_unless_it_is_promoted_and_the_next_start_can_go_further(archive):
     s = archive.restore("recovery_target_name = 'point 2'\n")
-    p = s.start(check=False)   # pause: nobody can look without hot standby
-    s.wait_gone()
-    assert "shutdown at recovery target" in s.log(), p.stderr
-    assert control(s)["Database cluster state"] == "shut down in recovery"
-    assert (s.data / "recovery.signal").exists()
+    ends = []
+    for n in (1, 2):   # AC049: a second start stops at the same place
+        assert s.foreground().wait(support.DEADLINE) == 0   # pause: nobody can look without hot standby
+        assert s.log().count("shutdown at recovery target") == n and not s.processes()
+        assert control(s)["Database cluster state"] == "shut down in recovery"
+        assert (s.data / "recovery.signal").exists()
+        ends.append((control(s)["Minimum recovery ending location"], re.findall(r'recovery stopping at restore point "point 2"', s.log())))
+    assert ends[0][0] == ends[1][0] and len(ends[1][1]) == 2, ends
     s.configure("recovery_target_name = 'point 5'\nrecovery_target_action = promote\n")
     s.start()
     assert rows(s) == list(range(6))
@@ -159,8 +164,7 @@ def test_a_reached_target_ends_the_server_unless_it_is_promoted_and_the_next_sta
 
 def test_a_target_that_does_not_come_is_an_error(archive):
     s = archive.restore("recovery_target_name = 'never made'\n")
-    s.start(check=False)
-    s.wait_gone()
+    assert s.foreground().wait(support.DEADLINE) == 1 and not s.processes()
     assert "FATAL:  recovery ended before configured recovery target was reached" in s.log()
     assert control(s)["Database cluster state"] == "in archive recovery"   # AC050
     # Without the signal file it is neither here nor there.
@@ -297,6 +301,36 @@ def test_the_log_in_pg_wal_is_used_where_the_archive_has_none(archive):
     s.configure("recovery_target_name = ''\n")
     s.start()
     assert rows(s) == list(range(9))
+    check_promoted(s, 2, "no recovery target specified")
+
+
+def test_PM_RECOVERY_tells_its_clients_what_is_not_there_yet_and_ends_with_its_startup_process_or_a_stop(archive):
+    """AC077, AC078: refused before anybody is asked for a password. AC045: KILL. AC047: a stop."""
+    block = archive.dir / "block"
+    block.touch()
+    s = archive.restore(command=f"while test -f {block} && test %f = 000000010000000000000004; do sleep 0.05; done; cp {archive.dir}/%f %p")
+    for hot, message, detail, end in (
+            ("on", "the database system is not yet accepting connections", "Consistent recovery state has not been yet reached.", "kill"),
+            ("off", "the database system is not accepting connections", "Hot standby mode is disabled.", "stop")):
+        s.configure(f"hot_standby = {hot}\n")
+        p = s.foreground()
+        support.until(lambda: s.status().get("pmState") == "PM_RECOVERY", "it recovers")
+        assert s.status()["state"] == "recovering"
+        with pytest.raises(Closed) as refused:
+            connect(s)
+        e = refused.value.reply.errors[0]
+        assert refused.value.reply.kinds == "E" and (e["S"], e["C"], e["M"], e["D"]) == ("FATAL", "57P03", message, detail), e
+        if end == "kill":
+            os.kill(startup_of(s), signal.SIGKILL)
+            assert p.wait(support.DEADLINE) == 1 and "shutting down due to startup process failure" in s.log()
+            assert control(s)["Database cluster state"] == "in archive recovery" and "reinitializing" not in s.log()
+        else:
+            os.kill(p.pid, signal.SIGINT)
+            assert p.wait(support.DEADLINE) == 0 and control(s)["Database cluster state"] == "shut down in recovery"
+        assert not s.processes()
+    block.unlink()
+    s.start()
+    assert rows(s) == list(range(7))
     check_promoted(s, 2, "no recovery target specified")
 
 

@@ -78,9 +78,13 @@ def test_the_collector_ignores_signals_and_is_replaced_when_killed(cluster):
     fail(s, "afterwards")
     logged(s, "no_table_afterwards")
     assert s.child("syslogger") == logger
+    assert support.freeze(logger)
+    fail(s, "meanwhile")
+    assert "no_table_meanwhile" not in text(s)
     os.kill(logger, signal.SIGKILL)
     again = until(lambda: next((p for p, r in s.children().items() if r == "syslogger" and p != logger), None), "a new collector")
     assert again != logger
+    logged(s, "no_table_meanwhile")
     fail(s, "new")
     logged(s, "no_table_new")
     assert text(s).count(f"system logger process (PID {logger}) was terminated by signal 9") == 1

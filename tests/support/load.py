@@ -113,11 +113,13 @@ def more_commits(load, n):
 
 
 def check_content(server, load):
+    """All that was acknowledged is there, nothing is half done, every page is sound. Also while the load goes on."""
+    acked = [set(a) for a in load.acked]
     rows = server.sql("SELECT w, n FROM hist")
     there = [set() for _ in range(WRITERS)]
     for w, n in rows:
         there[int(w)].add(int(n))
     for w in range(WRITERS):
-        assert not load.acked[w] - there[w], f"writer {w}: acknowledged, but lost: {sorted(load.acked[w] - there[w])[:5]}"
+        assert not acked[w] - there[w], f"writer {w}: acknowledged, but lost: {sorted(acked[w] - there[w])[:5]}"
     assert int(server.sql("SELECT sum(v) FROM acct")[0][0]) == 0
     assert server.sql("PRAGMA integrity_check") == [("ok",)]

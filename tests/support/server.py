@@ -144,6 +144,20 @@ def rows_of(connection, text):
         connection.close()
 
 
+def one_row(cluster, conf=""):
+    """A running server with segments of 1 MB and a table t (a integer) of one row, 1."""
+    s = cluster(conf=conf, init_args=("--wal-segsize=1",))
+    s.start()
+    s.sql("CREATE TABLE t (a integer)")
+    s.sql("INSERT INTO t VALUES (1)")
+    return s
+
+
+def numbers(server):
+    """What is in that table."""
+    return [int(r[0]) for r in server.sql("SELECT a FROM t ORDER BY a")]
+
+
 class Disk:
     """A small file system of its own (tmpfs), and a file of somebody else's on it that takes what is left."""
 

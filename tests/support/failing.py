@@ -1,0 +1,44 @@
+"""A server whose disk fails once, or stands still, or whose processes end in the middle of a call (failing_io.c, preloaded)."""
+import contextlib
+import errno
+import os
+import subprocess
+from pathlib import Path
+
+import server as support
+
+
+class Failing:
+    """The next call of a kind on a file fails, once, or ends its process; or all calls of a kind wait."""
+
+    def __init__(self, cluster, conf="shared_buffers = 1MB\nmax_wal_size = 64MB\n", **kw):
+        self.server = cluster(conf=conf, **kw)
+        so, self.order = self.server.dir / "failing_io.so", self.server.dir / "order"
+        source = Path(support.__file__).with_name("failing_io.c")
+        subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", so, source, "-ldl"], check=True)
+        so.chmod(0o755)
+        self.env = {"LD_PRELOAD": str(so), "FAILING_IO": str(self.order)}
+        self.server.start(env=self.env)
+
+    def next(self, call, part, error=errno.EIO):
+        """`error` < 0: the process that makes the call ends, with exit code 0, 1 … for -1, -2 …"""
+        new = self.order.with_suffix(".new")
+        new.write_text(f"{call} {part} {error}")
+        os.replace(new, self.order)
+
+    def has_fired(self):
+        return not self.order.exists()
+
+    @contextlib.contextmanager
+    def held(self, call, part):
+        """Inside the with every such call stands still."""
+        gate = Path(f"{self.order}.gate")
+        os.mkfifo(gate)
+        gate.chmod(0o644)
+        self.next(call, part, 0)
+        try:
+            yield
+        finally:
+            self.order.unlink()
+            self.end = os.open(gate, os.O_RDWR)   # lets through who stands there; stays open for who is on the way
+            gate.unlink()
