@@ -30,5 +30,7 @@ int cmd_check_config(const struct args *a, struct problem *p);
 /* cmd_make.c */
 int cmd_init(const struct args *a, struct problem *p);
 int cmd_create(const struct args *a, struct problem *p);
+/* cmd_credential.c */
+int cmd_set_credential(const struct args *a, struct problem *p);
 /* cmd_verify.c */
 int cmd_verify(const struct args *a, struct problem *p);

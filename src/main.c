@@ -321,7 +321,10 @@ find_places(const struct options *o, struct conf_where *w)
 {
     static char data[PATH_MAX], dir[PATH_MAX], run[PATH_MAX];
 
-    *w = (struct conf_where){ .runtime_dir = getenv("RUNTIME_DIRECTORY") }; /* NOLINT: one thread */
+    /* NOLINTBEGIN(concurrency-mt-unsafe): one thread */
+    *w = (struct conf_where){ .runtime_dir = getenv("RUNTIME_DIRECTORY"),
+                              .credentials_dir = getenv("CREDENTIALS_DIRECTORY") };
+    /* NOLINTEND(concurrency-mt-unsafe) */
     if (o->instance != NULL) {
         if (!is_name(o->instance))
             return usage("bad instance name");

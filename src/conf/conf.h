@@ -141,10 +141,11 @@ int conf_may_be_in_files(enum conf_id id, struct err *e);
 
 /* Where files and sockets are. All borrowed. */
 struct conf_where {
-    const char *data_dir;    /* absolute, or "" to read no files (-C before init) */
-    const char *conf_dir;    /* the folder of pinion.conf: data_dir, or /etc/pinion/NAME */
-    const char *runtime_dir; /* $RUNTIME_DIRECTORY, or NULL */
-    const char *auto_text;   /* NULL, or what is read instead of postgresql.auto.conf */
+    const char *data_dir;        /* absolute, or "" to read no files (-C before init) */
+    const char *conf_dir;        /* the folder of pinion.conf: data_dir, or /etc/pinion/NAME */
+    const char *runtime_dir;     /* $RUNTIME_DIRECTORY, or NULL */
+    const char *credentials_dir; /* $CREDENTIALS_DIRECTORY, or NULL */
+    const char *auto_text;       /* NULL, or what is read instead of postgresql.auto.conf */
 };
 
 enum { CONF_PATH_BYTES = 4096 };

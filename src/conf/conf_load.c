@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "conf/conf_auto.h"
+#include "conf/conf_credential.h"
 #include "conf/conf_recovery.h"
 
 #include "base/log.h"
@@ -172,6 +173,8 @@ parse_files(const struct conf_where *w, struct conf_rows *rows, struct conf_issu
         return 0;
     (void) snprintf(path, sizeof path, "%s/pinion.conf", w->conf_dir);
     r = conf_parse_file(path, false, rows, issues);
+    if (r == 0)
+        r = conf_credentials_read(w->credentials_dir, rows, issues);
     if (r < 0)
         return r;
     (void) snprintf(path, sizeof path, "%s/" CONF_AUTO_FILE, w->data_dir);

@@ -16,7 +16,9 @@ session_conf_where(const struct session *s, char *dir, size_t cap, struct conf_w
     if (v->data_directory[0] == '\0' || slash == NULL)
         return false;
     (void) snprintf(dir, cap, "%.*s", (int) (slash - v->config_file), v->config_file);
-    *ret = (struct conf_where){ .data_dir = v->data_directory, .conf_dir = dir };
+    *ret = (struct conf_where){ .data_dir = v->data_directory,
+                                .conf_dir = dir,
+                                .credentials_dir = getenv("CREDENTIALS_DIRECTORY") }; /* NOLINT */
     return true;
 }
 

@@ -189,6 +189,58 @@ files_then_auto_conf_then_arguments_win(void **state)
 }
 
 static void
+credentials_are_settings_or_refused_by_name(void **state)
+{
+    static const struct {
+        const char *name, *text;
+        const char *refused; /* NULL: taken */
+    } rows[] = {
+        { "pinion.conf", "port = 2\nlock_timeout = 7s\n", NULL },
+        { "pinion.command.s3", "anything", NULL },
+        { "some.other", "anything", NULL },
+        { "pinion.tls.key", "x", "TLS is not supported" },
+        { "pinion.superuser.password", "x", "passwords are not supported" },
+        { "pinion.command.", "x", NULL },
+        { "pinion.unknown", "x", "nothing of that name is known" },
+        { "pinion.conf", "port = nonsense\n", "port" },
+    };
+    const struct dir *d = *state;
+    char secrets[] = "/tmp/pinion-credentials-XXXXXX";
+    struct conf_where w = { .data_dir = d->path, .conf_dir = d->path };
+
+    assert_non_null(mkdtemp(secrets));
+    w.credentials_dir = secrets;
+    write_conf(d, "pinion.conf", "port = 1\nlock_timeout = 5s\n");
+    write_conf(d, "postgresql.auto.conf", "port = 3\n");
+    for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
+        CLEANUP(conf_issues_done) struct conf_issues issues = { 0 };
+        CLEANUP(conf_done) struct conf conf = { 0 };
+        struct err e = ERR_INIT;
+        struct dir at = { 0 };
+        char path[200];
+
+        (void) snprintf(at.path, sizeof at.path, "%s", secrets);
+        write_conf(&at, rows[i].name, rows[i].text);
+        (void) snprintf(path, sizeof path, "%s/%s", secrets, rows[i].name);
+        int r = conf_load(&w, NULL, 0, &conf, &issues, &e);
+        assert_int_equal(r, rows[i].refused != NULL ? -ERR_CONFIG_FILE_ERROR : 0);
+        if (rows[i].refused != NULL) {
+            assert_non_null(strstr(e.message, rows[i].refused));
+            assert_string_equal(issues.items[0].file, path);
+        } else {
+            assert_true(conf.v.port == 3); /* ALTER SYSTEM has the last word */
+            assert_true(conf.v.lock_timeout == (i == 0 ? 7000000 : 5000000));
+        }
+        (void) unlink(path);
+    }
+    (void) rmdir(secrets);
+    w.credentials_dir = "/nowhere/at/all";
+    CLEANUP(conf_done) struct conf conf = { 0 };
+    struct conf_issues none = { 0 };
+    assert_int_equal(conf_load(&w, NULL, 0, &conf, &none, NULL), 0);
+}
+
+static void
 a_bad_load_lists_all_faults_and_changes_nothing(void **state)
 {
     const struct dir *d = *state;
@@ -545,6 +597,8 @@ main(void)
         cmocka_unit_test(every_row_has_a_valid_default_and_prints_it_again),
         cmocka_unit_test(each_value_is_taken_or_refused_with_its_words),
         cmocka_unit_test_setup_teardown(files_then_auto_conf_then_arguments_win, setup, teardown),
+        cmocka_unit_test_setup_teardown(credentials_are_settings_or_refused_by_name, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(a_bad_load_lists_all_faults_and_changes_nothing, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(a_missing_main_file_is_a_fault, setup, teardown),

@@ -1,0 +1,186 @@
+/* set-credential: a secret for an instance, in a file of root's that systemd hands to the service.
+ * Runs in: pinionctl. Owns: nothing. Source: systemd-ops 3.10 (a drop-in, because systemd 252 has
+ * no ImportCredential=). */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cmd.h"
+#include "out.h"
+#include "process.h"
+
+#define SECRET_MAX (1 << 20) /* systemd's own limit for one */
+#define OURS       "pinion."
+
+enum use { USE_SETTINGS, USE_COMMANDS, USE_REFUSED };
+
+/* clang-format off */
+static const struct {
+    const char *name;
+    enum use use;
+    const char *why_not;
+} credentials[] = {
+#define CREDENTIAL(name, use, why_not) { name, USE_##use, why_not },
+#include "tbl/credentials.def"
+#undef CREDENTIAL
+};
+/* clang-format on */
+
+/* Would the server take it? The same table as the server's (src/conf/conf_credential.c). */
+static int
+check_name(const char *name, struct problem *p)
+{
+    if (strlen(name) > 100 || strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                                           "0123456789_.-") != strlen(name))
+        return fail(p, CTL_USAGE, "\"%s\" is not a name for a credential", name);
+    for (size_t i = 0; i < ELEMENTSOF(credentials); i++) {
+        const char *known = credentials[i].name;
+        size_t n = strlen(known);
+        bool is_it = known[n - 1] == '*' ? strncmp(known, name, n - 1) == 0 && name[n - 1] != '\0'
+                                         : strcmp(known, name) == 0;
+
+        if (is_it && credentials[i].use == USE_REFUSED)
+            return fail(p, CTL_FAILED, "credential \"%s\" cannot be used: %s", name,
+                        credentials[i].why_not);
+        if (is_it)
+            return 0;
+    }
+    fail(p, CTL_USAGE, "there is no credential \"%s\"", name);
+    hint(p, "pinion.conf: settings; pinion.command.ANY: for archive_command and the like.");
+    return CTL_USAGE;
+}
+
+static int
+make_dir(const char *path, mode_t mode, struct problem *p)
+{
+    if (mkdir(path, mode) < 0 && errno != EEXIST)
+        return fail(p, CTL_FAILED, "could not create directory \"%s\": %m", path);
+    return 0;
+}
+
+/* `fd` becomes the file `path`, whole or not at all. Takes what `fill` writes. */
+static int
+write_file(const char *path, mode_t mode, const char *bytes, size_t n, struct problem *p)
+{
+    char tmp[512];
+
+    (void) snprintf(tmp, sizeof tmp, "%s.new", path);
+    (void) unlink(tmp);
+    CLEANUP(closep)
+    int fd = open(tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode);
+    if (fd < 0 || write(fd, bytes, n) != (ssize_t) n || fchmod(fd, mode) < 0 || fsync(fd) < 0 ||
+        rename(tmp, path) < 0) {
+        fail(p, CTL_FAILED, "could not write \"%s\": %m", path);
+        (void) unlink(tmp);
+        return CTL_FAILED;
+    }
+    return 0;
+}
+
+/* From standard input: a secret on a command line is everybody's to see. */
+static int
+read_secret(char *to, size_t *ret_n, struct problem *p)
+{
+    size_t n = 0;
+    ssize_t got;
+
+    while (n <= SECRET_MAX && (got = read(STDIN_FILENO, to + n, SECRET_MAX + 1 - n)) != 0) {
+        if (got < 0)
+            return fail(p, CTL_FAILED, "could not read standard input: %m");
+        n += (size_t) got;
+    }
+    if (n == 0 || n > SECRET_MAX)
+        return fail(p, CTL_USAGE,
+                    n == 0 ? "nothing came from standard input" : "a credential has at most 1 MiB");
+    *ret_n = n;
+    return 0;
+}
+
+/* The drop-in that names all credentials of the instance; none: no drop-in. */
+static int
+write_drop_in(const char *dir, const char *unit, struct problem *p)
+{
+    char path[512], text[32768] = "# Written by pinionctl set-credential.\n[Service]\n";
+    size_t at = strlen(text), empty = at;
+    struct dirent *entry;
+    DIR *d = opendir(dir);
+    int r;
+
+    while (d != NULL && (entry = readdir(d)) != NULL) { /* NOLINT: one thread */
+        int n;
+        if (strncmp(entry->d_name, OURS, strlen(OURS)) != 0 ||
+            strstr(entry->d_name, ".new") != NULL || at + 600 > sizeof text)
+            continue;
+        n = snprintf(text + at, sizeof text - at, "LoadCredential=%s:%s/%s\n", entry->d_name, dir,
+                     entry->d_name);
+        at += (size_t) n;
+    }
+    if (d != NULL)
+        (void) closedir(d);
+    (void) snprintf(path, sizeof path, "/etc/systemd/system/%s.d", unit);
+    if ((r = make_dir(path, 0755, p)) != 0)
+        return r;
+    (void) snprintf(path, sizeof path, "/etc/systemd/system/%s.d/60-credentials.conf", unit);
+    if (at == empty)
+        return unlink(path) < 0 && errno != ENOENT
+                   ? fail(p, CTL_FAILED, "could not remove \"%s\": %m", path)
+                   : 0;
+    return write_file(path, 0644, text, at, p);
+}
+
+static int
+check_call(const struct args *a, const struct target *t, struct problem *p)
+{
+    if (t->unit[0] == '\0' || !has_systemd())
+        return fail(p, CTL_USAGE, "credentials are for instances under systemd (-i NAME)");
+    if (geteuid() != 0) {
+        fail(p, CTL_PERMISSION, "permission denied: a credential is root's to set");
+        hint(p, "sudo pinionctl -i %s set-credential %s", t->instance, a->rest[0]);
+        return CTL_PERMISSION;
+    }
+    return args_has(a, OPTION_REMOVE) ? 0 : check_name(a->rest[0], p);
+}
+
+static int
+put_or_remove(const struct args *a, const char *dir, struct problem *p)
+{
+    static char secret[SECRET_MAX + 1];
+    char path[512];
+    size_t n = 0;
+    int r;
+
+    (void) snprintf(path, sizeof path, "%s/%s", dir, a->rest[0]);
+    if (!args_has(a, OPTION_REMOVE))
+        return (r = read_secret(secret, &n, p)) != 0 || (r = make_dir(dir, 0700, p)) != 0
+                   ? r
+                   : write_file(path, 0600, secret, n, p);
+    if (strchr(a->rest[0], '/') != NULL || unlink(path) < 0)
+        return fail(p, CTL_FAILED, "there is no credential \"%s\" of this instance", a->rest[0]);
+    return 0;
+}
+
+int
+cmd_set_credential(const struct args *a, struct problem *p)
+{
+    const char *reload[] = { "systemctl", "daemon-reload", NULL };
+    char dir[256], message[256];
+    struct target t;
+    int r;
+
+    if ((r = target_find(a, &t, p)) != 0 || (r = check_call(a, &t, p)) != 0)
+        return r;
+    (void) snprintf(dir, sizeof dir, "%s/%s/credentials", PINION_SYSCONFDIR, t.instance);
+    if ((r = put_or_remove(a, dir, p)) != 0 || (r = write_drop_in(dir, t.unit, p)) != 0)
+        return r;
+    if (process_run(reload, NULL, 0, (uid_t) -1, 0) != 0)
+        return fail(p, CTL_FAILED, "'systemctl daemon-reload' failed");
+    (void) snprintf(message, sizeof message, "credential %s %s; the next start has it so",
+                    a->rest[0], args_has(a, OPTION_REMOVE) ? "removed" : "set");
+    out->result(&t, message, NULL);
+    return CTL_OK;
+}
