@@ -34,7 +34,6 @@ static struct {
     bool checkpointer_dies;         /* instead of writing the shutdown checkpoint */
     bool first_checkpointer_stands; /* shows no progress */
     const char *arg;                /* one more -c argument */
-    bool restart_after_crash;
     int patience_msec;
     unsigned fork_after, fork_times; /* that many forks succeed, then so many fail */
 } play;
@@ -133,6 +132,10 @@ backend_main(const struct child_start *start)
             child_exit(CHILD_OK);
         if ((c == 'p' && dprintf(start->client_fd, "ready\n") < 0) || (c == 'k' && raise(SIGKILL)))
             child_exit(CHILD_FATAL);
+        if (c == 'r') { /* the startup process has been reaped long since */
+            segment_tell(start->segment, MSG_REDO_STARTED);
+            (void) dprintf(start->client_fd, "told\n");
+        }
         if (c == 'x')
             _exit(0); /* politely, but without giving the slot back */
         if (c == 'h') {
@@ -189,8 +192,7 @@ serve(const char *dir, int out)
     const char *args[] = { "listen_addresses=",
                            "max_connections=5",
                            "superuser_reserved_connections=1",
-                           play.restart_after_crash ? "restart_after_crash=on"
-                                                    : "restart_after_crash=off",
+                           "restart_after_crash=on",
                            NULL,
                            NULL };
     char patience[64];
@@ -345,7 +347,6 @@ setup(void **state)
 
     memset(&w, 0, sizeof w);
     memset(&play, 0, sizeof play);
-    play.restart_after_crash = true;
     tmpdir_make(&w.tmp);
     w.dir = w.tmp.path;
     w.states = -1;
@@ -486,6 +487,22 @@ a_child_that_exits_0_without_giving_its_slot_back_is_a_crash(void **state)
 }
 
 static void
+a_late_word_of_recovery_changes_nothing(void **state)
+{
+    struct world *w = *state;
+    int a;
+
+    start_ready(w);
+    a = connect_and_ask(w, 'r', "told");
+    (void) close(connect_and_ask(w, 'p', "ready"));
+    (void) kill(w->pid, SIGINT);
+    while (see_more(w)) /* every state it has been in since */
+        assert_null(strstr(w->seen, "PM_RECOVERY"));
+    assert_int_equal(wait_exit(w), 0);
+    (void) close(a);
+}
+
+static void
 a_child_that_ignores_quit_is_killed_after_5_s(void **state)
 {
     struct world *w = *state;
@@ -512,19 +529,6 @@ a_fast_stop_that_takes_longer_than_its_patience_becomes_immediate(void **state)
     a = connect_and_ask(w, 'h', "hanging");
     (void) kill(w->pid, SIGINT);
     ends(w, "EXIT/unclean", 0);
-    (void) close(a);
-}
-
-static void
-a_crash_with_restart_off_ends_the_server_with_1(void **state)
-{
-    struct world *w = *state;
-    int a;
-
-    play.restart_after_crash = false;
-    start_ready(w);
-    a = connect_and_ask(w, 'k', "");
-    ends(w, "EXIT/unclean", 1);
     (void) close(a);
 }
 
@@ -764,9 +768,9 @@ main(void)
         TEST(an_immediate_stop_writes_no_checkpoint_and_exits_0),
         TEST(a_killed_backend_restarts_all_and_service_resumes),
         TEST(a_child_that_exits_0_without_giving_its_slot_back_is_a_crash),
+        TEST(a_late_word_of_recovery_changes_nothing),
         TEST(a_child_that_ignores_quit_is_killed_after_5_s),
         TEST(a_fast_stop_that_takes_longer_than_its_patience_becomes_immediate),
-        TEST(a_crash_with_restart_off_ends_the_server_with_1),
         TEST(a_failing_startup_process_ends_the_server_with_1),
         TEST(a_recovery_target_that_says_stop_ends_it_with_0),
         TEST(a_stop_during_recovery_ends_it),
