@@ -551,7 +551,7 @@ make_first_segment(struct recovery *v, struct err *e)
         r = io_rename(io, tmp, path);
     if (r == 0)
         r = io_fsync_dir(io, WAL_DIR);
-    return r < 0 ? err_set(e, r, "could not make file \"%s\"", path) : 0;
+    return r < 0 ? err_set_errno(e, -r, "could not make file \"%s\"", path) : 0;
 }
 
 static int
@@ -619,7 +619,8 @@ remove_abandoned(void *arg, const char *name, bool is_dir)
     return io_unlink(io, path);
 }
 
-/* The old timeline's last segment is not whole: into the archive it goes under another name. */
+/* The old timeline's last segment is not whole: into the archive it goes under another name, and if
+ * that is switched on later, not at all. */
 static int
 set_partial_aside(struct store *st, const struct recover_promotion *p, struct err *e)
 {
@@ -629,12 +630,17 @@ set_partial_aside(struct store *st, const struct recover_promotion *p, struct er
     char partial[WAL_SEGMENT_PATH_BYTES + 8];
     int r;
 
-    if (!st->wal->cfg.archiving || wal_segment_offset(p->at, seg) == 0)
+    if (wal_segment_offset(p->at, seg) == 0)
         return 0;
     wal_segment_name(name, p->parent, wal_segno(p->at, seg), seg);
     wal_segment_path(path, p->parent, wal_segno(p->at, seg), seg);
-    if (!exists(st->io, path) || wal_archive_state(st->io, name, e) != WAL_ARCHIVE_NONE)
+    if (!exists(st->io, path))
         return 0;
+    r = wal_archive_state(st->io, name, e);
+    if (r != WAL_ARCHIVE_NONE)
+        return MIN(r, 0);
+    if (!st->wal->cfg.archiving)
+        return wal_archive_set_done(st->io, name, e);
     (void) snprintf(partial, sizeof partial, "%s.partial", path);
     r = io_rename(st->io, path, partial);
     if (r == 0)

@@ -120,6 +120,27 @@ def test_without_a_target_everything_in_the_archive_comes_back_on_a_new_timeline
     assert not [x for x in (s.data / "pg_wal").iterdir() if x.name.startswith("RECOVERY")]
 
 
+def test_the_half_written_segment_of_the_old_timeline_is_never_archived_as_if_it_were_whole(archive):
+    archive.primary.start()
+    archive.insert(archive.primary, 7)
+    half = archive.primary.sql("SELECT pg_walfile_name(pg_current_wal_insert_lsn())")[0][0]
+    archive.primary.kill9()
+    s = archive.restore(base=archive.primary.data)
+    s.start()
+    assert rows(s) == list(range(8))
+    check_promoted(s, 2, "no recovery target specified")
+    s.sql("INSERT INTO t VALUES (100, 'new')")
+    s.sql("SELECT pg_switch_wal()")
+    s.kill9()   # no checkpoint that would recycle both
+    later = archive.dir / "later"
+    later.mkdir()
+    support.open_dir(later)
+    s.configure(f"archive_mode = on\narchive_command = 'cp %p {later}/%f'\n")   # what has no mark is found and archived
+    s.start()
+    support.until(lambda: (later / half.replace("00000001", "00000002", 1)).exists(), "its successor is archived")
+    assert not (later / half).exists() and not (archive.dir / half).exists()
+
+
 @pytest.mark.parametrize("setting,value,want,reason,text", [
     ("recovery_target_xid", "{xid[3]}", 3, "after transaction", "recovery stopping after commit of transaction"),
     ("recovery_target_xid", "{xid[3]} -", 2, "before transaction", "recovery stopping before commit of transaction"),
