@@ -106,17 +106,28 @@ log_set_client(const char *host, int port)
     (void) snprintf(my.host, sizeof my.host, "%s", host);
 }
 
+/* Names are the client's, and stand before the message: with a line's end in one anybody could make
+ * up an entry. */
+static void
+set_name(char to[NAME_BYTES], const char *name)
+{
+    (void) snprintf(to, NAME_BYTES, "%s", name);
+    for (char *p = to; *p != '\0'; p++)
+        if ((unsigned char) *p < ' ' || *p == 0x7f)
+            *p = '?';
+}
+
 void
 log_set_session(const char *user, const char *database)
 {
-    (void) snprintf(my.user, sizeof my.user, "%s", user);
-    (void) snprintf(my.database, sizeof my.database, "%s", database);
+    set_name(my.user, user);
+    set_name(my.database, database);
 }
 
 void
 log_set_application(const char *name)
 {
-    (void) snprintf(my.application, sizeof my.application, "%s", name);
+    set_name(my.application, name);
 }
 
 void

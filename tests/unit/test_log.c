@@ -328,6 +328,33 @@ any_bytes_are_taken(void **state)
 }
 
 /* ---- the log into a pipe ---- */
+
+/* A role and a database are named by whoever connects, before a password is asked. */
+static void
+names_of_a_client_cannot_make_up_an_entry(void **state)
+{
+    struct log_options o = { .prefix = "%u %d ", .formats = BIT(LOG_FORMAT_STDERR) };
+    struct log_pipe lp = new_pipe();
+    char bytes[4096];
+    int fds[2];
+
+    (void) state;
+    assert_int_equal(pipe2(fds, O_CLOEXEC | O_NONBLOCK), 0);
+    log_init("test", LOG_LEVEL_INFO);
+    log_configure(&o);
+    log_to_collector(fds[1], 1000);
+    log_set_client("10.0.0.7", 5555);
+    log_set_session("ann\nLOG:  lie", "d\r\x7f\xc3\xa9");
+    log_msg(LOG_LEVEL_LOG, "truth");
+    log_pipe_take(&lp, bytes, (size_t) read(fds[0], bytes, sizeof bytes));
+    log_pipe_done(&lp);
+    log_to_collector(-1, 0);
+    log_init("test", LOG_LEVEL_INFO);
+    assert_string_equal(got.text[0], "ann?LOG:  lie d??\xc3\xa9 LOG:  truth\n");
+    (void) close(fds[0]);
+    (void) close(fds[1]);
+}
+
 static void
 a_pipe_that_nobody_reads_costs_entries_and_no_waiting_and_is_told(void **state)
 {
@@ -445,6 +472,7 @@ main(void)
         cmocka_unit_test(text_of_strangers_passes_between_the_chunks),
         cmocka_unit_test(a_writer_that_died_in_the_middle_harms_no_other_entry),
         cmocka_unit_test(any_bytes_are_taken),
+        cmocka_unit_test(names_of_a_client_cannot_make_up_an_entry),
         cmocka_unit_test(a_pipe_that_nobody_reads_costs_entries_and_no_waiting_and_is_told),
         cmocka_unit_test(files_are_named_by_time_and_format),
         cmocka_unit_test(a_file_ends_at_a_multiple_of_its_age),
