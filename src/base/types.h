@@ -3,6 +3,7 @@
 
 #include <inttypes.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 typedef uint64_t lsn_t;  /* byte position in the log; 0 = none */
@@ -15,6 +16,8 @@ typedef uint64_t usec_t; /* microseconds; clock named at each use */
 
 #define LSN_FMT       "%X/%X"
 #define LSN_ARGS(lsn) ((unsigned) ((lsn) >> 32)), ((unsigned) (lsn))
+/* "1/A0", as people write it; false: it is none, and *ret is as it was. */
+bool lsn_parse(const char *text, lsn_t *ret);
 
 #define USEC_PER_SEC  UINT64_C(1000000)
 #define USEC_PER_MSEC UINT64_C(1000)

@@ -7,6 +7,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/types.h"
+
 #define NAME_BYTES_MAX 63
 
 /* ---- times ---- */
@@ -96,29 +98,25 @@ invalid(const char *setting, const char *value, struct err *e)
                value);
 }
 
-static int
-read_number(const char *setting, const char *value, uint32_t *ret, struct err *e)
+static bool
+read_number(const char *value, uint64_t *ret)
 {
     char *end;
-    unsigned long long n;
 
     errno = 0;
-    n = strtoull(value, &end, 0);
-    if (errno != 0 || end == value || *end != '\0' || value[0] == '-')
-        return invalid(setting, value, e);
-    *ret = (uint32_t) n; /* ids with an epoch are taken by their low word, as records have them */
-    return 0;
+    *ret = strtoull(value, &end, 0);
+    return errno == 0 && value[0] >= '0' && value[0] <= '9' && *end == '\0';
 }
 
+/* Ids with an epoch are taken by their low word, as records have them. */
 static int
-read_lsn(const char *value, uint64_t *ret, struct err *e)
+read_xid(const char *value, uint32_t *ret, struct err *e)
 {
-    unsigned high, low;
-    int used = 0;
+    uint64_t n;
 
-    if (sscanf(value, "%8X/%8X%n", &high, &low, &used) != 2 || value[used] != '\0')
-        return invalid("recovery_target_lsn", value, e);
-    *ret = (uint64_t) high << 32 | low;
+    if (!read_number(value, &n))
+        return invalid("recovery_target_xid", value, e);
+    *ret = (uint32_t) n;
     return 0;
 }
 
@@ -129,7 +127,7 @@ read_target(const struct conf_values *v, struct conf_recovery *ret, struct err *
     case CONF_RECOVERY_END:
         break;
     case CONF_RECOVERY_XID:
-        return read_number("recovery_target_xid", v->recovery_target_xid, &ret->xid, e);
+        return read_xid(v->recovery_target_xid, &ret->xid, e);
     case CONF_RECOVERY_TIME:
         if (!conf_parse_time(v->recovery_target_time, &ret->unix_usec)) {
             (void) invalid("recovery_target_time", v->recovery_target_time, e);
@@ -138,7 +136,9 @@ read_target(const struct conf_values *v, struct conf_recovery *ret, struct err *
         }
         break;
     case CONF_RECOVERY_LSN:
-        return read_lsn(v->recovery_target_lsn, &ret->lsn, e);
+        if (!lsn_parse(v->recovery_target_lsn, &ret->lsn))
+            return invalid("recovery_target_lsn", v->recovery_target_lsn, e);
+        break;
     case CONF_RECOVERY_NAME:
         ret->name = v->recovery_target_name;
         if (strlen(ret->name) > NAME_BYTES_MAX)
@@ -164,12 +164,15 @@ read_timeline(const char *value, struct conf_recovery *ret, struct err *e)
     else if (strcmp(value, "current") == 0)
         ret->timeline = CONF_TIMELINE_CURRENT;
     else {
+        uint64_t n = 0;
+
         ret->timeline = CONF_TIMELINE_NUMBER;
-        if (read_number("recovery_target_timeline", value, &ret->tli, NULL) < 0 || ret->tli == 0) {
+        if (!read_number(value, &n) || n == 0 || n > UINT32_MAX) {
             (void) invalid("recovery_target_timeline", value, e);
             err_hint(e, "It is \"latest\", \"current\", or the number of a timeline.");
             return -ERR_INVALID_PARAMETER_VALUE;
         }
+        ret->tli = (uint32_t) n;
     }
     return 0;
 }

@@ -51,12 +51,8 @@ verify_pause(const struct verify *v)
 static int
 parse_lsn(void *arg, uint32_t n, const char *const *values)
 {
-    unsigned hi;
-    unsigned lo;
-
-    if (n != 1 || values[0] == NULL || sscanf(values[0], "%X/%X", &hi, &lo) != 2)
+    if (n != 1 || values[0] == NULL || !lsn_parse(values[0], arg))
         return -ERR_PROTOCOL_VIOLATION;
-    *(lsn_t *) arg = (lsn_t) hi << 32 | lo;
     return 0;
 }
 

@@ -209,34 +209,28 @@ fn_create_restore_point(sqlite3_context *ctx, int n, sqlite3_value **v)
         result_lsn(ctx, lsn);
 }
 
-/* "X/X" to a position; false: it is none. */
+/* "X/X" to a position. False: it is NULL, as the result then, or none, and the statement ends. */
 static bool
-parse_lsn(sqlite3_value *v, lsn_t *ret)
+take_lsn(sqlite3_context *ctx, sqlite3_value *v, lsn_t *ret)
 {
     const char *p = (const char *) sqlite3_value_text(v);
-    unsigned hi, lo;
-    int used = 0;
 
-    if (p == NULL || sscanf(p, "%8X/%8X%n", &hi, &lo, &used) != 2 || p[used] != '\0')
-        return false;
-    *ret = (lsn_t) hi << 32 | lo;
-    return true;
+    if (p == NULL || lsn_parse(p, ret))
+        return p != NULL;
+    (void) ERR(&session_of(ctx)->interrupt, INVALID_TEXT_REPRESENTATION,
+               "invalid input syntax for type pg_lsn: \"%s\"", p);
+    result_err(ctx);
+    return false;
 }
 
 static void
 fn_lsn_diff(sqlite3_context *ctx, int n, sqlite3_value **v)
 {
-    struct session *s = session_of(ctx);
     lsn_t a, b;
 
     (void) n;
-    if (!parse_lsn(v[0], &a) || !parse_lsn(v[1], &b)) {
-        (void) ERR(&s->interrupt, INVALID_TEXT_REPRESENTATION,
-                   "invalid input syntax for type pg_lsn");
-        result_err(ctx);
-        return;
-    }
-    sqlite3_result_int64(ctx, (int64_t) (a - b));
+    if (take_lsn(ctx, v[0], &a) && take_lsn(ctx, v[1], &b))
+        sqlite3_result_int64(ctx, (int64_t) (a - b));
 }
 
 static void
@@ -248,14 +242,8 @@ fn_walfile_name(sqlite3_context *ctx, int n, sqlite3_value **v)
     lsn_t lsn;
 
     (void) n;
-    if (sqlite3_value_type(v[0]) == SQLITE_NULL)
+    if (!take_lsn(ctx, v[0], &lsn))
         return;
-    if (!parse_lsn(v[0], &lsn)) {
-        (void) ERR(&s->interrupt, INVALID_TEXT_REPRESENTATION,
-                   "invalid input syntax for type pg_lsn");
-        result_err(ctx);
-        return;
-    }
     /* An end on a boundary belongs to the segment that it ends. */
     wal_segment_name(name, wal_tli(w), lsn == 0 ? 0 : wal_segno_of_end(lsn, w->cfg.segsize),
                      w->cfg.segsize);

@@ -85,10 +85,16 @@ what_is_no_target_is_refused(void **state)
         { CONF_recovery_target_xid, "-5" },
         { CONF_recovery_target_lsn, "1A0" },
         { CONF_recovery_target_lsn, "0/1 " },
+        { CONF_recovery_target_lsn, " 0/1" },
+        { CONF_recovery_target_lsn, "-1/0" },
+        { CONF_recovery_target_lsn, "0x1/0" },
+        { CONF_recovery_target_lsn, "123456789/0" },
+        { CONF_recovery_target_xid, "+5" },
         { CONF_recovery_target, "consistent" },
         { CONF_recovery_target_time, "now" },
         { CONF_recovery_target_timeline, "0" },
         { CONF_recovery_target_timeline, "first" },
+        { CONF_recovery_target_timeline, "4294967297" }, /* not timeline 1 */
         { CONF_recovery_target_name,
           "0123456789012345678901234567890123456789012345678901234567890123" },
     };
