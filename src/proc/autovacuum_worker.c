@@ -61,11 +61,14 @@ log_done(const struct session_cfg *cfg, const struct session_upkeep_done *d, use
 
     if (limit < 0 || took < (usec_t) limit || (d->n_steps == 0 && d->n_tables == 0))
         return;
-    log_msg(LOG_LEVEL_LOG,
-            "automatic vacuum of database \"%s\": %lld of %lld free pages given back in %u "
-            "transactions, %u tables analyzed; writer lock held %.1f ms at most; elapsed %.2f s",
-            cfg->db.name, (long long) d->n_pages, (long long) d->free_before, d->n_steps,
-            d->n_tables, (double) d->longest_hold / 1e3, (double) took / 1e6);
+    log_msg(
+        LOG_LEVEL_LOG,
+        "automatic vacuum of database \"%s\": %lld of %lld free pages given back in %u "
+        "transactions, %u tables analyzed; writer lock held %.1f ms at most, p99 %.2f ms; elapsed "
+        "%.2f s",
+        cfg->db.name, (long long) d->n_pages, (long long) d->free_before, d->n_steps, d->n_tables,
+        (double) d->holds.longest / 1e3, (double) session_holds_p99(&d->holds) / 1e3,
+        (double) took / 1e6);
 }
 
 static int

@@ -97,12 +97,24 @@ struct session_upkeep_plan {
 /* By autovacuum_*. Pure. */
 struct session_upkeep_plan session_upkeep_decide(const struct session_upkeep_view *v,
                                                  const struct conf_values *c);
+/* How long the writer lock was held, transaction by transaction. */
+#define SESSION_HOLD_STEP_USEC (USEC_PER_MSEC / 4)
+#define SESSION_HOLD_STEPS     256u
+struct session_holds {
+    usec_t longest;
+    uint32_t n;
+    uint32_t in[SESSION_HOLD_STEPS]; /* how many took so many steps; the last: or more */
+};
+void session_holds_add(struct session_holds *h, usec_t held);
+/* At most so long in 99 of 100 transactions; 0 without any. Both pure. */
+usec_t session_holds_p99(const struct session_holds *h);
+
 struct session_upkeep_done {
     int64_t free_before; /* pages */
     int64_t n_pages;     /* given back */
     uint32_t n_steps;    /* in so many transactions */
     uint32_t n_tables;   /* analyzed */
-    usec_t longest_hold; /* of the writer lock */
+    struct session_holds holds;
 };
 /* Look at the session's database and do what is due, in many small transactions; between two of
  * them others write. *ret says what was done, also on failure. Interruptible at any step. The

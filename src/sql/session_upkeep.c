@@ -87,7 +87,7 @@ analyze_table(struct session *s, const char *name, struct session_upkeep_done *r
     int r = sql == NULL ? ERR(e, OUT_OF_MEMORY, "out of memory") : session_step(s, sql, &held, e);
 
     sqlite3_free(sql);
-    ret->longest_hold = MAX(ret->longest_hold, held);
+    session_holds_add(&ret->holds, held);
     if (r == -ERR_UNDEFINED_TABLE) {
         err_clear(e);
         session_rollback(s);

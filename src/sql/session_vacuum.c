@@ -96,6 +96,27 @@ session_step(struct session *s, const char *sql, usec_t *ret_held, struct err *e
     return r;
 }
 
+void
+session_holds_add(struct session_holds *h, usec_t held)
+{
+    h->longest = MAX(h->longest, held);
+    h->n++;
+    h->in[MIN(held / SESSION_HOLD_STEP_USEC, SESSION_HOLD_STEPS - 1)]++;
+}
+
+usec_t
+session_holds_p99(const struct session_holds *h)
+{
+    uint64_t seen = 0;
+
+    for (uint32_t i = 0; i + 1 < SESSION_HOLD_STEPS; i++) {
+        seen += h->in[i];
+        if (seen * 100 >= (uint64_t) h->n * 99)
+            return MIN((i + 1) * SESSION_HOLD_STEP_USEC, h->longest);
+    }
+    return h->longest;
+}
+
 /* How many pages next, after a step of n that held the lock for so long. Pure. */
 static int64_t
 next_step(int64_t n, usec_t held)
@@ -134,7 +155,7 @@ session_give_back(struct session *s, int64_t keep, usec_t pause, struct session_
 
         (void) snprintf(sql, sizeof sql, "PRAGMA incremental_vacuum(%d)", (int) n);
         r = session_step(s, sql, &held, e);
-        ret->longest_hold = MAX(ret->longest_hold, held);
+        session_holds_add(&ret->holds, held);
         ret->n_steps++;
         ret->n_pages += r == 0 ? n : 0;
         left -= n;

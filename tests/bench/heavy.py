@@ -10,6 +10,7 @@ import time
 from datetime import datetime
 from pathlib import Path
 
+import server as support  # tests/support/server.py
 import servers
 import wire  # tests/support/wire.py
 import workload
@@ -280,6 +281,42 @@ def grow_data(bench):
         rig.done()
 
 
+# ---- autovacuum ----
+
+VACUUMED = re.compile(r"automatic vacuum of database \"postgres\": (\d+) of \d+ free pages given back in (\d+) transactions, .*"
+                      r"writer lock held ([\d.]+) ms at most, p99 ([\d.]+) ms; elapsed ([\d.]+) s")
+
+
+def measure_autovacuum(bench):
+    """A table of so many MB is dropped beside clients that write; what the worker's lines say of its transactions."""
+    mb = bench.options.vacuum_mb
+    pinion = servers.Pinion({**servers.SETTINGS, "autovacuum_naptime": "1s", "log_autovacuum_min_duration": "0"})
+    load = None
+    try:
+        pinion.start()
+        workload.load(pinion, 1)
+        pinion.sql("CREATE TABLE big (a text)")
+        for _ in range(mb // 10):
+            pinion.sql("INSERT INTO big WITH RECURSIVE c(x) AS (VALUES (1) UNION ALL SELECT x + 1 FROM c WHERE x < 10000) SELECT hex(randomblob(500)) FROM c")
+        load = workload.start(pinion, bench.scripts, "tpcb_message", clients=2, seconds=600)
+        servers.wait_backends(pinion, 2)
+        pinion.sql("DROP TABLE big")
+        support.until(lambda: sum(int(m[0]) for m in VACUUMED.findall(pinion.log())) >= mb * 100, "the space is given back", deadline=300)
+        return [[float(x) for x in m] for m in VACUUMED.findall(pinion.log()) if int(m[0])]
+    finally:
+        pinion.kill_all()
+        if load is not None:
+            load.communicate()
+        pinion.done()
+
+
+def autovacuum(bench, which):
+    lines = once(bench, "autovacuum", measure_autovacuum)
+    pages, steps, longest, p99, elapsed = (sum(x) if i in (0, 1, 4) else max(x) for i, x in enumerate(zip(*lines)))
+    note = f"{pages * 8192 / 1e6:.0f} MB in {steps:.0f} transactions beside 2 writing clients, {elapsed:.1f} s"
+    return {**result({"pinion": [longest if which == "max" else p99]}), "note": note}
+
+
 # (name, what, unit, goal, function, arguments). A goal of three is for Pinion's own figure, not for the ratio.
 ROWS = [
     ("recovery", "crash recovery, transactions per second of redo", "tx/s", (">=", 5), recovery, {"which": 0}),
@@ -293,5 +330,7 @@ ROWS = [
     ("grow_connections_message", "idle connections: cost of a transaction, one message", "×", ("<=", 2, "×"), grow_connections,
      {"which": "message"}),
     ("grow_databases", "databases: cost of a point SELECT", "×", ("<=", 2, "×"), grow_databases, {}),
+    ("autovacuum_p99", "a dropped table's space goes back: writer lock held, p99 of its transactions", "ms", ("<=", 50, "ms"), autovacuum, {"which": "p99"}),
+    ("autovacuum_max", "the same, the longest", "ms", ("<=", 50, "ms"), autovacuum, {"which": "max"}),
     ("grow_data", "data of 50 × cache: cost of a point SELECT", "×", ("<=", 2, "×"), grow_data, {}),
 ]

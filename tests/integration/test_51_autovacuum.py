@@ -65,10 +65,10 @@ def test_a_deleted_table_goes_back_while_others_write(cluster):
     writer.join()
     assert server.sql("PRAGMA page_count")[0][0] < before / 10
     line = support.until(lambda: re.search(r"automatic vacuum of database \"postgres\": ([1-9]\d*) of (\d+) free pages given back in (\d+) transactions, "
-                                           r".*writer lock held ([\d.]+) ms at most", server.log()), "the log tells")
+                                           r".*writer lock held ([\d.]+) ms at most, p99 ([\d.]+) ms", server.log()), "the log tells")
     print(f"{line.group(0)}; slowest of {writer.n} commits beside it {writer.slowest * 1000:.1f} ms")
     assert int(line.group(1)) > before / 2 and int(line.group(3)) > 10
-    assert float(line.group(4)) < HOLD_MS_MAX
+    assert float(line.group(5)) <= float(line.group(4)) < HOLD_MS_MAX   # the figures themselves: tests/bench, autovacuum
     assert server.sql("PRAGMA integrity_check") == [("ok",)]
     assert "WARNING" not in server.log() and "ERROR" not in server.log()
 

@@ -37,12 +37,33 @@ tables_are_analyzed_when_enough_rows_have_changed(void **state)
     assert_false(decide(10, 0, 1000, -5).analyze); /* pg_stat_reset() came between */
 }
 
+static void
+the_longest_hold_and_that_of_99_in_100_are_known(void **state)
+{
+    struct session_holds h = { .n = 0 };
+
+    (void) state;
+    assert_int_equal(session_holds_p99(&h), 0);
+    session_holds_add(&h, 100);
+    assert_int_equal(session_holds_p99(&h), 100);
+    for (int i = 0; i < 97; i++)
+        session_holds_add(&h, 1100);
+    session_holds_add(&h, 3100);
+    assert_int_equal(session_holds_p99(&h), 3100);
+    session_holds_add(&h, 200 * USEC_PER_MSEC);
+    assert_int_equal(session_holds_p99(&h), 3250); /* the end of its step */
+    assert_int_equal(h.longest, 200 * USEC_PER_MSEC);
+    session_holds_add(&h, 300 * USEC_PER_MSEC);
+    assert_int_equal(session_holds_p99(&h), 300 * USEC_PER_MSEC);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(free_pages_are_given_back_above_threshold_and_share),
         cmocka_unit_test(tables_are_analyzed_when_enough_rows_have_changed),
+        cmocka_unit_test(the_longest_hold_and_that_of_99_in_100_are_known),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
