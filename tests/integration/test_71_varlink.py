@@ -1,8 +1,7 @@
 """The control socket among other people's Varlink: systemd's own `varlinkctl` of version 257, and the traps its clients set
 (systemd-ops 2.2, 2.4: each number here is one of them; part 7, point 7).
 
-varlinkctl is this machine's, or that of the Debian 13 root below $PINION_VARLINK_ROOT (default /var/tmp/pinion-dev/trixie). The long suite
-makes that root with debootstrap or mmdebstrap; without any the tests are skipped. A chroot and the socket bound into it are enough."""
+varlinkctl is this machine's, or that of a Debian 13 (support/trixie.py) with the socket bound into it; without either its tests are skipped."""
 import json
 import os
 import re
@@ -14,54 +13,27 @@ from pathlib import Path
 
 import pytest
 import server as support
+import trixie
 import varlink_idl
 from test_70_control import Wire, status
 
 MAN = Path(__file__).resolve().parents[2] / "packaging/man/pinion.control.7"
-PLACE = Path(os.environ.get("PINION_VARLINK_ROOT", "/var/tmp/pinion-dev/trixie"))
 
 
 # ---- systemd's client
 
-def make_root(place):
-    """A Debian 13 at `place`; why not, or None. A root that was not finished is not one."""
-    for maker in (["mmdebstrap", "--variant=minbase", "--include=systemd", "trixie"], ["debootstrap", "--variant=minbase", "--include=systemd", "trixie"]):
-        if shutil.which(maker[0]):
-            p = subprocess.run([*maker, f"{place}.part"], capture_output=True, text=True, timeout=1500, check=False)
-            if p.returncode == 0:
-                os.rename(f"{place}.part", place)
-                return None
-            shutil.rmtree(f"{place}.part", ignore_errors=True)
-            return f"{maker[0]}: {(p.stderr or p.stdout).strip()[-300:]}"
-    return "neither mmdebstrap nor debootstrap is installed"
-
-
-@pytest.fixture(scope="module")
-def root():
-    """The root with a varlinkctl; "/" if this machine has one itself."""
-    if shutil.which("varlinkctl"):
-        return Path("/")
-    why = f"there is no Debian 13 root at {PLACE} (PINION_VARLINK_ROOT, or the long suite makes one)"
-    if not (PLACE / "usr/bin/varlinkctl").exists() and os.environ.get("PINION_LONG"):
-        why = make_root(PLACE)
-    if not (PLACE / "usr/bin/varlinkctl").exists():
-        pytest.skip(f"SKIP: no varlinkctl on this machine, and {why}")
-    return PLACE
-
-
 @pytest.fixture
-def varlinkctl(root, server):
+def varlinkctl(server):
+    root, why = (None, None) if shutil.which("varlinkctl") else trixie.find()
+    if why:
+        pytest.skip(f"SKIP: no varlinkctl on this machine, and {why}")
+
     def run(*argv, check=True):
-        argv = [str(server.data / "control") if a == "SOCK" else a for a in argv]
-        if root != Path("/"):
-            argv = [a.replace(str(server.data), "/mnt") for a in argv]
-            into = f"mount -t proc proc {root}/proc && mount --bind {server.data} {root}/mnt && exec chroot {root} \"$@\""
-            argv = ["unshare", "--mount", "--propagation", "private", "bash", "-c", into, "sh", "varlinkctl", *argv]
+        if root:
+            p = trixie.inside(root, "varlinkctl", *["/mnt/control" if a == "SOCK" else a for a in argv], bind=server.data)
         else:
-            argv = ["varlinkctl", *argv]
-        p = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=support.DEADLINE, check=False)
-        if check:
-            assert p.returncode == 0, f"{argv} → {p.returncode}\n{p.stdout}\n{p.stderr}"
+            p = support.run("varlinkctl", *[server.data / "control" if a == "SOCK" else a for a in argv], check=False, user=False, stdin="")
+        assert not check or p.returncode == 0, f"{argv} → {p.returncode}\n{p.stdout}\n{p.stderr}"
         return p
     return run
 
