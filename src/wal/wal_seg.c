@@ -227,6 +227,9 @@ wal_announce(struct wal *w)
         struct err e = ERR_INIT;
 
         wal_segment_name(name, wal_tli(w), at / w->cfg.segsize, w->cfg.segsize);
+        /* Those between two of ours are somebody else's, marked and perhaps archived already. */
+        if (wal_archive_state(w->io, name, NULL) > WAL_ARCHIVE_NONE)
+            continue;
         if (wal_archive_notify(w->io, name, &e) < 0) /* recycling makes it ready, if nobody else */
             log_err(LOG_LEVEL_WARNING, "", &e);
     }

@@ -1,5 +1,6 @@
 /* The log, written and read back: by many threads as processes, over a small ring and small
  * segments. Also run under TSan. */
+#include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -10,6 +11,7 @@
 
 #include "base/rng.h"
 #include "wal/wal.h"
+#include "wal/wal_archive.h"
 #include "wal/wal_page.h"
 #include "wal/wal_reader.h"
 #include "wal/wal_record.h"
@@ -335,6 +337,68 @@ a_segment_made_ahead_says_how_large_it_is(void **state)
     wal_detach(&w);
 }
 
+/* Write records of half a page each, without a flush, until segment `segno` is left behind. */
+static void
+leave_segment(struct wal *w, uint64_t segno)
+{
+    static uint8_t bytes[5000];
+
+    for (uint32_t seq = 0; atomic_load(&w->sh->written) < (segno + 1) * SEG; seq++) {
+        struct wal_bytes rec = { bytes, encode(bytes, sizeof bytes, 0, seq, 4000) };
+        struct wal_inserted at;
+        struct err e = ERR_INIT;
+
+        while (wal_reserve(w, MAXALIGN(rec.n)) == WAL_NO_ROOM)
+            assert_ok(wal_make_room(w, MAXALIGN(rec.n), &e), &e);
+        wal_insert(w, &rec, 1, WAL_KEEP_SLOT, &at);
+        wal_slot_release(w);
+        wal_unreserve(w);
+    }
+}
+
+static void
+expect_archive_state(uint64_t segno, int want)
+{
+    char name[WAL_SEGMENT_NAME_BYTES];
+    struct err e = ERR_INIT;
+
+    wal_segment_name(name, 1, segno, SEG);
+    if (wal_archive_state(&rig.dir.io, name, &e) != want)
+        fail_msg("segment %s: %d, want %d", name, wal_archive_state(&rig.dir.io, name, &e), want);
+}
+
+/* It would be archived twice, and a command that does not overwrite would fail for ever. */
+static void
+a_segment_that_another_process_finished_and_the_archive_has_is_not_marked_again(void **state)
+{
+    char name[WAL_SEGMENT_NAME_BYTES];
+    struct self selves[2];
+    struct wal a, b;
+    struct err e = ERR_INIT;
+    lsn_t at;
+
+    (void) state;
+    rig.cfg.archiving = true;
+    assert_ok(io_mkdir(&rig.dir.io, WAL_STATUS_DIR, 0700), &e);
+    attach(&a, &selves[0], 0);
+    attach(&b, &selves[1], 1);
+    assert_ok(wal_start(&a, 1, log_begin, 0, &e), &e);
+    leave_segment(&a, 1);
+    expect_archive_state(1, WAL_ARCHIVE_NONE); /* for want of buffers, perhaps inside the gate */
+    assert_ok(wal_switch(&b, &at, &e), &e);
+    expect_archive_state(2, WAL_ARCHIVE_READY);
+    wal_segment_name(name, 1, 2, SEG);
+    assert_ok(wal_archive_set_done(&rig.dir.io, name, &e), &e);
+    leave_segment(&a, 3);
+    wal_flush(&a, wal_insert_end(&a));
+    for (uint64_t segno = 1; segno <= 3; segno++)
+        expect_archive_state(segno, segno == 2 ? WAL_ARCHIVE_DONE : WAL_ARCHIVE_READY);
+    assert_int_equal(io_unlink(&rig.dir.io, WAL_STATUS_DIR "/000000010000000000000002.ready"),
+                     -ENOENT);
+    wal_detach(&a);
+    wal_detach(&b);
+}
+
 int
 main(void)
 {
@@ -348,6 +412,9 @@ main(void)
         cmocka_unit_test_setup_teardown(a_segment_made_ahead_says_how_large_it_is, setup, teardown),
         cmocka_unit_test_setup_teardown(a_flush_up_to_a_full_page_writes_nothing_of_the_next, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(
+            a_segment_that_another_process_finished_and_the_archive_has_is_not_marked_again, setup,
+            teardown),
     };
 
     return cmocka_run_group_tests_name("wal_write", tests, NULL, NULL);
