@@ -187,7 +187,8 @@ void pm_children_check_beats(struct pm *pm, usec_t now);
 /* Fork one of `kind`; the client's socket is pm->client_fd for backends and dead ends. Returns 0 or
  * < 0 (nothing was started). Returns in the parent only. */
 int pm_launch(struct pm *pm, enum child_kind kind, struct err *e);
-/* The autovacuum launcher asks for a worker: start it if the pool allows. It asks again if not. */
+/* The autovacuum launcher asks for a worker: start it and take the question away, if the pool and
+ * the back-off allow. It asks again if not. */
 void pm_launch_worker(struct pm *pm);
 
 /* pm_crowd.c */

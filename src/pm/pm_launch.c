@@ -140,12 +140,20 @@ pm_launch(struct pm *pm, enum child_kind kind, struct err *e)
 void
 pm_launch_worker(struct pm *pm)
 {
+    _Atomic uint32_t *asked = &segment_page(pm->seg)->worker_db;
+    struct backoff *b = &pm->backoff[CHILD_AV_WORKER];
+    usec_t now = clock_mono_usec();
     struct err e = ERR_INIT;
+    int r;
 
-    pm->worker_db =
-        atomic_exchange_explicit(&segment_page(pm->seg)->worker_db, 0, memory_order_acquire);
-    if (pm->worker_db == 0 || pm_child_free(pm, CHILD_AV_WORKER) == NULL)
+    pm->worker_db = atomic_load_explicit(asked, memory_order_acquire);
+    if (pm->worker_db == 0 || !backoff_is_due(b, now) || pm_child_free(pm, CHILD_AV_WORKER) == NULL)
         return;
-    if (pm_launch(pm, CHILD_AV_WORKER, &e) < 0)
+    r = pm_launch(pm, CHILD_AV_WORKER, &e);
+    if (r == 0) {
+        atomic_store_explicit(asked, 0, memory_order_release);
+        backoff_reset(b);
+    } else if (backoff_fail(b, now, r)) {
         log_err(LOG_LEVEL_LOG, "", &e);
+    }
 }

@@ -85,16 +85,17 @@ make_list(void)
     }
 }
 
-/* One at a time: the postmaster takes each from the page. */
+/* One at a time: the postmaster takes each from the page, or is asked again. */
 static void
 ask_for_worker(void)
 {
     struct segment_page *page = segment_page(me.start->segment);
+    bool is_asked = atomic_load_explicit(&page->worker_db, memory_order_acquire) != 0;
 
-    if (n_wanted == 0 || !has_free_worker() ||
-        atomic_load_explicit(&page->worker_db, memory_order_acquire) != 0)
+    if (!is_asked && (n_wanted == 0 || !has_free_worker()))
         return;
-    atomic_store_explicit(&page->worker_db, wanted[--n_wanted], memory_order_release);
+    if (!is_asked)
+        atomic_store_explicit(&page->worker_db, wanted[--n_wanted], memory_order_release);
     segment_tell(me.start->segment, MSG_WORKER);
 }
 

@@ -120,6 +120,22 @@ def test_a_busy_worker_is_gone_before_the_last_checkpoint(cluster):
     assert server.control_state() == "shut down"
 
 
+def test_a_worker_that_could_not_be_forked_comes_later(cluster):
+    server = start(cluster)
+    fill(server, 2000)
+    c = server.connect()
+    before = support.limit(server.pid, "Max processes")
+    support.set_limit(server.pid, "nproc", 1)
+    try:
+        c.cursor().execute("DROP TABLE t")
+        support.until(lambda: "could not fork autovacuum worker process: Resource temporarily unavailable" in server.log(), "it says so")
+    finally:
+        support.set_limit(server.pid, "nproc", before)
+    c.close()
+    support.until(lambda: free_pages(server) <= 50, "nobody had to write again")
+    assert server.log().count("could not fork autovacuum worker") == 1, "once, not at every try"
+
+
 def test_it_can_be_turned_off_and_on(cluster):
     server = start(cluster, "autovacuum = off\n")
     assert "autovacuum launcher" not in server.children().values()

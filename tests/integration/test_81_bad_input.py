@@ -147,15 +147,6 @@ def test_a_database_file_that_may_not_be_opened_costs_only_its_database(cluster)
 
 # ---- full tables
 
-def limit(pid, what):
-    with open(f"/proc/{pid}/limits", encoding="ascii") as f:
-        return next(line[len(what):].split()[0] for line in f if line.startswith(what))
-
-
-def set_limit(pid, option, value):
-    support.run("prlimit", f"--pid={pid}", f"--{option}={value}:")   # the soft one
-
-
 def children_of(pid):
     return [int(p) for p in support.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
@@ -184,8 +175,8 @@ def test_a_full_table_turns_new_clients_away_and_nobody_else(server, option, nam
     pid = server.pid
     with connect(server) as w:
         w.ok("CREATE TABLE t (a integer)")
-        before = limit(pid, name)
-        set_limit(pid, option, 1 if option == "nproc" else len(os.listdir(f"/proc/{pid}/fd")) + 1)
+        before = support.limit(pid, name)
+        support.set_limit(pid, option, 1 if option == "nproc" else len(os.listdir(f"/proc/{pid}/fd")) + 1)
         try:
             said = knock(server)
             assert said.startswith(b"Ecould not fork new process for connection: ") and words in said, said
@@ -197,7 +188,7 @@ def test_a_full_table_turns_new_clients_away_and_nobody_else(server, option, nam
             for c in deaf:
                 c.close()
         finally:
-            set_limit(pid, option, before)
+            support.set_limit(pid, option, before)
         support.until(lambda: let_in(server), "clients are let in again")
         assert w.ok("SELECT a FROM t").rows == [("1",)]
     server.stop()
@@ -206,8 +197,8 @@ def test_a_full_table_turns_new_clients_away_and_nobody_else(server, option, nam
 def test_a_postmaster_without_any_descriptor_left_leaves_clients_in_the_queue(server):
     pid = server.pid
     with connect(server) as w:
-        before = limit(pid, "Max open files")
-        set_limit(pid, "nofile", 10)
+        before = support.limit(pid, "Max open files")
+        support.set_limit(pid, "nofile", 10)
         try:
             with Wire(server) as waiting:
                 waiting.send(startup_packet({"user": "postgres", "database": "postgres"}))
@@ -217,11 +208,11 @@ def test_a_postmaster_without_any_descriptor_left_leaves_clients_in_the_queue(se
                 assert server.log().count("could not accept new connection") == 1   # and says so once a minute
                 assert w.ok("SELECT 1").rows == [("1",)]
                 begun = cpu_seconds(pid)
-                set_limit(pid, "nofile", before)
+                support.set_limit(pid, "nofile", before)
                 assert waiting.read_to("Z").status == "I"
                 assert cpu_seconds(pid) - begun < 1
         finally:
-            set_limit(pid, "nofile", before)
+            support.set_limit(pid, "nofile", before)
     assert let_in(server)
 
 
@@ -240,13 +231,13 @@ def test_a_backend_without_descriptors_fails_its_statement_only(server):
     """Temporary files and data files need descriptors."""
     with connect(server) as w:
         w.ok("CREATE TABLE t (a integer)")
-        before = limit(w.key[0], "Max open files")
-        set_limit(w.key[0], "nofile", 5)
+        before = support.limit(w.key[0], "Max open files")
+        support.set_limit(w.key[0], "nofile", 5)
         for text in ("SELECT count(*) FROM t", "INSERT INTO t VALUES (1)", "CREATE DATABASE nope"):
             r = w.query(text)
             assert r.status == "I"
             assert not r.errors or r.code in ("53000", "53200", "58030", "XX000", "53300"), r
-        set_limit(w.key[0], "nofile", before)
+        support.set_limit(w.key[0], "nofile", before)
         assert w.ok("SELECT count(*) FROM t").rows[0][0] in ("0", "1")
     assert server.sql("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'checkpointer'") == [(1,)]
 

@@ -134,6 +134,16 @@ def freeze(pid):
     return until(lambda: state_of(pid) in ("T", "Z", "X", ""), f"process {pid} stands") and state_of(pid) == "T"
 
 
+def limit(pid, what):
+    """The soft limit of a process, by its name in /proc."""
+    with open(f"/proc/{pid}/limits", encoding="ascii") as f:
+        return next(line[len(what):].split()[0] for line in f if line.startswith(what))
+
+
+def set_limit(pid, option, value):
+    run("prlimit", f"--pid={pid}", f"--{option}={value}:")   # the soft one
+
+
 def rows_of(connection, text):
     """Rows of one statement on a connection, which is closed."""
     try:
