@@ -1,9 +1,9 @@
 /* A disk that fails once, or stands still: preloaded (LD_PRELOAD) into a server by
  * tests/integration. When the file $FAILING_IO exists and holds "CALL PART ERRNO", the next CALL
  * (fsync, fdatasync, pwrite, pread) on a file whose path contains PART fails with that number;
- * whoever removes the file fires; with -1, -2 … it does not fail, its process ends with exit code 0,
- * 1 … With ERRNO 0 each such call waits, as long as the file is there,
- * until somebody opens the FIFO $FAILING_IO.gate for writing. */
+ * whoever removes the file fires; with -1, -2 … it does not fail, its process ends with exit code
+ * 0, 1 … With ERRNO 0 each such call waits, as long as the file is there, until somebody opens the
+ * FIFO $FAILING_IO.gate for writing. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
