@@ -64,7 +64,7 @@ log_done(const struct session_cfg *cfg, const struct session_upkeep_done *d, use
     log_msg(
         LOG_LEVEL_LOG,
         "automatic vacuum of database \"%s\": %lld of %lld free pages given back in %u "
-        "transactions, %u tables analyzed; writer lock held %.1f ms at most, p99 %.2f ms; elapsed "
+        "transactions, %u tables analyzed; writer lock held %.2f ms at most, p99 %.2f ms; elapsed "
         "%.2f s",
         cfg->db.name, (long long) d->n_pages, (long long) d->free_before, d->n_steps, d->n_tables,
         (double) d->holds.longest / 1e3, (double) session_holds_p99(&d->holds) / 1e3,
