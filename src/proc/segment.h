@@ -42,8 +42,8 @@ struct segment_page {
     _Atomic uint64_t checkpoint_done;     /* checkpointer: := started, after the end of each */
     _Atomic uint64_t checkpoint_failed;   /* checkpointer: `started` of the last that failed */
     _Atomic uint64_t checkpoint_permille; /* checkpointer: pages written of the running one */
-    _Atomic uint32_t worker_db; /* autovacuum launcher: oid, then MSG_WORKER; postmaster: 0 when it
-                                   has taken it, whether or not a worker was started */
+    _Atomic uint32_t worker_db; /* autovacuum launcher: oid, then MSG_WORKER; postmaster: 0 when a
+                                   worker was started, else it is asked again */
     _Atomic uint32_t newcomers_wait; /* postmaster: clients wait for a backend that has not logged
                                         in to sleep */
     _Atomic uint32_t files_locked;   /* checkpointer, once it holds every database file (FILE-8) */
