@@ -233,6 +233,10 @@ uint32_t cache_clean_candidate(struct cache *c, uint32_t *pos);
  * the overflow file. */
 void cache_maintain(struct cache *c);
 
+/* The keys of the pages that have a version now, at most `cap`, in no order: what a later life may
+ * want to read at once. Returns how many. */
+uint32_t cache_list_pages(struct cache *c, struct cache_key *keys, uint32_t cap);
+
 /* ---- counters, shown to people ---- */
 uint32_t cache_n_free(const struct cache *c); /* cheap; the others walk the whole cache */
 struct cache_stats {

@@ -232,3 +232,25 @@ cache_scan_dirty(struct cache *c, lsn_t upto, uint32_t *pos, uint32_t *ids, uint
     }
     return n;
 }
+
+uint32_t
+cache_list_pages(struct cache *c, struct cache_key *keys, uint32_t cap)
+{
+    uint32_t end = atomic_load_explicit(&c->sh->n_chain_fresh, memory_order_acquire);
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < end && n < cap; i++) {
+        struct cache_bucket *b;
+        struct cache_chain *ch;
+
+        if (atomic_load_explicit(&c->chain[i].head, memory_order_acquire) == 0)
+            continue;
+        ch = cache_map_lock_chain(c, i, &b);
+        if (ch == NULL)
+            continue;
+        if (atomic_load_explicit(&ch->head, memory_order_relaxed) != 0)
+            keys[n++] = cache_map_key(ch);
+        cache_map_unlock(c, b);
+    }
+    return n;
+}

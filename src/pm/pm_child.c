@@ -320,12 +320,17 @@ pm_on_child_exit(sd_event_source *s, const siginfo_t *si, void *arg)
     } else if (!is_abrupt && c->kind == CHILD_DEAD_END && si->si_code != CLD_EXITED &&
                !was_told_to_quit(c)) {
         log_death(pm, c, si);
+    } else if (class == EXIT_RESTART && si->si_status != CHILD_OK && c->kind != CHILD_SYSLOGGER &&
+               !is_abrupt) {
+        log_msg(LOG_LEVEL_LOG, "%s (PID %d) exited with exit code 1",
+                child_policies[c->kind].description, (int) c->pid);
     } else {
         log_msg(LOG_LEVEL_DEBUG, "%s (PID %d) is gone, status %d", child_policies[c->kind].role,
                 (int) c->pid, si->si_status);
     }
     if (class == EXIT_RESTART || c->kind == CHILD_SYSLOGGER)
         backoff_left(&pm->backoff[c->kind], c->started_usec, now);
+    pm->is_retired[c->kind] = class == EXIT_RETIRE;
     pm->keys[c - pm->children] = (struct child_key){ 0 };
     pm->pool[c->kind].n_alive--;
     c->pid = 0;

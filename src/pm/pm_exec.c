@@ -281,6 +281,8 @@ do_shm_reset(struct pm *pm)
     struct err e = ERR_INIT;
 
     pm->n_restarts++;
+    memset(pm->is_retired, 0, sizeof pm->is_retired);
+    backoff_reset(&pm->backoff[CHILD_BGWORKER]); /* at once, whatever became of the last one */
     pm->is_reset_failed = segment_reset(pm->seg, &e) < 0;
     if (!pm->is_reset_failed)
         return;
@@ -431,6 +433,8 @@ is_wanted(const struct pm *pm, enum child_kind kind)
         return pm->conf->v.archive_mode != CONF_ARCHIVE_OFF;
     if (kind == CHILD_STATS)
         return pm->conf->v.metrics_listen[0] != '\0';
+    if (kind == CHILD_BGWORKER)
+        return pm->conf->v.autoprewarm && !pm->is_retired[kind];
     return kind != CHILD_AV_LAUNCHER || pm->conf->v.autovacuum;
 }
 

@@ -81,7 +81,7 @@ enum client_verdict pm_fsm_verdict(const struct pm_machine *m, const struct pm_v
 bool pm_fsm_accepts(const struct pm_machine *m);
 
 /* Policy of a kind: a row of tbl/child_kinds.def. */
-enum exit_class { EXIT_DONE, EXIT_RESTART, EXIT_CRASH, EXIT_STARTUP };
+enum exit_class { EXIT_DONE, EXIT_RESTART, EXIT_RETIRE, EXIT_CRASH, EXIT_STARTUP };
 enum stop_phase { PHASE_EARLY, PHASE_CHECKPOINT, PHASE_ARCHIVE, PHASE_LAST, PHASE_OUTLIVES };
 struct child_policy {
     const char *role;

@@ -95,6 +95,7 @@ struct pm {
         unsigned n_alive;
     } pool[CHILD_KINDS];
     struct backoff backoff[CHILD_KINDS];
+    bool is_retired[CHILD_KINDS]; /* left for good: until a reload, or new memory */
 
     struct pm_listener listeners[PM_LISTENERS_MAX];
     unsigned n_listeners;

@@ -1,6 +1,7 @@
 /* Reload: all or nothing, then to the children. Runs in: postmaster. Owns: the names of what
  * changed. Source: postmaster.md 1.5 (HUP), systemd-ops.md 3.6. */
 #include <stdio.h>
+#include <string.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -57,6 +58,7 @@ apply(struct pm *pm, struct conf_issues *issues, struct err *e)
     if (r < 0)
         return r;
     /* From here on nothing fails. */
+    memset(pm->is_retired, 0, sizeof pm->is_retired); /* those that the settings ask for */
     conf_apply(pm->conf, &next, &diff);
     conf_share_put(pm->conf_fd, &packed);
     remember(pm, &diff);

@@ -5,54 +5,17 @@
  * DROP DATABASE) or INT between two pages. Leaves with 0, or 1 if it could not. Owns: nothing.
  * Source: PostgreSQL's autovacuum.c. */
 #include <stdio.h>
-#include <string.h>
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "conf/conf_session.h"
-#include "proc/attach.h"
+#include "proc/visit.h"
 #include "sql/session.h"
 #include "store/store_db.h"
 #include "vfs/vfs.h"
 
 static struct attached me;
 static struct conf_session conf;
-
-/* What others see of us. */
-static void
-show(const struct catalog_db *db)
-{
-    static const char text[] = "autovacuum: VACUUM ANALYZE";
-    struct slot *s = me.slot;
-    usec_t now = clock_real_usec();
-
-    slot_set_text(s, s->db_name, sizeof s->db_name, db->name, strlen(db->name));
-    slot_set_text(s, s->query, sizeof s->query, text, sizeof text - 1);
-    atomic_store_explicit(&s->query_start_usec, now, memory_order_relaxed);
-    atomic_store_explicit(&s->xact_start_usec, now, memory_order_relaxed);
-    atomic_store_explicit(&s->state_change_usec, now, memory_order_relaxed);
-    atomic_store_explicit(&s->activity, ACTIVITY_ACTIVE, memory_order_relaxed);
-}
-
-/* A reference to the database and its row. CATALOG_NONE: it was dropped meanwhile. */
-static int
-find(oid_t oid, struct session_cfg *cfg, struct err *e)
-{
-    struct catalog *c = NULL;
-    int r = catalog_open(&me.store, &c, e);
-
-    /* Before the reference: who drops the database asks us to leave it. */
-    atomic_store_explicit(&me.slot->db_oid, oid, memory_order_seq_cst);
-    if (r == 0)
-        r = catalog_attach(c, oid, &cfg->db_idx, e);
-    if (r == 0) {
-        r = catalog_find_db_by_oid(c, oid, &cfg->db, e);
-        if (r != 0)
-            store_db_detach(&me.store, cfg->db_idx);
-    }
-    catalog_close(c);
-    return r;
-}
 
 static void
 log_done(const struct session_cfg *cfg, const struct session_upkeep_done *d, usec_t took)
@@ -105,10 +68,10 @@ autovacuum_worker_main(const struct child_start *start)
     attach_or_leave(&me, start);
     r = vfs_register(CHILD_TEMP_DIR, &e);
     if (r == 0)
-        r = find(start->db_oid, &cfg, &e);
+        r = visit_db(&me, start->db_oid, &cfg.db, &cfg.db_idx, &e);
     if (r == 0) {
         stat_set_db(&me.stats, cfg.db.oid);
-        show(&cfg.db);
+        visit_show(&me, &cfg.db, "autovacuum: VACUUM ANALYZE");
         r = look_after(&cfg, &e);
     }
     if (r == -ERR_ADMIN_SHUTDOWN || r == -ERR_QUERY_CANCELED || r == CATALOG_NONE)

@@ -56,6 +56,7 @@ static const struct {
     [CHILD_AV_LAUNCHER]  = { .on_term = REQ_STOP },
     [CHILD_AV_WORKER]    = { .on_term = REQ_TERMINATE, .on_int = REQ_CANCEL },
     [CHILD_STATS]        = { .on_term = REQ_STOP },
+    [CHILD_BGWORKER]     = { .on_term = REQ_STOP },
     [CHILD_BACKEND]      = { .on_term = REQ_TERMINATE, .on_int = REQ_CANCEL },
     [CHILD_DEAD_END]     = { .on_term = REQ_TERMINATE },
 };

@@ -77,6 +77,7 @@ confine_group_of(enum child_kind kind)
     case CHILD_ARCHIVER:
     case CHILD_AV_LAUNCHER:
     case CHILD_STATS:
+    case CHILD_BGWORKER:
         return CONFINE_AUX;
     case CHILD_KINDS:
         break;

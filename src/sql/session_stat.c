@@ -47,7 +47,9 @@ session_slot_is_backend(const struct slot *slot)
 bool
 session_slot_is_worker_of(const struct slot *slot, oid_t db)
 {
-    return is_attached(slot) && strcmp(role_of(slot), "autovacuum worker") == 0 &&
+    return is_attached(slot) &&
+           (strcmp(role_of(slot), "autovacuum worker") == 0 ||
+            strcmp(role_of(slot), "background worker") == 0) &&
            atomic_load_explicit(&slot->db_oid, memory_order_seq_cst) == db;
 }
 

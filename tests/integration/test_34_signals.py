@@ -15,7 +15,7 @@ from load import SEED, Load, check_content, more_commits, prepare
 from wire import Closed, Wire, connect
 
 LONG = bool(os.environ.get("PINION_LONG"))
-HELPERS = ("checkpointer", "bgwriter", "walwriter", "archiver", "autovacuum launcher", "stats")
+HELPERS = ("checkpointer", "bgwriter", "walwriter", "archiver", "autovacuum launcher", "stats", "background worker")
 KINDS = (*HELPERS, "backend", "silent")   # dead ends and the startup process have their own tests
 ALL_KINDS = (*KINDS, "syslogger", "worker")   # these two as well, but not once more in the first
 BUSY = "autovacuum_naptime = 1s\nautovacuum_analyze_threshold = 5\nautovacuum_analyze_scale_factor = 0\n"   # there are workers
@@ -57,7 +57,7 @@ def n_fds(pid):
 class Cluster:
     def __init__(self, cluster, conf=""):
         self.s = s = cluster(conf="shared_buffers = 2MB\nmax_wal_size = 80MB\nauthentication_timeout = 10min\n"
-                             f"archive_mode = on\narchive_command = 'true'\n{conf}",
+                             f"archive_mode = on\narchive_command = 'true'\nautoprewarm = on\nautoprewarm_interval = 1s\n{conf}",
                              init_args=("--wal-segsize=1",))
         s.configure(f"metrics_listen = '{s.data}/metrics'\n")
         prepare(s)
@@ -152,6 +152,8 @@ def strike(c, kind, name):
         assert give(pid, name)
         if name != "STOP+CONT" and (kind, name) not in STAYS:
             support.until(lambda: not support.state_of(pid), "it is gone")
+        if (kind, name) == ("background worker", "TERM"):   # done for good, until somebody asks again
+            s.ctl("reload", "-D", s.data)
     return name != "STOP+CONT" and (kind, name) not in HARMLESS
 
 

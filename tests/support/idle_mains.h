@@ -14,4 +14,5 @@ LIKE_BGWRITER(archiver_main)
 LIKE_BGWRITER(autovacuum_main)
 LIKE_BGWRITER(autovacuum_worker_main)
 LIKE_BGWRITER(stats_main)
+LIKE_BGWRITER(bgworker_main)
 #undef LIKE_BGWRITER

@@ -481,7 +481,7 @@ every_pair_of_state_and_event_is_decided_or_on_the_ignore_list(void **state)
 }
 
 /* ---- a model with children ---- */
-#define MODEL_CHILDREN 12
+#define MODEL_CHILDREN 13
 
 struct model {
     struct pm_machine m;

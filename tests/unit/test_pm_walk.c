@@ -47,6 +47,7 @@ static const struct {
                          "the end of the log is still to come" },
     [CHILD_AV_LAUNCHER] = { S(RUN), 0, "" },
     [CHILD_AV_WORKER] = { 0, S(RUN), "it was asked for" },
+    [CHILD_BGWORKER] = { S(RUN), 0, "" },
     [CHILD_BACKEND] = { 0, S(HOT_STANDBY) | S(RUN), "it serves" },
     [CHILD_DEAD_END] = { 0, ALL & ~(S(INIT) | S(WAIT_DEAD_END) | S(NO_CHILDREN)),
                          "it refuses a client and leaves within a second or two" },
@@ -191,7 +192,9 @@ exec(struct run *r, uint64_t actions)
 static bool
 is_wanted(const struct run *r, enum child_kind k)
 {
-    return (k != CHILD_ARCHIVER && k != CHILD_AV_LAUNCHER && k != CHILD_STATS) || r->with_options;
+    return (k != CHILD_ARCHIVER && k != CHILD_AV_LAUNCHER && k != CHILD_STATS &&
+            k != CHILD_BGWORKER) ||
+           r->with_options;
 }
 
 static void

@@ -46,7 +46,7 @@ every_attached_kind_has_slots_of_its_own_and_no_other_has_any(void **state)
             assert_non_null(segment_slot(seg, first + (int) i));
         }
     }
-    assert_int_equal(n_all, 10 + 2 * 10);
+    assert_int_equal(n_all, 11 + 2 * 10);
 }
 
 static void
