@@ -125,6 +125,35 @@ check_timeout(struct args *a, struct problem *p)
     return 0;
 }
 
+static int
+check_lines(const struct args *a, struct problem *p)
+{
+    const char *value = a->value[OPTION_LINES];
+
+    if (value == NULL || (value[0] != '\0' && strspn(value, "0123456789") == strlen(value)))
+        return 0;
+    return fail(p, CTL_USAGE, "\"%s\" is not a number of lines", value);
+}
+
+/* Only a smart stop waits for clients. */
+static int
+check_drain(struct args *a, struct problem *p)
+{
+    const char *value = a->value[OPTION_DRAIN], *mode = a->value[OPTION_MODE];
+
+    if (value == NULL)
+        return 0;
+    if (!parse_duration(value, &a->drain_usec)) {
+        fail(p, CTL_USAGE, "\"%s\" is not a time", value);
+        hint(p, "For example 30s, 5min, 1h.");
+        return CTL_USAGE;
+    }
+    if (mode != NULL && strcmp(mode, "smart") != 0)
+        return fail(p, CTL_USAGE, "--drain goes with -m smart, not with -m %s", mode);
+    a->value[OPTION_MODE] = "smart";
+    return 0;
+}
+
 /* Does everything fit together? */
 static int
 check(struct args *a, struct problem *p)
@@ -150,6 +179,8 @@ check(struct args *a, struct problem *p)
     if ((r = check_choice(a, OPTION_MODE, "smart fast immediate", p)) != 0 ||
         (r = check_choice(a, OPTION_FOR, "ready standby stopped", p)) != 0 ||
         (r = check_choice(a, OPTION_COLOR, "auto always never", p)) != 0)
+        return r;
+    if ((r = check_lines(a, p)) != 0 || (r = check_drain(a, p)) != 0)
         return r;
     return check_timeout(a, p);
 }

@@ -31,6 +31,7 @@ struct args {
     char **rest;                /* positional; borrowed from argv */
     int n_rest;
     uint64_t timeout_usec; /* 0 = no limit */
+    uint64_t drain_usec;   /* 0 = none */
 };
 
 extern const struct verb verbs[];

@@ -110,6 +110,41 @@ cmd_cancel_stop(const struct args *a, struct problem *p)
     return r;
 }
 
+int
+cmd_rotate_log(const struct args *a, struct problem *p)
+{
+    json_auto_t *reply = NULL;
+    struct target t;
+    int r = ask(a, &t, "RotateLog", NULL, &reply, p);
+
+    if (r == 0)
+        out->result(&t, "another log file is begun", reply);
+    return r;
+}
+
+/* The client's own is printed in any case. */
+int
+cmd_version(const struct args *a, struct problem *p)
+{
+    json_auto_t *reply = NULL;
+    json_auto_t *both = json_pack("{s:s}", "client", PINION_VERSION);
+    struct target t;
+    int r = ask(a, &t, "org.varlink.service.GetInfo", NULL, &reply, p);
+    const json_t *version = r == 0 ? json_object_get(reply, "version") : NULL;
+
+    if (version != NULL)
+        (void) json_object_set(both, "server", (json_t *) version);
+    memset(p, 0, sizeof *p); /* no server is no failure */
+    if (args_has(a, OPTION_JSON)) {
+        out->reply(both);
+        return CTL_OK;
+    }
+    (void) printf("pinionctl (Pinion) %s\n", PINION_VERSION);
+    if (version != NULL)
+        (void) printf("server  (Pinion) %s\n", json_string_value(version));
+    return CTL_OK;
+}
+
 /* ---- texts ---- */
 /* Becomes journalctl, which has a pager, colors and its own way with Ctrl-C. */
 int
@@ -131,6 +166,8 @@ cmd_logs(const struct args *a, struct problem *p)
                            t.unit,
                            "-o",
                            args_has(a, OPTION_JSON) ? "json" : "short-iso",
+                           "-n",
+                           args_has(a, OPTION_LINES) ? a->value[OPTION_LINES] : "all",
                            args_has(a, OPTION_FOLLOW) ? "-f" : NULL,
                            NULL };
     (void) execvp(argv[0], (char *const *) argv);

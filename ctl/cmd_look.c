@@ -84,6 +84,54 @@ ask_systemd(const struct target *t, struct out_stopped *s)
     if (!s->is_active && s->since[0] != '\0')
         (void) snprintf(s->last_exit, sizeof s->last_exit, "%s %s",
                         strcmp(code, "1") == 0 ? "status" : "signal", status);
+    if (strcmp(state, "failed") == 0)
+        (void) snprintf(s->advice, sizeof s->advice,
+                        "see 'pinionctl -i %.60s logs -n 20', then: sudo "
+                        "systemctl start %.60s",
+                        t->instance, t->unit);
+}
+
+static const char *
+text_of(const json_t *o, const char *key)
+{
+    const char *text = json_string_value(json_object_get(o, key));
+
+    return text == NULL ? "" : text;
+}
+
+/* What the server itself wrote last, if we may read it. */
+static void
+ask_history(const struct target *t, struct out_stopped *s)
+{
+    json_auto_t *history = NULL;
+    struct problem ignored;
+    char ago[32];
+
+    if (t->datadir[0] == '\0' || history_read_file(t->datadir, &history, &ignored) != 0)
+        return;
+    const json_t *entries = json_object_get(history, "entries");
+    const json_t *last = json_array_get(entries, json_array_size(entries) - 1);
+    uint64_t at = (uint64_t) json_integer_value(json_object_get(last, "timeUSec"));
+    uint64_t now = now_real_usec();
+    if (last == NULL || s->is_active)
+        return;
+    if (strcmp(text_of(last, "event"), "stopped") != 0) {
+        (void) snprintf(s->status_text, sizeof s->status_text,
+                        "it ended without a word: killed, or power was cut");
+        return;
+    }
+    if (s->since[0] == '\0') {
+        format_time(s->since, sizeof s->since, at);
+        format_duration(ago, sizeof ago, now > at ? now - at : 0);
+        size_t n = strlen(s->since);
+        (void) snprintf(s->since + n, sizeof s->since - n, ", %s ago", ago);
+    }
+    (void) snprintf(s->status_text, sizeof s->status_text, "%s", text_of(last, "message"));
+    last = json_array_get(entries, json_array_size(entries) - 2);
+    if (strcmp(text_of(last, "event"), "stop") == 0)
+        (void) snprintf(s->last_exit, sizeof s->last_exit, "%s%s%s%s%s", text_of(last, "message"),
+                        text_of(last, "by")[0] != '\0' ? ", by " : "", text_of(last, "by"),
+                        text_of(last, "reason")[0] != '\0' ? ": " : "", text_of(last, "reason"));
 }
 
 /* Nothing listens: does the instance exist at all? */
@@ -103,17 +151,53 @@ report_stopped(const struct target *t, struct problem *p)
         ask_systemd(t, &s);
     else
         s.is_active = target_is_locked(t);
+    ask_history(t, &s);
     out->stopped(t, &s);
     return s.is_active ? CTL_UNREACHABLE : CTL_NOT_RUNNING;
 }
 
+/* "progress.percent" of the status, as a word or as JSON; nothing if it is not there. */
 static int
-status_of(const struct target *t, struct problem *p)
+print_field(const json_t *status, const char *path, struct problem *p)
+{
+    char name[128];
+
+    for (const char *at = path; *at != '\0' && status != NULL;) {
+        size_t n = strcspn(at, ".");
+
+        (void) snprintf(name, sizeof name, "%.*s", (int) n, at);
+        status = json_object_get(status, name);
+        at += n + (at[n] == '.');
+    }
+    if (status == NULL) {
+        fail(p, CTL_FAILED, "the status has no field \"%s\" now", path);
+        hint(p, "'pinionctl status --json' shows what there is, 'pinionctl introspect' what there "
+                "can be.");
+        return CTL_FAILED;
+    }
+    if (json_is_string(status))
+        (void) puts(json_string_value(status));
+    else {
+        (void) json_dumpf(status, stdout, JSON_ENCODE_ANY | JSON_COMPACT | JSON_REAL_PRECISION(6));
+        (void) putchar('\n');
+    }
+    return CTL_OK;
+}
+
+static int
+status_of(const struct target *t, const char *field, struct problem *p)
 {
     struct client c = { 0 };
     json_auto_t *reply = NULL;
     int r = client_open(&c, t->socket, p);
 
+    if (r == CTL_NOT_RUNNING && field != NULL) {
+        memset(p, 0, sizeof *p);
+        if (strcmp(field, "state") != 0)
+            return fail(p, CTL_NOT_RUNNING, "%s is not running", t->name);
+        (void) puts(target_is_locked(t) ? "unreachable" : "stopped");
+        return CTL_NOT_RUNNING;
+    }
     if (r == CTL_NOT_RUNNING) {
         r = report_stopped(t, p);
         if (r != CTL_NO_INSTANCE)
@@ -123,13 +207,18 @@ status_of(const struct target *t, struct problem *p)
     if (r == 0)
         r = client_call(&c, "GetStatus", NULL, now_mono_usec() + LOOK_USEC, &reply, p);
     client_close(&c);
+    if (r == CTL_UNREACHABLE && !target_is_locked(t)) /* it ended while we asked */
+        return status_of(t, field, p);
     if (r != 0)
         return r == CTL_TIMED_OUT ? fail(p, CTL_UNREACHABLE, "the server does not answer") : r;
     const json_t *status = json_object_get(reply, "status");
     const char *state = json_string_value(json_object_get(status, "state"));
     if (state == NULL)
         return fail(p, CTL_PROTOCOL, "the server's status has no state");
-    out->status(t, status);
+    if (field == NULL)
+        out->status(t, status);
+    else if ((r = print_field(status, field, p)) != 0)
+        return r;
     for (size_t i = 0; i < ELEMENTSOF(states); i++) {
         if (strcmp(states[i].name, state) == 0)
             return states[i].exit;
@@ -150,11 +239,19 @@ status_of_one(void *arg, const char *name)
     struct problem p = { 0 };
 
     target_set_instance(&t, name);
-    int r = status_of(&t, &p);
+    int r = status_of(&t, NULL, &p);
     if (r > all->worst)
         all->worst = r;
     if (p.exit != 0)
         all->problem = p;
+}
+
+static int
+no_instances(struct problem *p)
+{
+    fail(p, CTL_NO_INSTANCE, "no instance found in %s", PINION_SYSCONFDIR);
+    hint(p, "Make one: sudo pinionctl create main");
+    return CTL_NO_INSTANCE;
 }
 
 int
@@ -164,14 +261,55 @@ cmd_status(const struct args *a, struct problem *p)
 
     if (args_has(a, OPTION_ALL)) {
         struct all all = { 0 };
+        if (args_has(a, OPTION_FIELD))
+            return fail(p, CTL_USAGE, "\"status\" takes --all or --field, not both");
         out->list_begin();
-        (void) target_each_instance(status_of_one, &all);
+        int n = target_each_instance(status_of_one, &all);
         out->list_end();
+        if (n == 0)
+            return no_instances(p);
         *p = all.problem;
         return all.worst;
     }
     int r = target_find(a, &t, p);
-    return r != 0 ? r : status_of(&t, p);
+    return r != 0 ? r : status_of(&t, a->value[OPTION_FIELD], p);
+}
+
+/* A row of `list`: the status as far as we may see it. */
+static void
+list_one(void *arg, const char *name)
+{
+    struct target t;
+    struct client c = { 0 };
+    struct problem p = { 0 };
+    json_auto_t *reply = NULL;
+
+    target_set_instance(&t, name);
+    int r = client_open(&c, t.socket, &p);
+    if (r == 0)
+        r = client_call(&c, "GetStatus", NULL, now_mono_usec() + LOOK_USEC, &reply, &p);
+    client_close(&c);
+    json_t *row = r == 0 ? json_incref(json_object_get(reply, "status")) : json_object();
+    (void) json_object_set_new(row, "instance", json_string(name));
+    if (r != 0)
+        (void) json_object_set_new(row, "state",
+                                   json_string(r == CTL_NOT_RUNNING ? "stopped" : "unreachable"));
+    if (json_object_get(row, "dataDirectory") == NULL)
+        (void) json_object_set_new(row, "dataDirectory", json_string(t.datadir));
+    (void) json_array_append_new(arg, row);
+}
+
+int
+cmd_list(const struct args *a, struct problem *p)
+{
+    json_t *rows = json_array();
+    json_auto_t *all = json_pack("{s:o}", "instances", rows);
+
+    (void) a;
+    if (target_each_instance(list_one, rows) == 0)
+        return no_instances(p);
+    out->instances(all);
+    return CTL_OK;
 }
 
 int

@@ -75,9 +75,10 @@ wait_ready(const struct args *a, struct target *t, int pidfd, struct problem *p)
             return CTL_OK;
         }
         uint64_t now = now_mono_usec();
-        if (strcmp(message, shown) != 0 && now - told > USEC_PER_SEC / 4) {
+        if (message[0] != '\0' && strcmp(message, shown) != 0 && now - told > USEC_PER_SEC / 4) {
             (void) snprintf(shown, sizeof shown, "%s", message);
-            out->progress(t, message, NULL);
+            out->progress(t, message,
+                          json_object_get(json_object_get(reply, "status"), "progress"));
             told = now;
         }
         if (process_wait(pidfd, now + POLL_USEC))
@@ -85,8 +86,10 @@ wait_ready(const struct args *a, struct target *t, int pidfd, struct problem *p)
         if (util_interrupted)
             return fail(p, CTL_INTERRUPTED, "interrupted; the start goes on");
         if (now >= deadline) {
-            fail(p, CTL_TIMED_OUT, "not ready in time; the start goes on");
-            hint(p, "Follow it with 'pinionctl watch'.");
+            format_duration(took, sizeof took, a->timeout_usec);
+            fail(p, CTL_TIMED_OUT, "not ready after %s; the start goes on", took);
+            hint(p, "Follow it with 'pinionctl watch', or wait without limit: 'pinionctl wait "
+                    "--for=ready'.");
             return CTL_TIMED_OUT;
         }
     }
@@ -207,6 +210,8 @@ stop_parameters(const struct args *a)
     const char *mode = a->value[OPTION_MODE], *reason = a->value[OPTION_REASON];
     json_t *o = json_pack("{s:s}", "mode", mode == NULL ? "fast" : mode);
 
+    if (a->drain_usec > 0)
+        (void) json_object_set_new(o, "drainUSec", json_integer((json_int_t) a->drain_usec));
     if (reason != NULL)
         (void) json_object_set_new(o, "reason", json_string(reason));
     return o;
@@ -249,6 +254,12 @@ stop_requested(struct client *c, const struct target *t, struct problem *p)
     return CTL_OK;
 }
 
+static bool
+is_smart(const struct args *a)
+{
+    return a->value[OPTION_MODE] != NULL && strcmp(a->value[OPTION_MODE], "smart") == 0;
+}
+
 static int
 stop(const struct args *a, struct target *t, struct problem *p)
 {
@@ -264,6 +275,8 @@ stop(const struct args *a, struct target *t, struct problem *p)
         r = client_send(&c, "Stop", stop_parameters(a), true, p);
     if (r == 0 && args_has(a, OPTION_NO_WAIT))
         return stop_requested(&c, t, p);
+    if (r == 0 && is_smart(a))
+        out->remark("Ctrl-C: stop waiting; 'pinionctl cancel-stop': let clients in again");
     if (r == 0)
         r = follow(&c, t, deadline, &reply, p);
     client_close(&c);

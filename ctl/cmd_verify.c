@@ -9,6 +9,7 @@
 
 #include "client.h"
 #include "cmd.h"
+#include "fields.h"
 #include "out.h"
 #include "process.h"
 
@@ -21,63 +22,13 @@ struct verify {
     uint64_t n_problems;
 };
 
-static const struct {
-    const char *key;
-    bool is_number;
-} fields[] = {
+static const struct field fields[] = {
 /* clang-format off */
 #define VERIFY_FIELD(id, key, is_number) { key, is_number },
 #include "tbl/verify_fields.def"
 #undef VERIFY_FIELD
     /* clang-format on */
 };
-
-/* ---- a line ---- */
-
-/* "\t", "\n" and "\\" in place. */
-static void
-unescape(char *text)
-{
-    char *to = text;
-
-    for (const char *from = text; *from != '\0'; from++) {
-        if (from[0] != '\\' || from[1] == '\0')
-            *to++ = *from;
-        else
-            *to++ = (char) (*++from == 't' ? '\t' : *from == 'n' ? '\n' : *from);
-    }
-    *to = '\0';
-}
-
-static bool
-is_number(const char *key)
-{
-    for (size_t i = 0; i < ELEMENTSOF(fields); i++) {
-        if (strcmp(fields[i].key, key) == 0)
-            return fields[i].is_number;
-    }
-    return false; /* of a newer server */
-}
-
-/* The fields behind the kind. */
-static json_t *
-read_fields(char *rest)
-{
-    json_t *o = json_object();
-    char *key;
-
-    while ((key = strsep(&rest, "\t")) != NULL) {
-        char *value = strchr(key, '=');
-
-        if (value == NULL)
-            continue;
-        *value++ = '\0';
-        unescape(value);
-        (void) json_object_set_new(
-            o, key, is_number(key) ? json_integer(strtoll(value, NULL, 10)) : json_string(value));
-    }
-    return o;
-}
 
 /* ---- the report ---- */
 
@@ -148,7 +99,7 @@ on_line(void *arg, char *line)
 {
     struct verify *v = arg;
     const char *kind = strsep(&line, "\t");
-    json_auto_t *o = read_fields(line);
+    json_auto_t *o = fields_read(line, fields, ELEMENTSOF(fields));
 
     if (strcmp(kind, "cluster") == 0)
         (void) json_object_update(v->report, o);

@@ -111,7 +111,8 @@ judge_wait(struct waiting *w, const struct target *t, const struct look *l, bool
     }
     if (l->message[0] != '\0' && strcmp(l->message, w->shown) != 0) {
         (void) snprintf(w->shown, sizeof w->shown, "%s", l->message);
-        out->progress(t, l->message, NULL);
+        out->progress(t, l->message,
+                      json_object_get(json_object_get(l->reply, "status"), "progress"));
     }
     if (util_interrupted)
         return fail(p, CTL_INTERRUPTED, "interrupted; it was not %s yet", w->want);
@@ -147,4 +148,17 @@ int
 cmd_is_ready(const struct args *a, struct problem *p)
 {
     return look_until(a, now_mono_usec() + a->timeout_usec, judge_ready, NULL, p);
+}
+
+int
+cmd_is_active(const struct args *a, struct problem *p)
+{
+    CLEANUP(look_done) struct look l = { 0 };
+    struct target t;
+    int r = target_find(a, &t, p);
+
+    if (r != 0 || (r = take_look(&t, &l, p)) != 0)
+        return r;
+    out->result(&t, l.state, l.reply);
+    return strcmp(l.state, "stopped") == 0 ? CTL_NOT_RUNNING : CTL_OK;
 }

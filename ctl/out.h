@@ -9,20 +9,27 @@
 struct out_stopped {
     bool is_active;        /* a process or unit is there all the same */
     char since[64];        /* "Sat 2026-11-21 14:20:07 CET" */
-    char last_exit[64];    /* "status 78/CONFIG" */
-    char status_text[256]; /* its last STATUS= */
+    char last_exit[400];   /* "status 78/CONFIG", or who asked for its stop */
+    char status_text[256]; /* its last STATUS=, or what the history says last */
+    char advice[200];      /* what to do */
 };
 
 struct out {
     void (*status)(const struct target *t, const json_t *status);
     void (*stopped)(const struct target *t, const struct out_stopped *s);
     void (*processes)(const json_t *parameters);
+    /* {"entries":[…]}, {"checks":[…]}, {"instances":[…]}. */
+    void (*history)(const json_t *parameters);
+    void (*doctor)(const json_t *parameters);
+    void (*instances)(const json_t *parameters);
     /* Settings, or the one that was asked for with all there is to say. */
     void (*settings)(const json_t *parameters, bool is_one);
     /* One change of a watch: the reply's parameters. */
     void (*watch)(const json_t *parameters);
     /* A wait goes on: `message` in words, the reply's parameters or NULL. */
     void (*progress)(const struct target *t, const char *message, const json_t *parameters);
+    /* Something for people only, said once. */
+    void (*remark)(const char *text);
     /* It is done: `message` in words (NULL = nothing to say), the reply's parameters or NULL. */
     void (*result)(const struct target *t, const char *message, const json_t *parameters);
     /* A verification goes on: how far it is; a part is done (`kind` as in piniond(8), its fields
@@ -38,6 +45,15 @@ struct out {
     void (*list_begin)(void);
     void (*list_end)(void);
 };
+
+/* What the text side shares. */
+const char *out_text_of(const json_t *o, const char *key);
+uint64_t out_number_of(const json_t *o, const char *key);
+/* out_progress.c: take the line away that a terminal redraws; a bar of `width`, NUL-terminated. */
+void out_close_line(void);
+void out_bar(char *to, int width, double percent);
+void out_text_progress(const struct target *t, const char *message, const json_t *progress);
+void out_text_verifying(const json_t *progress);
 
 extern const struct out out_text;
 extern const struct out out_json;

@@ -99,6 +99,12 @@ json_out_progress(const struct target *t, const char *message, const json_t *par
 }
 
 static void
+json_out_remark(const char *text)
+{
+    (void) text;
+}
+
+static void
 json_out_result(const struct target *t, const char *message, const json_t *parameters)
 {
     (void) t;
@@ -141,9 +147,13 @@ const struct out out_json = {
     .status = json_out_status,
     .stopped = json_out_stopped,
     .processes = json_out_reply,
+    .history = json_out_reply,
+    .doctor = json_out_reply,
+    .instances = json_out_reply,
     .settings = json_out_settings,
     .watch = json_out_reply,
     .progress = json_out_progress,
+    .remark = json_out_remark,
     .result = json_out_result,
     .verifying = json_out_verifying,
     .verified = json_out_verified,

@@ -1,10 +1,8 @@
 /* Text output.
- * Runs in: pinionctl. Owns: the line that a terminal redraws. Source: systemd-ops 4.2, 4.5. */
-#include <ctype.h>
+ * Runs in: pinionctl. Owns: nothing. Source: systemd-ops 4.2, 4.5. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "out.h"
 
@@ -19,28 +17,18 @@ static const struct {
     /* clang-format on */
 };
 
-static bool line_open; /* a progress line without its newline stands on the terminal */
-
-static const char *
-text_of(const json_t *o, const char *key)
+const char *
+out_text_of(const json_t *o, const char *key)
 {
     const char *s = json_string_value(json_object_get(o, key));
 
     return s == NULL ? "" : s;
 }
 
-static uint64_t
-number_of(const json_t *o, const char *key)
+uint64_t
+out_number_of(const json_t *o, const char *key)
 {
     return (uint64_t) json_integer_value(json_object_get(o, key));
-}
-
-static void
-close_line(void)
-{
-    if (line_open)
-        (void) printf("\r\033[K");
-    line_open = false;
 }
 
 /* The dot in front, green if it serves. */
@@ -73,16 +61,16 @@ print_row(const char *label, const char *text)
 static void
 print_first_line(const struct target *t, const json_t *s)
 {
-    const char *instance = text_of(s, "instance"), *state = text_of(s, "state");
-    const char *phase = text_of(json_object_get(s, "progress"), "phase");
-    const char *paren = phase[0] != '\0' ? phase : text_of(s, "role");
+    const char *instance = out_text_of(s, "instance"), *state = out_text_of(s, "state");
+    const char *phase = out_text_of(json_object_get(s, "progress"), "phase");
+    const char *paren = phase[0] != '\0' ? phase : out_text_of(s, "role");
     char left[256], right[64];
 
     (void) snprintf(left, sizeof left, "%s  %s%s%s%s  %s", instance[0] != '\0' ? instance : t->name,
                     state, paren[0] != '\0' ? " (" : "", paren, paren[0] != '\0' ? ")" : "",
-                    text_of(s, "pmState"));
+                    out_text_of(s, "pmState"));
     if (strcmp(state, "ready") == 0 || strcmp(state, "standby") == 0)
-        (void) snprintf(right, sizeof right, "Pinion %s", text_of(s, "version"));
+        (void) snprintf(right, sizeof right, "Pinion %s", out_text_of(s, "version"));
     else
         (void) snprintf(right, sizeof right, "not accepting connections");
     print_glyph(state);
@@ -93,8 +81,8 @@ static void
 print_since(const json_t *s)
 {
     char time[64], ago[32], up[32], row[192];
-    uint64_t now = now_real_usec(), since = number_of(s, "stateSinceUSec");
-    uint64_t started = number_of(s, "startedUSec");
+    uint64_t now = now_real_usec(), since = out_number_of(s, "stateSinceUSec");
+    uint64_t started = out_number_of(s, "startedUSec");
 
     if (since == 0)
         return;
@@ -111,19 +99,17 @@ print_progress_row(const json_t *s)
     const json_t *p = json_object_get(s, "progress");
     const json_t *percent = json_object_get(p, "percent");
     char row[512], bar[24];
-    int n = 0;
 
     if (p == NULL)
         return;
     if (percent == NULL) {
-        print_row("Progress", text_of(p, "message"));
+        print_row("Progress", out_text_of(p, "message"));
         return;
     }
     double value = json_number_value(percent);
-    for (int i = 0; i < 20; i++)
-        bar[n++] = value >= (i + 1) * 5 ? '#' : '-';
-    bar[n] = '\0';
-    (void) snprintf(row, sizeof row, "[%s] %3d %%   %s", bar, (int) value, text_of(p, "message"));
+    out_bar(bar, 20, value);
+    (void) snprintf(row, sizeof row, "[%s] %3d %%   %s", bar, (int) value,
+                    out_text_of(p, "message"));
     print_row("Progress", row);
 }
 
@@ -146,11 +132,11 @@ print_data(const json_t *s)
 {
     const json_t *c = json_object_get(s, "lastCheckpoint");
     char row[512], ago[32];
-    uint64_t ended = number_of(c, "startedUSec") + number_of(c, "durationUSec");
+    uint64_t ended = out_number_of(c, "startedUSec") + out_number_of(c, "durationUSec");
     uint64_t now = now_real_usec();
 
     format_duration(ago, sizeof ago, now > ended ? now - ended : 0);
-    (void) snprintf(row, sizeof row, "%s%s%s%s", text_of(s, "dataDirectory"),
+    (void) snprintf(row, sizeof row, "%s%s%s%s", out_text_of(s, "dataDirectory"),
                     c != NULL ? "  last checkpoint " : "", c != NULL ? ago : "",
                     c != NULL ? " ago" : "");
     print_row("Data", row);
@@ -160,13 +146,13 @@ static void
 print_log(const json_t *s)
 {
     char row[256];
-    const char *flush = text_of(s, "flushLsn"), *replay = text_of(s, "replayLsn");
+    const char *flush = out_text_of(s, "flushLsn"), *replay = out_text_of(s, "replayLsn");
 
     if (flush[0] == '\0' && replay[0] == '\0')
         return;
-    (void) snprintf(row, sizeof row, "%s%s%s%s  timeline %" PRIu64,
-                    flush[0] != '\0' ? "durable to " : "", flush,
-                    replay[0] != '\0' ? "  replayed to " : "", replay, number_of(s, "timeline"));
+    (void) snprintf(
+        row, sizeof row, "%s%s%s%s  timeline %" PRIu64, flush[0] != '\0' ? "durable to " : "",
+        flush, replay[0] != '\0' ? "  replayed to " : "", replay, out_number_of(s, "timeline"));
     print_row("Log", row);
 }
 
@@ -181,12 +167,12 @@ print_storage(const json_t *s)
     json_array_foreach(json_object_get(s, "storage"), i, o)
     {
         char row[256], left[32], all[32], ago[32];
-        uint64_t since = number_of(o, "fullSinceUSec");
+        uint64_t since = out_number_of(o, "fullSinceUSec");
 
-        format_bytes(left, sizeof left, number_of(o, "freeBytes"));
-        format_bytes(all, sizeof all, number_of(o, "totalBytes"));
+        format_bytes(left, sizeof left, out_number_of(o, "freeBytes"));
+        format_bytes(all, sizeof all, out_number_of(o, "totalBytes"));
         format_duration(ago, sizeof ago, now > since ? now - since : 0);
-        (void) snprintf(row, sizeof row, "%s: %s of %s free%s%s", text_of(o, "name"), left, all,
+        (void) snprintf(row, sizeof row, "%s: %s of %s free%s%s", out_text_of(o, "name"), left, all,
                         json_is_true(json_object_get(o, "full"))  ? "  FULL for "
                         : json_is_true(json_object_get(o, "low")) ? "  LOW"
                                                                   : "",
@@ -203,51 +189,62 @@ print_cache(const json_t *s)
 
     if (o == NULL)
         return;
-    format_bytes(left, sizeof left, number_of(o, "bytesLeft"));
-    format_bytes(used, sizeof used, number_of(o, "overflowUsedBytes"));
-    format_bytes(limit, sizeof limit, number_of(o, "overflowLimitBytes"));
-    format_bytes(peak, sizeof peak, number_of(o, "overflowPeakBytes"));
+    format_bytes(left, sizeof left, out_number_of(o, "bytesLeft"));
+    format_bytes(used, sizeof used, out_number_of(o, "overflowUsedBytes"));
+    format_bytes(limit, sizeof limit, out_number_of(o, "overflowLimitBytes"));
+    format_bytes(peak, sizeof peak, out_number_of(o, "overflowPeakBytes"));
     (void) snprintf(row, sizeof row,
                     "%s left  %" PRIu64 " old versions  overflow %s of %s, at most %s", left,
-                    number_of(o, "versions"), used, limit, peak);
+                    out_number_of(o, "versions"), used, limit, peak);
     print_row("Cache", row);
 }
 
 static void
 print_config(const json_t *s)
 {
-    char row[512], pending[256];
-    uint64_t generation = number_of(s, "configGeneration");
+    char row[700], pending[256], ago[32];
+    const json_t *waiting = json_object_get(s, "pendingRestart");
+    uint64_t generation = out_number_of(s, "configGeneration");
+    uint64_t loaded = out_number_of(s, "configLoadedUSec"), now = now_real_usec();
+    size_t n = json_array_size(waiting);
 
     if (generation == 0)
         return;
-    join(pending, sizeof pending, json_object_get(s, "pendingRestart"));
-    (void) snprintf(row, sizeof row, "generation %" PRIu64 "%s%s%s", generation,
-                    json_is_false(json_object_get(s, "configValid")) ? "; the files have errors"
-                                                                     : "",
-                    pending[0] != '\0' ? "; waits for a restart: " : "", pending);
+    format_duration(ago, sizeof ago, now > loaded ? now - loaded : 0);
+    (void) snprintf(row, sizeof row, "generation %" PRIu64 "%s%s%s%s", generation,
+                    loaded != 0 ? ", loaded " : "", loaded != 0 ? ago : "",
+                    loaded != 0 ? " ago" : "",
+                    json_is_false(json_object_get(s, "configValid"))
+                        ? "; the files have errors (pinionctl check-config)"
+                        : "");
     print_row("Config", row);
+    if (n == 0)
+        return;
+    join(pending, sizeof pending, waiting);
+    (void) snprintf(row, sizeof row, "%zu setting%s for a restart: %s", n,
+                    n == 1 ? " waits" : "s wait", pending);
+    print_row("", row);
 }
 
 static void
 text_status(const struct target *t, const json_t *s)
 {
     char row[1024];
-    uint64_t crashes = number_of(s, "crashRestarts");
+    uint64_t crashes = out_number_of(s, "crashRestarts");
 
     print_first_line(t, s);
     if (out_options.quiet)
         return;
     print_since(s);
     print_progress_row(s);
-    (void) snprintf(row, sizeof row, "%s%smain pid %" PRIu64, text_of(s, "unit"),
-                    text_of(s, "unit")[0] != '\0' ? ", " : "", number_of(s, "mainPid"));
-    print_row("Process", row);
+    (void) snprintf(row, sizeof row, "%s%smain pid %" PRIu64, out_text_of(s, "unit"),
+                    out_text_of(s, "unit")[0] != '\0' ? ", " : "", out_number_of(s, "mainPid"));
+    print_row(out_text_of(s, "unit")[0] != '\0' ? "Unit" : "Process", row);
     join(row, sizeof row, json_object_get(s, "listen"));
     print_row("Listen", row);
     if (json_object_get(s, "connections") != NULL) {
-        (void) snprintf(row, sizeof row, "%" PRIu64 " of %" PRIu64, number_of(s, "connections"),
-                        number_of(s, "connectionsMax"));
+        (void) snprintf(row, sizeof row, "%" PRIu64 " of %" PRIu64, out_number_of(s, "connections"),
+                        out_number_of(s, "connectionsMax"));
         print_row("Sessions", row);
     }
     print_data(s);
@@ -256,8 +253,8 @@ text_status(const struct target *t, const json_t *s)
     print_cache(s);
     print_config(s);
     if (crashes > 0) {
-        (void) snprintf(row, sizeof row, "%" PRIu64 " internal restart%s", crashes,
-                        crashes == 1 ? "" : "s");
+        (void) snprintf(row, sizeof row, "%" PRIu64 " internal restart%s (pinionctl history)",
+                        crashes, crashes == 1 ? "" : "s");
         print_row("Crashes", row);
     }
 }
@@ -272,7 +269,9 @@ text_stopped(const struct target *t, const struct out_stopped *s)
     if (out_options.quiet)
         return;
     print_row("Last exit", s->last_exit);
-    print_row("Status", s->status_text);
+    print_row("Last word", s->status_text);
+    if (s->advice[0] != '\0')
+        (void) printf("    hint: %s\n", s->advice);
 }
 
 static const char *
@@ -293,14 +292,14 @@ text_processes(const json_t *parameters)
     json_array_foreach(json_object_get(parameters, "processes"), i, o)
     {
         char age[32], beat[32] = "-";
-        uint64_t started = number_of(o, "startedUSec");
+        uint64_t started = out_number_of(o, "startedUSec");
         format_duration(age, sizeof age, now > started ? now - started : 0);
         if (json_object_get(o, "heartbeatAgeUSec") != NULL)
-            format_duration(beat, sizeof beat, number_of(o, "heartbeatAgeUSec"));
-        (void) printf("%7" PRIu64 " %-19s %-20s %12s %8s  %-12s %-12s %s\n", number_of(o, "pid"),
-                      text_of(o, "role"), dash(text_of(o, "state")), age, beat,
-                      dash(text_of(o, "database")), dash(text_of(o, "user")),
-                      dash(text_of(o, "client")));
+            format_duration(beat, sizeof beat, out_number_of(o, "heartbeatAgeUSec"));
+        (void) printf("%7" PRIu64 " %-19s %-20s %12s %8s  %-12s %-12s %s\n",
+                      out_number_of(o, "pid"), out_text_of(o, "role"),
+                      dash(out_text_of(o, "state")), age, beat, dash(out_text_of(o, "database")),
+                      dash(out_text_of(o, "user")), dash(out_text_of(o, "client")));
     }
 }
 
@@ -308,10 +307,10 @@ text_processes(const json_t *parameters)
 static void
 say_source(char *to, size_t cap, const json_t *o)
 {
-    if (text_of(o, "file")[0] != '\0')
-        (void) snprintf(to, cap, "%s:%" PRIu64, text_of(o, "file"), number_of(o, "line"));
+    if (out_text_of(o, "file")[0] != '\0')
+        (void) snprintf(to, cap, "%s:%" PRIu64, out_text_of(o, "file"), out_number_of(o, "line"));
     else
-        (void) snprintf(to, cap, "%s", text_of(o, "source"));
+        (void) snprintf(to, cap, "%s", out_text_of(o, "source"));
 }
 
 static const char *
@@ -334,13 +333,13 @@ print_setting(const json_t *o)
         { "superuser", "in the files, or by SET of a superuser" },
         { "user", "in the files, or by SET of anybody" },
     };
-    const char *context = text_of(o, "context");
+    const char *context = out_text_of(o, "context");
     char source[4200];
 
-    (void) printf("%s = %s\n", text_of(o, "name"), value_of(o));
+    (void) printf("%s = %s\n", out_text_of(o, "name"), value_of(o));
     say_source(source, sizeof source, o);
     print_row("Source", source);
-    print_row("Default", text_of(o, "initial"));
+    print_row("Default", out_text_of(o, "initial"));
     for (size_t i = 0; i < ELEMENTSOF(changes); i++) {
         if (strcmp(changes[i].context, context) == 0)
             context = changes[i].words;
@@ -348,7 +347,7 @@ print_setting(const json_t *o)
     print_row("Change", context);
     if (json_is_true(json_object_get(o, "pendingRestart")))
         print_row("Pending", "the files hold another value, which a restart applies");
-    print_row("Meaning", text_of(o, "description"));
+    print_row("Meaning", out_text_of(o, "description"));
 }
 
 static void
@@ -368,7 +367,7 @@ text_settings(const json_t *parameters, bool is_one)
         char source[4200];
 
         say_source(source, sizeof source, o);
-        (void) printf("%-34s %-24s %s%s\n", text_of(o, "name"), value_of(o), source,
+        (void) printf("%-34s %-24s %s%s\n", out_text_of(o, "name"), value_of(o), source,
                       json_is_true(json_object_get(o, "pendingRestart")) ? ", waits for a restart"
                                                                          : "");
     }
@@ -381,23 +380,18 @@ text_watch(const json_t *parameters)
     char time[64];
 
     format_time(time, sizeof time, now_real_usec());
-    (void) printf("%s  %-16s %-16s %s\n", time, text_of(s, "state"), text_of(s, "pmState"),
-                  text_of(json_object_get(s, "progress"), "message"));
+    (void) printf("%s  %-16s %-16s %s\n", time, out_text_of(s, "state"), out_text_of(s, "pmState"),
+                  out_text_of(json_object_get(s, "progress"), "message"));
     (void) fflush(stdout);
 }
 
-/* "main: stopping: checkpoint 41 %": one line that a terminal redraws, else a line each time. */
 static void
-text_progress(const struct target *t, const char *message, const json_t *parameters)
+text_remark(const char *text)
 {
-    (void) parameters;
-    if (out_options.quiet || message == NULL || message[0] == '\0')
+    if (out_options.quiet)
         return;
-    close_line();
-    (void) printf("%s: %c%s", t->name, tolower((unsigned char) message[0]), message + 1);
-    line_open = isatty(STDOUT_FILENO);
-    if (!line_open)
-        (void) putchar('\n');
+    out_close_line();
+    (void) printf("(%s)\n", text);
     (void) fflush(stdout);
 }
 
@@ -405,28 +399,88 @@ static void
 text_result(const struct target *t, const char *message, const json_t *parameters)
 {
     (void) parameters;
-    close_line();
+    out_close_line();
     if (!out_options.quiet && message != NULL)
         (void) printf("%s: %s\n", t->name, message);
 }
 
-/* ---- verify ---- */
+/* ---- history, doctor, list ---- */
 
-/* A line that a terminal redraws, beside the parts that stand. */
 static void
-text_verifying(const json_t *progress)
+text_history(const json_t *parameters)
 {
-    uint64_t all = number_of(progress, "all");
+    size_t i;
+    json_t *o;
 
-    if (out_options.quiet || isatty(STDOUT_FILENO) == 0)
-        return;
-    close_line();
-    (void) printf("%s", text_of(progress, "what"));
-    if (all > 0)
-        (void) printf(": %" PRIu64 " %%", number_of(progress, "done") * 100 / all);
-    (void) fflush(stdout);
-    line_open = true;
+    (void) printf("%-27s  %-13s  %s\n", "TIME", "EVENT", "WHAT");
+    json_array_foreach(json_object_get(parameters, "entries"), i, o)
+    {
+        const char *by = out_text_of(o, "by"), *reason = out_text_of(o, "reason");
+        char time[64];
+
+        format_time(time, sizeof time, out_number_of(o, "timeUSec"));
+        (void) printf("%-27s  %-13s  %s%s%s%s%s\n", time, out_text_of(o, "event"),
+                      out_text_of(o, "message"), by[0] != '\0' ? ", by " : "", by,
+                      reason[0] != '\0' ? ": " : "", reason);
+    }
 }
+
+static void
+text_doctor(const json_t *parameters)
+{
+    static const struct {
+        const char *level, *word, *color;
+    } levels[] = { { "ok", "ok", "32" },
+                   { "note", "note", "0" },
+                   { "warning", "WARN", "33" },
+                   { "bad", "BAD", "31" } };
+    unsigned n[ELEMENTSOF(levels)] = { 0 };
+    size_t i;
+    json_t *o;
+
+    json_array_foreach(json_object_get(parameters, "checks"), i, o)
+    {
+        size_t k = 0;
+
+        while (k + 1 < ELEMENTSOF(levels) && strcmp(levels[k].level, out_text_of(o, "level")) != 0)
+            k++;
+        n[k]++;
+        if (out_options.quiet && k < 2)
+            continue;
+        (void) printf(out_options.color ? "\033[%sm%-5s\033[0m" : "%.0s%-5s", levels[k].color,
+                      levels[k].word);
+        (void) printf(" %-14s %s\n", out_text_of(o, "check"), out_text_of(o, "finding"));
+        if (out_text_of(o, "why")[0] != '\0')
+            (void) printf("      why: %s\n", out_text_of(o, "why"));
+        if (out_text_of(o, "advice")[0] != '\0')
+            (void) printf("      do:  %s\n", out_text_of(o, "advice"));
+    }
+    if (!out_options.quiet)
+        (void) printf("%u checks: %u fine, %u to note, %u warning%s, %u bad\n",
+                      n[0] + n[1] + n[2] + n[3], n[0], n[1], n[2], n[2] == 1 ? "" : "s", n[3]);
+}
+
+static void
+text_instances(const json_t *parameters)
+{
+    size_t i;
+    json_t *o;
+
+    (void) printf("%-16s %-16s %9s  %-32s %s\n", "NAME", "STATE", "SESSIONS", "DATA", "LISTEN");
+    json_array_foreach(json_object_get(parameters, "instances"), i, o)
+    {
+        char listen[512], sessions[32] = "-";
+
+        join(listen, sizeof listen, json_object_get(o, "listen"));
+        if (json_object_get(o, "connections") != NULL)
+            (void) snprintf(sessions, sizeof sessions, "%" PRIu64, out_number_of(o, "connections"));
+        (void) printf("%-16s %-16s %9s  %-32s %s\n", out_text_of(o, "instance"),
+                      out_text_of(o, "state"), sessions, dash(out_text_of(o, "dataDirectory")),
+                      dash(listen));
+    }
+}
+
+/* ---- verify ---- */
 
 static void
 print_problems(const json_t *problems)
@@ -437,57 +491,57 @@ print_problems(const json_t *problems)
     json_array_foreach(problems, i, o)
     {
         (void) printf("  ");
-        if (text_of(o, "database")[0] != '\0')
-            (void) printf("database \"%s\", ", text_of(o, "database"));
-        (void) printf("%s", text_of(o, "file"));
-        if (number_of(o, "page") != 0)
-            (void) printf(", page %" PRIu64, number_of(o, "page"));
-        (void) printf(": %s\n", text_of(o, "message"));
-        if (text_of(o, "detail")[0] != '\0')
-            (void) printf("    %s\n", text_of(o, "detail"));
+        if (out_text_of(o, "database")[0] != '\0')
+            (void) printf("database \"%s\", ", out_text_of(o, "database"));
+        (void) printf("%s", out_text_of(o, "file"));
+        if (out_number_of(o, "page") != 0)
+            (void) printf(", page %" PRIu64, out_number_of(o, "page"));
+        (void) printf(": %s\n", out_text_of(o, "message"));
+        if (out_text_of(o, "detail")[0] != '\0')
+            (void) printf("    %s\n", out_text_of(o, "detail"));
     }
 }
 
 static void
 say_control(char *to, size_t cap, const json_t *o)
 {
-    if (number_of(o, "usableCopies") == 0)
+    if (out_number_of(o, "usableCopies") == 0)
         (void) snprintf(to, cap, "no usable copy");
     else
         (void) snprintf(to, cap, "usable copies %" PRIu64 ", %s, checkpoint %s, redo %s",
-                        number_of(o, "usableCopies"), text_of(o, "clusterState"),
-                        text_of(o, "checkpoint"), text_of(o, "redo"));
+                        out_number_of(o, "usableCopies"), out_text_of(o, "clusterState"),
+                        out_text_of(o, "checkpoint"), out_text_of(o, "redo"));
 }
 
 static void
 say_log(char *to, size_t cap, const json_t *o)
 {
-    uint64_t segments = number_of(o, "segments"), records = number_of(o, "records");
+    uint64_t segments = out_number_of(o, "segments"), records = out_number_of(o, "records");
 
     (void) snprintf(to, cap, "%" PRIu64 " segment%s, %" PRIu64 " record%s from %s to %s", segments,
-                    segments == 1 ? "" : "s", records, records == 1 ? "" : "s", text_of(o, "from"),
-                    text_of(o, "to"));
+                    segments == 1 ? "" : "s", records, records == 1 ? "" : "s",
+                    out_text_of(o, "from"), out_text_of(o, "to"));
 }
 
 static void
 say_database(char *to, size_t cap, const json_t *o)
 {
-    uint64_t pages = number_of(o, "pages");
+    uint64_t pages = out_number_of(o, "pages");
 
     (void) snprintf(to, cap, "%s: %" PRIu64 " page%s, %" PRIu64 " damaged, structure %s",
-                    text_of(o, "file"), pages, pages == 1 ? "" : "s", number_of(o, "damaged"),
-                    text_of(o, "structure"));
+                    out_text_of(o, "file"), pages, pages == 1 ? "" : "s",
+                    out_number_of(o, "damaged"), out_text_of(o, "structure"));
 }
 
 static void
 text_verified(const char *kind, const json_t *part, const json_t *problems)
 {
-    const char *name = text_of(part, "name");
-    bool is_bad = json_array_size(problems) > 0 || number_of(part, "damaged") > 0 ||
-                  strcmp(text_of(part, "structure"), "damaged") == 0;
+    const char *name = out_text_of(part, "name");
+    bool is_bad = json_array_size(problems) > 0 || out_number_of(part, "damaged") > 0 ||
+                  strcmp(out_text_of(part, "structure"), "damaged") == 0;
     char row[512];
 
-    close_line();
+    out_close_line();
     if (name[0] != '\0')
         say_database(row, sizeof row, part);
     else if (strcmp(kind, "control") == 0)
@@ -504,13 +558,13 @@ text_verified(const char *kind, const json_t *part, const json_t *problems)
 static void
 text_report(const json_t *report, const json_t *problems)
 {
-    uint64_t n = number_of(report, "problemCount");
+    uint64_t n = out_number_of(report, "problemCount");
     uint64_t shown = json_array_size(json_object_get(report, "problems"));
-    const char *result = text_of(report, "result");
+    const char *result = out_text_of(report, "result");
     size_t i;
     json_t *o;
 
-    close_line();
+    out_close_line();
     print_problems(problems);
     json_array_foreach(json_object_get(report, "unchecked"), i, o)(void)
         printf("not checked: %s\n", json_string_value(o));
@@ -537,7 +591,7 @@ text_reply(const json_t *parameters)
 static void
 text_failure(const struct problem *p)
 {
-    close_line();
+    out_close_line();
     (void) fflush(stdout);
     (void) fprintf(stderr, "pinionctl: error: %s\n", p->message);
     for (const char *line = p->detail; *line != '\0';) {
@@ -558,11 +612,15 @@ const struct out out_text = {
     .status = text_status,
     .stopped = text_stopped,
     .processes = text_processes,
+    .history = text_history,
+    .doctor = text_doctor,
+    .instances = text_instances,
     .settings = text_settings,
     .watch = text_watch,
-    .progress = text_progress,
+    .progress = out_text_progress,
+    .remark = text_remark,
     .result = text_result,
-    .verifying = text_verifying,
+    .verifying = out_text_verifying,
     .verified = text_verified,
     .report = text_report,
     .reply = text_reply,

@@ -90,6 +90,27 @@ format_duration(char *to, size_t cap, uint64_t usec)
         (void) snprintf(to, cap, "%" PRIu64 " d %" PRIu64 " h", s / 86400, s / 3600 % 24);
 }
 
+bool
+parse_duration(const char *text, uint64_t *ret_usec)
+{
+    static const struct {
+        const char *unit;
+        double usec;
+    } units[] = { { "", 1e6 },    { "s", 1e6 },   { "ms", 1e3 },
+                  { "min", 6e7 }, { "h", 3.6e9 }, { "d", 8.64e10 } };
+    char *end;
+    double value = strtod(text, &end);
+
+    for (size_t i = 0; i < ELEMENTSOF(units); i++) {
+        if (end == text || strcmp(end, units[i].unit) != 0)
+            continue;
+        value *= units[i].usec;
+        *ret_usec = value >= 1 && value < 1e15 ? (uint64_t) value : 0;
+        return *ret_usec > 0;
+    }
+    return false;
+}
+
 void
 format_bytes(char *to, size_t cap, uint64_t bytes)
 {

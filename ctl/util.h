@@ -55,5 +55,8 @@ void format_bytes(char *to, size_t cap, uint64_t bytes);
 /* "Sat 2026-11-21 14:03:11 UTC", local time. */
 void format_time(char *to, size_t cap, uint64_t real_usec);
 
+/* "5min", "30s", "1h", "250ms"; without a unit seconds. false: it is none, or 0. */
+bool parse_duration(const char *text, uint64_t *ret_usec);
+
 void closep(int *fd);
 void freep(void *pp);

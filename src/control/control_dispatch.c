@@ -384,6 +384,16 @@ peer_comm(const struct control_peer *peer, char *to, size_t cap)
         (void) snprintf(to, cap, "?");
 }
 
+void
+control_call_asker(const struct control_call *call, char *to, size_t cap)
+{
+    char comm[32];
+
+    peer_comm(call->peer, comm, sizeof comm);
+    (void) snprintf(to, cap, "uid %u (%s, pid %d)", (unsigned) call->peer->uid, comm,
+                    (int) call->peer->pid);
+}
+
 static void
 log_admin_call(const struct control_call *call, const struct method *m, const char *refused)
 {

@@ -96,6 +96,9 @@ void control_call_finish(struct control_call *call, bool clean);
 /* Give back what the call holds; view, peer and sink stay. */
 void control_call_done(struct control_call *call);
 
+/* Who calls, as log and history name him: "uid 0 (pinionctl, pid 4711)". */
+void control_call_asker(const struct control_call *call, char *to, size_t cap);
+
 /* For handlers. Each sends; parameters are taken (put). */
 void control_reply(struct control_call *call, struct json_object *parameters);
 void control_reply_continues(struct control_call *call, struct json_object *parameters);

@@ -291,10 +291,12 @@ int
 control_on_RELOAD(struct control_call *call)
 {
     struct err e = ERR_INIT;
-    char message[128];
+    char message[128], by[100];
 
     memset(&reload, 0, sizeof reload);
-    int r = call->view->ops->reload(call->view->ctx, &reload, &e);
+    control_call_asker(call, by, sizeof by);
+    int r =
+        call->view->ops->reload(call->view->ctx, &(struct control_ask){ .by = by }, &reload, &e);
     if (r < 0 && r != -ERR_CONFIG_FILE_ERROR) {
         control_error_from(call, r, &e);
         return CONTROL_REPLIED;
@@ -362,6 +364,7 @@ control_poll_checkpoint(struct control_call *call, bool quiet)
     switch (call->view->ops->checkpoint_state(call->view->ctx, call->operation, &e)) {
     case OPERATION_RUNNING:
         control_status_get(call->view, &s);
+        call->view->ops->checkpoint_progress(call->view->ctx, &s.progress);
         reply_progress(call, &s, quiet);
         return CONTROL_PARKED;
     case OPERATION_DONE:
@@ -410,17 +413,133 @@ control_poll_stop(struct control_call *call, bool quiet)
     return CONTROL_PARKED;
 }
 
+static int
+done(struct control_call *call, int r, const struct err *e)
+{
+    if (r < 0)
+        control_error_from(call, r, e);
+    else
+        control_reply(call, json_object_new_object());
+    return CONTROL_REPLIED;
+}
+
+/* Only a stop that waits can stop waiting. */
+static int
+refuse_drain(struct control_call *call)
+{
+    struct json_object *p = json_object_new_object();
+
+    control_json_add_str(p, "parameter", "drainUSec");
+    control_error(call, "org.varlink.service.InvalidParameter", p);
+    return CONTROL_REPLIED;
+}
+
 int
 control_on_CANCEL_STOP(struct control_call *call)
 {
     struct err e = ERR_INIT;
-    int r = call->view->ops->stop_cancel(call->view->ctx, &e);
+    char by[100];
 
-    if (r < 0)
-        control_error_from(call, r, &e);
-    else
-        control_reply(call, json_object_new_object());
+    control_call_asker(call, by, sizeof by);
+    return done(
+        call, call->view->ops->stop_cancel(call->view->ctx, &(struct control_ask){ .by = by }, &e),
+        &e);
+}
+
+int
+control_on_ROTATE_LOG(struct control_call *call)
+{
+    struct err e = ERR_INIT;
+
+    return done(call, call->view->ops->rotate_log(call->view->ctx, &e), &e);
+}
+
+/* ---- history ---- */
+struct history_list {
+    int64_t skip; /* the oldest ones, if only so many were asked for */
+    struct json_object *list;
+};
+
+static void
+count_history(void *arg, const struct control_history *h)
+{
+    int64_t *n = arg;
+
+    (void) h;
+    *n += 1;
+}
+
+static void
+add_history(void *arg, const struct control_history *h)
+{
+    struct history_list *to = arg;
+    struct json_object *o;
+
+    if (to->skip-- > 0)
+        return;
+    o = json_object_new_object();
+    control_json_add_int(o, "timeUSec", (int64_t) h->time_usec);
+    control_json_add_str(o, "event", h->event);
+    control_json_add_str(o, "message", h->message);
+    if (h->pid != 0)
+        control_json_add_int(o, "pid", h->pid);
+    control_json_add_str(o, "by", h->by);
+    control_json_add_str(o, "reason", h->reason);
+    if (h->timeline != 0)
+        control_json_add_int(o, "timeline", (int64_t) h->timeline);
+    (void) json_object_array_add(to->list, o);
+}
+
+int
+control_on_LIST_HISTORY(struct control_call *call)
+{
+    const struct control_arg *limit = &call->args[ARG_LIST_HISTORY_limit];
+    struct history_list to = { .list = json_object_new_array() };
+    struct json_object *p = json_object_new_object();
+    int64_t n = 0;
+
+    call->view->ops->history(call->view->ctx, count_history, &n);
+    to.skip = limit->given && limit->number < n ? n - limit->number : 0;
+    call->view->ops->history(call->view->ctx, add_history, &to);
+    json_object_object_add(p, "entries", to.list);
+    control_reply(call, p);
     return CONTROL_REPLIED;
+}
+
+/* ---- replication, which is not there yet ---- */
+static int
+refuse_replication(struct control_call *call, const char *what)
+{
+    struct err e = ERR_INIT;
+    int r = ERR(&e, FEATURE_NOT_SUPPORTED, "%s is not supported: this release has no replication",
+                what);
+
+    control_error_from(call, r, &e);
+    return CONTROL_REPLIED;
+}
+
+int
+control_on_PROMOTE(struct control_call *call)
+{
+    return refuse_replication(call, "Promote");
+}
+
+int
+control_on_DEMOTE(struct control_call *call)
+{
+    return refuse_replication(call, "Demote");
+}
+
+int
+control_on_SWITCHOVER(struct control_call *call)
+{
+    return refuse_replication(call, "Switchover");
+}
+
+int
+control_on_LIST_REPLICATION(struct control_call *call)
+{
+    return refuse_replication(call, "ListReplication");
 }
 
 int
@@ -428,7 +547,8 @@ control_on_STOP(struct control_call *call)
 {
     const struct control_arg *mode = &call->args[ARG_STOP_mode];
     const struct control_arg *reason = &call->args[ARG_STOP_reason];
-    char text[256];
+    const struct control_arg *drain = &call->args[ARG_STOP_drainUSec];
+    char text[256], by[100];
     struct err e = ERR_INIT;
 
     if (reason->given) {
@@ -437,10 +557,15 @@ control_on_STOP(struct control_call *call)
         log_msg(LOG_LEVEL_LOG, "reason of the stop: %s", text);
     }
     call->mode = mode->given ? (enum control_stop_mode) mode->value : STOP_FAST;
-    int r = call->view->ops->stop(call->view->ctx, call->mode, &e);
+    if (drain->given && call->mode != STOP_SMART)
+        return refuse_drain(call);
+    control_call_asker(call, by, sizeof by);
+    int r = call->view->ops->stop(
+        call->view->ctx, call->mode, drain->given ? (usec_t) drain->number : 0,
+        &(struct control_ask){ .by = by, .reason = reason->given ? text : NULL }, &e);
     if (r < 0) {
         control_error_from(call, r, &e);
         return CONTROL_REPLIED;
     }
-    return call->oneway ? CONTROL_REPLIED : CONTROL_PARKED;
+    return call->oneway ? CONTROL_REPLIED : control_poll_stop(call, false);
 }

@@ -215,7 +215,8 @@ static const char idl_service[] =
     "error MethodNotImplemented (method: string)\n"
     "error InvalidParameter (parameter: string)\n"
     "error PermissionDenied ()\n"
-    "error ExpectedMore ()\n";
+    "error ExpectedMore ()\n"
+    "error ExpectedUpgrade ()\n";
 
 /* No comment may follow the last field of a struct, and no enum value may have a dash
  * (systemd-ops 2.4). */
@@ -288,6 +289,15 @@ static const char idl_control_types[] =
     "\t# age of the last heartbeat; critical processes only\n"
     "\theartbeatAgeUSec: ?int,\n"
     "\tcritical: bool, database: ?string, user: ?string, client: ?string\n"
+    ")\n"
+    "# Something that happened to the server; a line of the file pinion_history.\n"
+    "type HistoryEntry (\n"
+    "\t# start, ready, promotion, crash, reload, reload_failed, stop, stop_canceled, stopped\n"
+    "\ttimeUSec: int, event: string, message: string,\n"
+    "\t# of the postmaster\n"
+    "\tpid: ?int,\n"
+    "\t# who asked for it, and why in his words\n"
+    "\tby: ?string, reason: ?string, timeline: ?int\n"
     ")\n"
     "type Setting (\n"
     "\t# as SHOW prints it; initial: the built-in default\n"

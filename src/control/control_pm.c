@@ -12,6 +12,7 @@
 #include "conf/conf.h"
 #include "control/control.h"
 #include "pm/pm_control.h"
+#include "pm/pm_history.h"
 #include "shm/shm.h"
 #include "shm/slot.h"
 
@@ -237,22 +238,63 @@ view_checkpoint_state(void *ctx, uint64_t operation, struct err *e)
     return r < 0 ? OPERATION_FAILED : r > 0 ? OPERATION_DONE : OPERATION_RUNNING;
 }
 
+static void
+view_checkpoint_progress(void *ctx, struct control_progress *ret)
+{
+    const struct control_pm *c = ctx;
+    int permille = pm_control_checkpoint_permille(c->pm);
+
+    if (permille < 0)
+        return;
+    *ret = (struct control_progress){ .phase = "checkpoint",
+                                      .done = (uint64_t) permille,
+                                      .total = 1000 };
+    (void) snprintf(ret->message, sizeof ret->message, "Checkpoint: %d %%", permille / 10);
+}
+
 static int
-view_stop(void *ctx, enum control_stop_mode mode, struct err *e)
+view_stop(void *ctx, enum control_stop_mode mode, usec_t drain_usec, const struct control_ask *ask,
+          struct err *e)
 {
     const struct control_pm *c = ctx;
 
     (void) e;
-    (void) pm_control_stop(c->pm, (enum pm_stop)(PM_STOP_SMART + (int) mode));
+    (void) pm_control_stop(c->pm, (enum pm_stop)(PM_STOP_SMART + (int) mode), drain_usec,
+                           &(struct pm_ask){ .by = ask->by, .reason = ask->reason });
     return 0;
 }
 
 static int
-view_stop_cancel(void *ctx, struct err *e)
+view_stop_cancel(void *ctx, const struct control_ask *ask, struct err *e)
 {
     const struct control_pm *c = ctx;
 
-    return pm_control_stop_cancel(c->pm, e);
+    return pm_control_stop_cancel(c->pm, &(struct pm_ask){ .by = ask->by }, e);
+}
+
+static int
+view_rotate_log(void *ctx, struct err *e)
+{
+    const struct control_pm *c = ctx;
+
+    return pm_control_rotate_log(c->pm, e);
+}
+
+static void
+view_history(void *ctx, control_history_fn fn, void *arg)
+{
+    const struct control_pm *c = ctx;
+    struct history_entry h;
+    char copy[HISTORY_LINE_BYTES];
+
+    for (unsigned i = 0; pm_control_history(c->pm, i, copy, &h); i++)
+        fn(arg, &(struct control_history){ .time_usec = h.time_usec,
+                                           .event = h.event,
+                                           .pid = h.pid,
+                                           .message = h.message,
+                                           .by = h.by,
+                                           .reason = h.reason,
+                                           .timeline = h.timeline });
 }
 
 static_assert((int) CONF_SETTINGS < CONTROL_SETTINGS_MAX, "all names fit, and NULL");
@@ -286,11 +328,11 @@ take_issues(const struct conf_issues *issues, const struct err *e, struct contro
 }
 
 static int
-view_reload(void *ctx, struct control_reload *ret, struct err *e)
+view_reload(void *ctx, const struct control_ask *ask, struct control_reload *ret, struct err *e)
 {
     const struct control_pm *c = ctx;
     struct pm_reload reload = { 0 };
-    int r = pm_control_reload(c->pm, &reload, e);
+    int r = pm_control_reload(c->pm, &(struct pm_ask){ .by = ask->by }, &reload, e);
 
     control_load_groups(c->control);
     ret->generation = reload.generation;
@@ -408,8 +450,11 @@ control_pm_new(struct pm *pm, sd_event *loop, const struct control_pm_params *pa
         .processes = view_processes,
         .checkpoint = view_checkpoint,
         .checkpoint_state = view_checkpoint_state,
+        .checkpoint_progress = view_checkpoint_progress,
         .stop = view_stop,
         .stop_cancel = view_stop_cancel,
+        .rotate_log = view_rotate_log,
+        .history = view_history,
         .reload = view_reload,
         .check_config = view_check_config,
         .settings = view_settings,

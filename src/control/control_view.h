@@ -135,6 +135,25 @@ struct control_reload {
     struct control_problem problems[CONTROL_PROBLEMS_MAX];
 };
 
+/* Who asks for a change, and why: for log and history. */
+struct control_ask {
+    const char *by;     /* "uid 0 (pinionctl)" */
+    const char *reason; /* or NULL */
+};
+
+/* One entry of the server's history; strings are borrowed until the function that gets it returns.
+ */
+struct control_history {
+    usec_t time_usec; /* real */
+    const char *event;
+    int pid; /* of the postmaster, 0 = unknown */
+    const char *message;
+    const char *by, *reason; /* or NULL */
+    uint64_t timeline;       /* 0 = not said */
+};
+
+typedef void (*control_history_fn)(void *arg, const struct control_history *h);
+
 enum control_operation { OPERATION_RUNNING, OPERATION_DONE, OPERATION_FAILED };
 
 /* All run in the postmaster's loop and return at once. */
@@ -146,11 +165,20 @@ struct control_view_ops {
     int (*checkpoint)(void *ctx, bool fast, uint64_t *ret_operation, struct err *e);
     /* OPERATION_FAILED sets e. */
     enum control_operation (*checkpoint_state)(void *ctx, uint64_t operation, struct err *e);
-    int (*stop)(void *ctx, enum control_stop_mode mode, struct err *e);
+    /* How far the checkpoint that is being written is; untouched if none is. */
+    void (*checkpoint_progress)(void *ctx, struct control_progress *ret);
+    /* `drain_usec`, of a smart stop: it becomes a fast one after that time; 0 = never. */
+    int (*stop)(void *ctx, enum control_stop_mode mode, usec_t drain_usec,
+                const struct control_ask *ask, struct err *e);
     /* Take back a smart stop that still waits for clients. */
-    int (*stop_cancel)(void *ctx, struct err *e);
+    int (*stop_cancel)(void *ctx, const struct control_ask *ask, struct err *e);
+    /* Begin another log file. */
+    int (*rotate_log)(void *ctx, struct err *e);
+    /* What is kept of the server's history, the oldest first. */
+    void (*history)(void *ctx, control_history_fn fn, void *arg);
     /* 0 applied, -ERR_CONFIG_FILE_ERROR: problems say why and nothing was changed. */
-    int (*reload)(void *ctx, struct control_reload *ret, struct err *e);
+    int (*reload)(void *ctx, const struct control_ask *ask, struct control_reload *ret,
+                  struct err *e);
     /* The same without applying: 0 valid. */
     int (*check_config)(void *ctx, struct control_reload *ret, struct err *e);
     /* Of `name`, or all in order of name with NULL. -ERR_UNDEFINED_OBJECT: there is none. */

@@ -124,8 +124,12 @@ static int
 on_signal(sd_event_source *s, const struct signalfd_siginfo *si, void *arg)
 {
     struct pm *pm = arg;
+    char by[80];
 
     (void) s;
+    (void) snprintf(by, sizeof by, "SIG%s of uid %u, pid %u", sigabbrev_np((int) si->ssi_signo),
+                    si->ssi_uid, si->ssi_pid);
+    pm_note_asker(pm, &(struct pm_ask){ .by = by });
     switch (si->ssi_signo) {
     case SIGQUIT:
         pm_event(pm, EV_STOP_IMMEDIATE);
@@ -145,6 +149,7 @@ on_signal(sd_event_source *s, const struct signalfd_siginfo *si, void *arg)
     default: /* USR2 is kept harmless */
         break;
     }
+    pm_note_asker(pm, NULL);
     return 0;
 }
 
@@ -226,6 +231,22 @@ on_patience(sd_event_source *s, uint64_t usec, void *arg)
     (void) usec;
     pm->patience.is_armed = false;
     pm_event(pm, EV_PATIENCE_OVER);
+    return 0;
+}
+
+static int
+on_drain(sd_event_source *s, uint64_t usec, void *arg)
+{
+    struct pm *pm = arg;
+
+    (void) s;
+    (void) usec;
+    pm->drain.is_armed = false;
+    if (pm->m.stop != PM_STOP_SMART)
+        return 0;
+    pm_note_asker(pm, &(struct pm_ask){ .by = "the end of the time to drain" });
+    pm_event(pm, EV_STOP_FAST);
+    pm_note_asker(pm, NULL);
     return 0;
 }
 
@@ -348,8 +369,9 @@ add_clocks(struct pm *pm, struct err *e)
         struct pm_clock *clock;
         sd_event_time_handler_t fn;
     } rows[] = {
-        { &pm->kill, on_kill }, { &pm->patience, on_patience }, { &pm->retry, on_retry },
-        { &pm->tick, on_tick }, { &pm->minute, on_minute },     { &pm->crowd, on_crowd },
+        { &pm->kill, on_kill },   { &pm->patience, on_patience }, { &pm->drain, on_drain },
+        { &pm->retry, on_retry }, { &pm->tick, on_tick },         { &pm->minute, on_minute },
+        { &pm->crowd, on_crowd },
     };
 
     for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
@@ -526,6 +548,7 @@ start_up(struct pm *pm, struct err *e)
         return r;
     log_event(LOG_LEVEL_LOG, LOG_EVENT_STARTING, NULL, "starting Pinion %s on PID %d",
               PINION_VERSION, (int) getpid());
+    pm_note_begin(pm);
     r = pm_notify_init(pm, e);
     if (r == 0)
         r = pm_control_init(pm, e);
@@ -550,6 +573,7 @@ pm_new(const struct pm_params *params, struct pm **ret, struct err *e)
     pm->m.state = PM_INIT;
     pm->client_fd = pm->conf_fd = -1;
     pm->lock.fd = -1;
+    pm->history.fd = -1;
     pm_logger_init(pm);
     pm_crowd_init(pm);
     pm->reload = (struct pm_reload){ .generation = 1, .loaded_usec = clock_real_usec() };
@@ -558,6 +582,7 @@ pm_new(const struct pm_params *params, struct pm **ret, struct err *e)
     (void) umask(0077);
     r = start_up(pm, e);
     if (r < 0) {
+        pm_note_end(pm, e->message);
         pm_logger_fail(pm, e);
         pm_free(pm);
         return r;
@@ -606,6 +631,7 @@ pm_free(struct pm *pm)
     pm_children_done(pm);
     free_clock(&pm->kill);
     free_clock(&pm->patience);
+    free_clock(&pm->drain);
     free_clock(&pm->retry);
     free_clock(&pm->tick);
     free_clock(&pm->minute);
@@ -619,6 +645,7 @@ pm_free(struct pm *pm)
     segment_free(pm->seg);
     if (pm->lock.fd >= 0 && pm->m.state != PM_INIT)
         log_event(LOG_LEVEL_LOG, LOG_EVENT_STOPPED, NULL, "database system is shut down");
+    pm_note_end(pm, NULL);
     pm_logger_finish(pm);
     pm_lock_drop(&pm->lock);
     if (pm->conf_fd >= 0)

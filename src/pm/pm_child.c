@@ -315,8 +315,10 @@ pm_on_child_exit(sd_event_source *s, const siginfo_t *si, void *arg)
 
     (void) s;
     if (ev == EV_CHILD_CRASHED || ev == EV_STARTUP_FAILED || is_early) {
-        if (!is_abrupt)
+        if (!is_abrupt) {
             log_death(pm, c, si);
+            pm_note_crash(pm);
+        }
     } else if (!is_abrupt && c->kind == CHILD_DEAD_END && si->si_code != CLD_EXITED &&
                !was_told_to_quit(c)) {
         log_death(pm, c, si);

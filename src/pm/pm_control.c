@@ -104,21 +104,29 @@ pm_control_process(const struct pm *pm, unsigned idx, struct pm_process *ret)
 }
 
 int
-pm_control_stop(struct pm *pm, enum pm_stop mode)
+pm_control_stop(struct pm *pm, enum pm_stop mode, usec_t drain_usec, const struct pm_ask *ask)
 {
     static const enum pm_event events[] = { [PM_STOP_NONE] = EV_ADVANCE,
                                             [PM_STOP_SMART] = EV_STOP_SMART,
                                             [PM_STOP_FAST] = EV_STOP_FAST,
                                             [PM_STOP_IMMEDIATE] = EV_STOP_IMMEDIATE };
 
-    if (mode <= pm->m.stop)
-        return 1;
-    pm_event(pm, events[mode]);
-    return 0;
+    bool is_new = mode > pm->m.stop;
+
+    if (is_new) {
+        pm_note_asker(pm, ask);
+        pm_event(pm, events[mode]);
+        pm_note_asker(pm, NULL);
+    }
+    if (mode == PM_STOP_SMART && pm->m.stop == PM_STOP_SMART && drain_usec > 0) {
+        pm_clock_arm(&pm->drain, drain_usec);
+        pm_notify_update(pm, true);
+    }
+    return is_new ? 0 : 1;
 }
 
 int
-pm_control_stop_cancel(struct pm *pm, struct err *e)
+pm_control_stop_cancel(struct pm *pm, const struct pm_ask *ask, struct err *e)
 {
     bool can = pm->m.stop == PM_STOP_SMART && !pm->m.is_crash &&
                (pm->m.state == PM_RUN || pm->m.state == PM_HOT_STANDBY);
@@ -129,7 +137,10 @@ pm_control_stop_cancel(struct pm *pm, struct err *e)
         err_hint(e, "Only a smart stop can be canceled, while it waits for clients.");
         return -ERR_OBJECT_NOT_IN_PREREQUISITE_STATE;
     }
+    pm_clock_disarm(&pm->drain);
+    pm_note_asker(pm, ask);
     pm_event(pm, EV_STOP_CANCEL);
+    pm_note_asker(pm, NULL);
     return 0;
 }
 
@@ -153,14 +164,16 @@ pm_control_signal(struct pm *pm, int64_t pid, bool is_cancel, struct err *e)
 
 /* ---- reload ---- */
 int
-pm_control_reload(struct pm *pm, struct pm_reload *ret, struct err *e)
+pm_control_reload(struct pm *pm, const struct pm_ask *ask, struct pm_reload *ret, struct err *e)
 {
     int r;
 
     if (pm->m.stop >= PM_STOP_FAST || pm->m.state == PM_INIT)
         return ERR(e, OBJECT_NOT_IN_PREREQUISITE_STATE, "cannot reload while the server is %s",
                    pm_fsm_state_word(&pm->m));
+    pm_note_asker(pm, ask);
     r = pm_reload_now(pm, e);
+    pm_note_asker(pm, NULL);
     if (ret != NULL)
         *ret = pm->reload;
     return r;
@@ -211,6 +224,40 @@ pm_control_checkpoint_done(struct pm *pm, int64_t ticket, struct err *e)
         return -ERR_SYSTEM_ERROR;
     }
     return 1;
+}
+
+int
+pm_control_checkpoint_permille(const struct pm *pm)
+{
+    const struct segment_page *page = segment_page(pm->seg);
+    uint64_t started = atomic_load_explicit(&page->checkpoint_started, memory_order_acquire);
+
+    if (started == atomic_load_explicit(&page->checkpoint_done, memory_order_acquire))
+        return -1;
+    return (int) MIN(peek64(&page->checkpoint_permille), 1000);
+}
+
+/* ---- log, history ---- */
+int
+pm_control_rotate_log(struct pm *pm, struct err *e)
+{
+    struct pm_child *c = &pm->children[pm->pool[CHILD_SYSLOGGER].first];
+
+    if (!pm->conf->v.logging_collector || c->pid == 0) {
+        (void) ERR(e, OBJECT_NOT_IN_PREREQUISITE_STATE,
+                   "no log file to rotate: the server writes its log to stderr");
+        err_hint(e, "With logging_collector = on the server has log files of its own; the journal "
+                    "rotates by itself.");
+        return -ERR_OBJECT_NOT_IN_PREREQUISITE_STATE;
+    }
+    pm_child_signal(c, SIGUSR1);
+    return 0;
+}
+
+bool
+pm_control_history(const struct pm *pm, unsigned idx, char *copy, struct history_entry *ret)
+{
+    return history_get(&pm->history, idx, copy, ret);
 }
 
 /* ---- observing ---- */

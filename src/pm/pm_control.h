@@ -27,6 +27,12 @@ enum pm_state {
 };
 /* clang-format on */
 
+/* Who asks for something, and why: for log and history. */
+struct pm_ask {
+    const char *by;     /* "uid 0 (pinionctl)" */
+    const char *reason; /* in his own words, or NULL */
+};
+
 enum pm_stop { PM_STOP_NONE, PM_STOP_SMART, PM_STOP_FAST, PM_STOP_IMMEDIATE };
 
 /* What a phase that takes long has done of what it has to do. */
@@ -84,12 +90,13 @@ struct pm_process {
 /* The `idx`-th live process, the postmaster itself first. Returns false past the last. */
 bool pm_control_process(const struct pm *pm, unsigned idx, struct pm_process *ret);
 
-/* Ask for a stop, as the signals TERM, INT, QUIT do. Returns 0; 1 if an equal or stronger stop is
- * already asked. */
-int pm_control_stop(struct pm *pm, enum pm_stop mode);
+/* Ask for a stop, as the signals TERM, INT, QUIT do. `drain_usec`, of a smart one: it becomes a
+ * fast one after that time, 0 = never; a second call sets it anew. Returns 0; 1 if an equal or
+ * stronger stop is already asked. */
+int pm_control_stop(struct pm *pm, enum pm_stop mode, usec_t drain_usec, const struct pm_ask *ask);
 
 /* Take back a smart stop that still waits for clients. 55000 if none does. */
-int pm_control_stop_cancel(struct pm *pm, struct err *e);
+int pm_control_stop_cancel(struct pm *pm, const struct pm_ask *ask, struct err *e);
 
 /* Have a session, or an autovacuum worker, cancel its statement or end, as INT and TERM to it do.
  * -ESRCH: no child has that pid; 42501: a child of another kind. It is told, not waited for. */
@@ -108,7 +115,8 @@ struct pm_reload {
 /* Read the files again, all or nothing, and hand the result to all children (as HUP does). On < 0
  * nothing was changed, `e` says file, line and why (F0000), ret->issues has the rest; 55000 while
  * stopping fast. `ret` may be NULL. */
-int pm_control_reload(struct pm *pm, struct pm_reload *ret, struct err *e);
+int pm_control_reload(struct pm *pm, const struct pm_ask *ask, struct pm_reload *ret,
+                      struct err *e);
 /* The same numbers without reloading; is_valid: the files as last read were good. */
 bool pm_control_reload_last(const struct pm *pm, struct pm_reload *ret);
 
@@ -124,6 +132,17 @@ int64_t pm_control_checkpoint(struct pm *pm, bool is_fast, struct err *e);
 /* Is the checkpoint of that ticket done? 0 not yet, 1 done, < 0 it failed (e set). Ask again on
  * PM_SAW_CHECKPOINT. */
 int pm_control_checkpoint_done(struct pm *pm, int64_t ticket, struct err *e);
+
+/* Is a checkpoint being written, and how much of it, in thousandths? -1: none is. */
+int pm_control_checkpoint_permille(const struct pm *pm);
+
+/* Another log file, as pg_rotate_logfile() does. 55000 without logging_collector. */
+int pm_control_rotate_log(struct pm *pm, struct err *e);
+
+struct history_entry;
+/* The `idx`-th entry of the history that is kept, the oldest first; its strings live in `copy`
+ * (HISTORY_LINE_BYTES). false past the last. */
+bool pm_control_history(const struct pm *pm, unsigned idx, char *copy, struct history_entry *ret);
 
 enum pm_saw {
     PM_SAW_STATE,      /* pm_status.state, stop or state_word changed */

@@ -32,12 +32,14 @@ do_log_stop(struct pm *pm)
     (void) snprintf(operation, sizeof operation, "PINION_OPERATION=stop-%s", stop_name(pm->m.stop));
     log_event(LOG_LEVEL_LOG, LOG_EVENT_STOP_REQUESTED, fields, "received %s shutdown request",
               stop_name(pm->m.stop));
+    (void) snprintf(operation, sizeof operation, "%s stop requested", stop_name(pm->m.stop));
+    pm_note_stop(pm, operation);
 }
 
 static void
 do_log_stop_canceled(struct pm *pm)
 {
-    (void) pm;
+    pm_note_stop_canceled(pm);
     log_msg(LOG_LEVEL_LOG, "smart shutdown canceled, accepting connections again");
 }
 
@@ -51,7 +53,7 @@ do_log_aborting(struct pm *pm)
 static void
 do_log_lock_lost(struct pm *pm)
 {
-    (void) pm;
+    pm_note_stop(pm, "immediate stop: the lock file is gone or not ours");
     log_event(LOG_LEVEL_LOG, LOG_EVENT_LOCK_LOST, NULL,
               "performing immediate shutdown because data directory lock file is invalid");
 }
@@ -65,6 +67,7 @@ do_log_patience(struct pm *pm)
     log_msg(LOG_LEVEL_LOG,
             "fast_shutdown_patience is over: performing immediate shutdown without waiting for %s",
             names);
+    pm_note_stop(pm, "immediate stop: fast_shutdown_patience is over");
 }
 
 static void
@@ -107,7 +110,7 @@ do_log_abnormal(struct pm *pm)
 static void
 do_log_no_restart(struct pm *pm)
 {
-    (void) pm;
+    pm_note_stop(pm, "the server ends: restart_after_crash is off");
     log_event(LOG_LEVEL_LOG, LOG_EVENT_STOPPED_BADLY, NULL,
               "shutting down because restart_after_crash is off");
 }
@@ -137,6 +140,7 @@ do_log_ready(struct pm *pm)
                     (unsigned long long) (clock_mono_usec() - pm->phase_usec));
     log_event(LOG_LEVEL_LOG, LOG_EVENT_READY, fields,
               "database system is ready to accept connections");
+    pm_note_ready(pm);
 }
 
 static void

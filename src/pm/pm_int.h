@@ -7,7 +7,9 @@
 #include "base/backoff.h"
 #include "conf/conf.h"
 #include "pm/pm.h"
+#include "pm/pm_control.h"
 #include "pm/pm_fsm.h"
+#include "pm/pm_history.h"
 #include "pm/pm_lock.h"
 #include "proc/child.h"
 #include "proc/segment.h"
@@ -109,6 +111,7 @@ struct pm {
     struct pm_logger logger;
 
     struct pm_clock kill, patience, retry, tick, minute, crowd;
+    struct pm_clock drain; /* armed: then the smart stop becomes a fast one */
 
     unsigned newcomers_max; /* pm_crowd.c */
     bool is_crowded;        /* no client is taken until some of them sleep or are in */
@@ -131,6 +134,12 @@ struct pm {
     struct pm_clock watchdog;
     sd_event_source *watchdog_turn;
     struct pm_progress progress;
+
+    /* pm_note.c */
+    struct history history;
+    struct pm_ask asked; /* who caused the event that is being handled; strings below */
+    char asked_by[120];
+    char asked_reason[256];
 
     /* pm_reload.c */
     int conf_fd; /* conf_share.h; -1 before start_up() */
@@ -238,6 +247,19 @@ void pm_logger_look(struct pm *pm);
 void pm_logger_fail(struct pm *pm, const struct err *e);
 /* At the very end: wait a bounded time until all we said is in the files. */
 void pm_logger_finish(struct pm *pm);
+
+/* pm_note.c: entries of the history, besides the log */
+void pm_note_begin(struct pm *pm);
+void pm_note_ready(struct pm *pm);
+void pm_note_crash(struct pm *pm);
+/* `how` "fast stop requested": the asker and his reason are pm->asked's. */
+void pm_note_stop(struct pm *pm, const char *how);
+void pm_note_stop_canceled(struct pm *pm);
+void pm_note_reload(struct pm *pm, const char *failure);
+/* The end; `refusal`: the start came to nothing. */
+void pm_note_end(struct pm *pm, const char *refusal);
+/* Whoever caused the next event; NULL: nobody any more. Copied. */
+void pm_note_asker(struct pm *pm, const struct pm_ask *ask);
 
 /* pm_reload.c */
 int pm_reload_now(struct pm *pm, struct err *e);

@@ -44,12 +44,25 @@ movement(const struct pm *pm)
     return pm_view(pm).n_children + ((uint64_t) pm->m.state << 32);
 }
 
+/* `left` of those there were when the phase began. */
+static void
+count_down(struct pm_progress *p, const struct pm_progress *before, const char *what, unsigned left)
+{
+    bool goes_on = before->is_known && strcmp(before->phase, what) == 0;
+
+    p->is_known = true;
+    p->phase = p->unit = what;
+    p->total = goes_on ? MAX(before->total, left) : left;
+    p->done = p->total - left;
+}
+
 static void
 find_progress(struct pm *pm, usec_t now)
 {
     const struct shm_status *st = segment_status(pm->seg);
     const struct segment_page *page = segment_page(pm->seg);
     struct pm_progress *p = &pm->progress;
+    struct pm_progress before = *p;
     uint64_t from = peek64(&st->redo_from_lsn);
     uint64_t at = peek64(&st->redo_lsn);
     uint64_t end = peek64(&st->redo_end_lsn);
@@ -68,15 +81,9 @@ find_progress(struct pm *pm, usec_t now)
         p->done = MIN(peek64(&page->checkpoint_permille), 1000);
         p->total = 1000;
     } else if (pm->m.stop != PM_STOP_NONE && pm_view(pm).n_backends > 0) {
-        p->is_known = true;
-        p->phase = "clients";
-        p->unit = "clients";
-        p->total = pm_view(pm).n_backends;
+        count_down(p, &before, "clients", pm_view(pm).n_backends);
     } else if (pm->m.stop != PM_STOP_NONE && pm->m.state > PM_RUN && pm_view(pm).n_children > 0) {
-        p->is_known = true;
-        p->phase = "processes";
-        p->unit = "processes";
-        p->total = pm_view(pm).n_children;
+        count_down(p, &before, "processes", pm_view(pm).n_children);
     }
 }
 
@@ -135,6 +142,23 @@ add_names(const struct pm *pm, char *p, size_t n)
     (void) snprintf(p + at, n - at, ": %s", names);
 }
 
+/* When a smart stop will not wait any more. */
+static void
+add_drain(const struct pm *pm, char *p, size_t n)
+{
+    usec_t now = clock_mono_usec();
+    usec_t left = pm->drain.at > now ? (pm->drain.at - now) / USEC_PER_SEC : 0;
+    size_t at = strlen(p);
+
+    if (!pm->drain.is_armed)
+        return;
+    if (left >= 60)
+        (void) snprintf(p + at, n - at, ", fast stop in %llu min %llu s",
+                        (unsigned long long) left / 60, (unsigned long long) left % 60);
+    else
+        (void) snprintf(p + at, n - at, ", fast stop in %llu s", (unsigned long long) left);
+}
+
 static void
 make_text(const struct pm *pm, char *p, size_t n)
 {
@@ -153,7 +177,9 @@ make_text(const struct pm *pm, char *p, size_t n)
     case PM_HOT_STANDBY:
     case PM_RUN:
         if (pm->m.stop == PM_STOP_SMART) {
-            (void) snprintf(p, n, "Draining: %u clients left", v.n_backends);
+            (void) snprintf(p, n, "Draining: %u client%s left", v.n_backends,
+                            v.n_backends == 1 ? "" : "s");
+            add_drain(pm, p, n);
             add_names(pm, p, n);
         } else {
             (void) snprintf(p, n, "Ready: %s, %u/%d connections, listening on %s",
@@ -170,8 +196,9 @@ make_text(const struct pm *pm, char *p, size_t n)
             (void) snprintf(p, n, "Restarting after a crash: %.80s, %u processes left",
                             pm->last_crash, v.n_children);
         else
-            (void) snprintf(p, n, "Stopping: %u clients, %u processes left", v.n_backends,
-                            v.n_children);
+            (void) snprintf(p, n, "Stopping: %u client%s, %u process%s left", v.n_backends,
+                            v.n_backends == 1 ? "" : "s", v.n_children,
+                            v.n_children == 1 ? "" : "es");
         add_names(pm, p, n);
         break;
     case PM_WAIT_CHECKPOINT:

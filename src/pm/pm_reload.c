@@ -97,6 +97,7 @@ pm_reload_now(struct pm *pm, struct err *e)
     if (r < 0) {
         conf_issues_log(&pm->reload_issues);
         log_rejected(&pm->reload_issues, e);
+        pm_note_reload(pm, e->message);
         pm_notify_reloaded(pm, e->message);
     } else {
         conf_log_apply(&pm->conf->v);
@@ -108,6 +109,7 @@ pm_reload_now(struct pm *pm, struct err *e)
         log_event(LOG_LEVEL_LOG, LOG_EVENT_CONFIG_APPLIED, NULL,
                   "configuration %u active, %u changed", pm->reload.generation,
                   pm->reload.n_changed);
+        pm_note_reload(pm, NULL);
         tell_children(pm);
         pm_reconcile(pm); /* who is wanted may have changed */
         pm_notify_reloaded(pm, NULL);

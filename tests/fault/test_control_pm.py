@@ -96,7 +96,7 @@ class ControlPm(unittest.TestCase):
 
     def test_a_checkpoint_is_awaited(self):
         self.start()
-        self.assertEqual(json.loads(self.ctl("checkpoint", "--json").stdout)["lsn"], "0/3000148")
+        self.assertEqual(json.loads(self.ctl("checkpoint", "--json").stdout.splitlines()[-1])["lsn"], "0/3000148")
         self.assertEqual(self.status()["lastCheckpoint"]["lsn"], "0/3000148")
         self.assertFalse(json.loads(self.ctl("checkpoint", "--no-wait", "--json").stdout)["completed"])
 

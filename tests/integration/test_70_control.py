@@ -54,7 +54,7 @@ def test_sessions_are_counted_and_listed(server):
 def test_a_checkpoint_over_the_socket_is_one_in_the_log(server):
     server.sql("CREATE TABLE t (a)")
     server.sql("INSERT INTO t VALUES (hex(randomblob(20000)))")
-    reply = json.loads(server.ctl("checkpoint", "-D", server.data, "--json").stdout)
+    reply = json.loads(server.ctl("checkpoint", "-D", server.data, "--json").stdout.splitlines()[-1])   # progress comes before it
     assert reply["completed"] is True
     assert status(server)["lastCheckpoint"]["lsn"] == reply["lsn"]
     control = support.run(support.PGBIN / "pg_controldata", server.data).stdout
@@ -248,12 +248,17 @@ def test_replies_are_what_the_interface_describes(server):
         def described(interface):
             return varlink_idl.Idl(w.call("org.varlink.service.GetInterfaceDescription", interface=interface)["parameters"]["description"])
         control, service = described("org.pinion.Control"), described("org.varlink.service")
-        assert set(control.methods) == {"Ping", "GetStatus", "WatchStatus", "ListProcesses", "CheckConfig", "Reload", "Checkpoint", "Stop", "CancelStop", "ListSettings", "SignalProcess"}
-        for idl, method in [(control, "Ping"), (control, "GetStatus"), (control, "ListProcesses"), (control, "Checkpoint"), (control, "CheckConfig"), (control, "Reload"), (control, "ListSettings"),
+        assert set(control.methods) == {"Ping", "GetStatus", "WatchStatus", "ListProcesses", "CheckConfig", "Reload", "Checkpoint", "Stop", "CancelStop", "ListSettings", "SignalProcess",
+                                        "ListHistory", "RotateLog", "Promote", "Demote", "Switchover", "ListReplication"}
+        for idl, method in [(control, "Ping"), (control, "GetStatus"), (control, "ListProcesses"), (control, "Checkpoint"), (control, "CheckConfig"), (control, "Reload"), (control, "ListSettings"), (control, "ListHistory"),
                             (service, "GetInfo")]:
             reply = w.call(f"{idl.name}.{method}")
             assert set(reply) == {"parameters"}
             idl.check(idl.methods[method][1], reply["parameters"], method)
+        for method, given in [("Promote", {}), ("Demote", {"upstream": "b"}), ("Switchover", {"target": "b"}), ("ListReplication", {})]:
+            reply = w.call(method, **given)
+            assert reply["error"] == "org.pinion.Control.OperationFailed" and reply["parameters"]["sqlstate"] == "0A000"
+            control.check(control.errors["OperationFailed"], reply["parameters"], method)
         server.configure("\nlock_timeout = nonsense\n")
         reply = w.call("CheckConfig")
         control.check(control.methods["CheckConfig"][1], reply["parameters"], "CheckConfig")
@@ -280,7 +285,7 @@ def test_standard_tools_get_along_with_it(server):
     with Wire(server) as w:
         info = w.call("org.varlink.service.GetInfo")["parameters"]
         assert info["interfaces"] == ["org.varlink.service", "org.pinion.Control"]
-        assert w.call("Promote")["error"] == "org.varlink.service.MethodNotFound"
+        assert w.call("Dance")["error"] == "org.varlink.service.MethodNotFound"
         text = w.call("org.varlink.service.GetInterfaceDescription", interface="org.pinion.Control")["parameters"]["description"]
         assert "method GetStatus() -> (status: Status)" in text
     with socket.socket(socket.AF_UNIX) as s:  # echo … | nc -UN: no NUL, half-closed

@@ -65,24 +65,69 @@ fake_checkpoint_state(void *ctx, uint64_t operation, struct err *e)
     return f->checkpoint_state;
 }
 
+static void
+fake_checkpoint_progress(void *ctx, struct control_progress *ret)
+{
+    const struct control_fake *f = ctx;
+
+    if (f->checkpoint_progress.phase[0] != '\0')
+        *ret = f->checkpoint_progress;
+}
+
 static int
-fake_stop(void *ctx, enum control_stop_mode mode, struct err *e)
+fake_rotate_log(void *ctx, struct err *e)
+{
+    struct control_fake *f = ctx;
+
+    if (f->has_log_files) {
+        f->n_rotations++;
+        return 0;
+    }
+    return ERR(e, OBJECT_NOT_IN_PREREQUISITE_STATE, "no log file to rotate");
+}
+
+static void
+fake_history(void *ctx, control_history_fn fn, void *arg)
+{
+    static const struct control_history list[] = {
+        { .time_usec = 1700000000000000, .event = "start", .pid = 99, .message = "Pinion 0.1" },
+        { .time_usec = 1700000001000000, .event = "ready", .message = "ready", .timeline = 1 },
+        { .time_usec = 1700000002000000,
+          .event = "stop",
+          .message = "fast stop requested",
+          .by = "uid 0 (pinionctl, pid 7)",
+          .reason = "up\xffgrade" },
+    };
+
+    (void) ctx;
+    for (size_t i = 0; i < ELEMENTSOF(list); i++)
+        fn(arg, &list[i]);
+}
+
+static int
+fake_stop(void *ctx, enum control_stop_mode mode, usec_t drain_usec, const struct control_ask *ask,
+          struct err *e)
 {
     struct control_fake *f = ctx;
 
     (void) e;
     f->n_stops++;
     f->last_mode = mode;
+    f->last_drain_usec = drain_usec;
+    (void) snprintf(f->last_by, sizeof f->last_by, "%s", ask->by);
+    (void) snprintf(f->last_reason, sizeof f->last_reason, "%s",
+                    ask->reason != NULL ? ask->reason : "");
     f->status.stop_requested = true;
     f->status.stop_mode = mode;
     return 0;
 }
 
 static int
-fake_stop_cancel(void *ctx, struct err *e)
+fake_stop_cancel(void *ctx, const struct control_ask *ask, struct err *e)
 {
     struct control_fake *f = ctx;
 
+    (void) ask;
     if (!f->status.stop_requested)
         return ERR(e, OBJECT_NOT_IN_PREREQUISITE_STATE, "no stop that could be canceled");
     f->status.stop_requested = false;
@@ -90,10 +135,11 @@ fake_stop_cancel(void *ctx, struct err *e)
 }
 
 static int
-fake_reload(void *ctx, struct control_reload *ret, struct err *e)
+fake_reload(void *ctx, const struct control_ask *ask, struct control_reload *ret, struct err *e)
 {
     struct control_fake *f = ctx;
 
+    (void) ask;
     f->n_reloads++;
     ret->generation = f->status.config_generation;
     if (f->reload_result == 0) {
@@ -119,7 +165,7 @@ fake_check_config(void *ctx, struct control_reload *ret, struct err *e)
     if (f->reload_result < 0) {
         f->n_reloads--; /* it is none */
         ret->n_problems--;
-        return fake_reload(ctx, ret, e);
+        return fake_reload(ctx, NULL, ret, e);
     }
     (void) snprintf(p->setting, sizeof p->setting, "shared_buffers");
     (void) snprintf(p->message, sizeof p->message, "shared_buffers waits for a restart");
@@ -130,6 +176,18 @@ static int
 fake_settings(void *ctx, const char *name, control_setting_fn fn, void *arg, struct err *e)
 {
     static const struct control_setting list[] = {
+        { .name = "archive_command",
+          .value = "send --password=hush",
+          .initial = "",
+          .source = "command line",
+          .context = "sighup",
+          .text = "Shell command." },
+        { .name = "archive_mode",
+          .value = "on",
+          .initial = "off",
+          .source = "command line",
+          .context = "postmaster",
+          .text = "Whether." },
         { .name = "control_socket",
           .value = "/run/x",
           .initial = "",
@@ -138,6 +196,13 @@ fake_settings(void *ctx, const char *name, control_setting_fn fn, void *arg, str
           .line = 3,
           .context = "postmaster",
           .text = "Path of the control socket.",
+          .is_private = true },
+        { .name = "hba_file",
+          .value = "hba",
+          .initial = "",
+          .source = "command line",
+          .context = "postmaster",
+          .text = "Rules.",
           .is_private = true },
         { .name = "shared_buffers",
           .value = "128MB",
@@ -202,8 +267,11 @@ control_fake_view(struct control_fake *f)
         .processes = fake_processes,
         .checkpoint = fake_checkpoint,
         .checkpoint_state = fake_checkpoint_state,
+        .checkpoint_progress = fake_checkpoint_progress,
         .stop = fake_stop,
         .stop_cancel = fake_stop_cancel,
+        .rotate_log = fake_rotate_log,
+        .history = fake_history,
         .reload = fake_reload,
         .check_config = fake_check_config,
         .settings = fake_settings,

@@ -7,10 +7,15 @@ struct control_fake {
     struct control_status status; /* copied into every answer */
     int reload_result;            /* 0, -ERR_CONFIG_FILE_ERROR, … */
     enum control_operation checkpoint_state;
+    struct control_progress checkpoint_progress; /* of one that runs; phase "" = none */
     int n_checkpoints, n_stops, n_reloads, n_signals;
     enum control_action last_action;
     bool last_fast;
     enum control_stop_mode last_mode;
+    usec_t last_drain_usec;
+    char last_by[100], last_reason[100];
+    bool has_log_files;
+    int n_rotations;
 };
 
 /* A primary in PM_RUN. */

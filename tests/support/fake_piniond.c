@@ -43,9 +43,10 @@ env_usec(const char *name, usec_t msec)
 }
 
 static int
-fake_stop(void *ctx, enum control_stop_mode mode, struct err *e)
+fake_stop(void *ctx, enum control_stop_mode mode, usec_t drain_usec, const struct control_ask *ask,
+          struct err *e)
 {
-    int r = fake.base->stop(ctx, mode, e);
+    int r = fake.base->stop(ctx, mode, drain_usec, ask, e);
 
     fake.stop_usec = clock_mono_usec() + env_usec("FAKE_STOP_MSEC", 100);
     fake.server.status.state = CONTROL_STOPPING;
@@ -60,6 +61,13 @@ fake_stop(void *ctx, enum control_stop_mode mode, struct err *e)
 }
 
 static int
+fake_rotate_log(void *ctx, struct err *e)
+{
+    fake.server.has_log_files = access("logfiles", F_OK) == 0;
+    return fake.base->rotate_log(ctx, e);
+}
+
+static int
 fake_checkpoint(void *ctx, bool fast, uint64_t *ret_operation, struct err *e)
 {
     fake.checkpoint_usec = clock_mono_usec() + 20000;
@@ -68,10 +76,10 @@ fake_checkpoint(void *ctx, bool fast, uint64_t *ret_operation, struct err *e)
 }
 
 static int
-fake_reload(void *ctx, struct control_reload *ret, struct err *e)
+fake_reload(void *ctx, const struct control_ask *ask, struct control_reload *ret, struct err *e)
 {
     fake.server.reload_result = access("broken", F_OK) == 0 ? -ERR_CONFIG_FILE_ERROR : 0;
-    return fake.base->reload(ctx, ret, e);
+    return fake.base->reload(ctx, ask, ret, e);
 }
 
 static int
@@ -117,9 +125,11 @@ make(const char *dir)
 static int
 serve(void)
 {
+    static char dir[4096];
     struct err e = ERR_INIT;
 
     control_fake_init(&fake.server);
+    fake.server.status.data_directory = getcwd(dir, sizeof dir);
     fake.server.status.started_usec = fake.server.status.state_since_usec = clock_real_usec();
     fake.ready_usec = clock_mono_usec() + env_usec("FAKE_RECOVER_MSEC", 0);
     fake.server.status.state = CONTROL_RECOVERING;
@@ -135,6 +145,7 @@ serve(void)
     fake.ops.stop = fake_stop;
     fake.ops.checkpoint = fake_checkpoint;
     fake.ops.reload = fake_reload;
+    fake.ops.rotate_log = fake_rotate_log;
     fake.view.ops = &fake.ops;
     if (sd_event_new(&fake.ev) < 0 ||
         control_new(fake.ev, "control", &fake.view, &fake.control, &e) < 0 ||

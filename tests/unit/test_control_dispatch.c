@@ -75,9 +75,19 @@ every_no_has_its_name(void **state)
                                       "\"parameters\":{\"interface\":\"nothing\"}}" },
         { "{\"method\":\"org.x.Y.Z\"}", "{\"error\":\"org.varlink.service.InterfaceNotFound\","
                                         "\"parameters\":{\"interface\":\"org.x.Y\"}}" },
-        { "{\"method\":\"org.pinion.Control.Promote\"}",
+        { "{\"method\":\"org.pinion.Control.Dance\"}",
           "{\"error\":\"org.varlink.service.MethodNotFound\",\"parameters\":{\"method\":\"org."
-          "pinion.Control.Promote\"}}" },
+          "pinion.Control.Dance\"}}" },
+        { "{\"method\":\"org.pinion.Control.Promote\"}", "Promote is not supported" },
+        { "{\"method\":\"org.pinion.Control.Demote\",\"parameters\":{\"upstream\":\"b\"}}",
+          "\"sqlstate\":\"0A000\"" },
+        { "{\"method\":\"org.pinion.Control.Demote\"}", "{\"parameter\":\"upstream\"}" },
+        { "{\"method\":\"org.pinion.Control.Switchover\",\"parameters\":{\"target\":\"b\"}}",
+          "this release has no replication" },
+        { "{\"method\":\"org.pinion.Control.ListReplication\"}", "OperationFailed" },
+        { "{\"method\":\"org.pinion.Control.Stop\",\"parameters\":{\"drainUSec\":1}}",
+          "{\"parameter\":\"drainUSec\"}" },
+        { "{\"method\":\"org.pinion.Control.RotateLog\"}", "no log file to rotate" },
         { "{\"method\":\"org.pinion.Control.Stop\",\"parameters\":{\"mode\":\"slow\"}}",
           "InvalidParameter\",\"parameters\":{\"parameter\":\"mode\"}}" },
         { "{\"method\":\"org.pinion.Control.Stop\",\"parameters\":{\"mode\":1}}",
@@ -277,7 +287,7 @@ a_checkpoint_waits_reports_and_ends(void **state)
                      CONTROL_PARKED);
     assert_false(b->fake.last_fast);
     assert_int_equal(b->n, 0);
-    struct control_progress *p = &b->fake.status.progress;
+    struct control_progress *p = &b->fake.checkpoint_progress;
     *p = (struct control_progress){ .phase = "checkpoint",
                                     .unit = "buffers",
                                     .done = 41,
@@ -379,11 +389,44 @@ who_waits_for_a_stop_hears_that_it_was_taken_back(void **state)
         ask(b, "{\"method\":\"org.pinion.Control.Stop\",\"parameters\":{\"mode\":\"smart\"}}"),
         CONTROL_PARKED);
     assert_int_equal(control_call_poll(&b->call, false), CONTROL_PARKED);
-    assert_int_equal(b->view.ops->stop_cancel(b->view.ctx, &e), 0);
+    assert_int_equal(b->view.ops->stop_cancel(b->view.ctx, &(struct control_ask){ .by = "" }, &e),
+                     0);
     assert_int_equal(control_call_poll(&b->call, false), CONTROL_REPLIED);
     assert_non_null(strstr(b->last, "the stop was canceled"));
     control_call_done(&b->call);
     expect(b, "{\"method\":\"org.pinion.Control.CancelStop\"}", "\"sqlstate\":\"55000\"");
+}
+
+static void
+a_stop_says_who_wants_it_why_and_how_long_it_may_wait(void **state)
+{
+    struct box *b = new_box(WHO_ADMIN);
+
+    (void) state;
+    assert_int_equal(ask(b, "{\"method\":\"org.pinion.Control.Stop\",\"parameters\":{\"mode\":"
+                            "\"smart\",\"drainUSec\":300000000,\"reason\":\"up\\ngrade\"}}"),
+                     CONTROL_PARKED);
+    assert_int_equal(b->fake.last_drain_usec, 300000000);
+    assert_string_equal(b->fake.last_reason, "up grade");
+    assert_non_null(strstr(b->fake.last_by, "uid 1000 ("));
+}
+
+static void
+the_history_is_the_newest_entries_the_oldest_first(void **state)
+{
+#define HISTORY(p) "{\"method\":\"org.pinion.Control.ListHistory\"" p "}"
+    struct box *b = new_box(WHO_MONITOR);
+
+    (void) state;
+    expect(b, HISTORY(""), "{\"timeUSec\":1700000000000000,\"event\":\"start\"");
+    assert_non_null(strstr(b->last, "\"timeline\":1"));
+    assert_non_null(strstr(b->last, "\"by\":\"uid 0 (pinionctl, pid 7)\""));
+    assert_non_null(strstr(b->last, "\"reason\":\"up\xef\xbf\xbdgrade\""));
+    expect(b, HISTORY(",\"parameters\":{\"limit\":1}"), "{\"entries\":[{\"timeUSec\":1700000002");
+    expect(b, HISTORY(",\"parameters\":{\"limit\":0}"), "{\"entries\":[]}");
+    expect(b, HISTORY(",\"parameters\":{\"limit\":9}"), "\"event\":\"start\"");
+    b = new_box(WHO_PUBLIC);
+    expect(b, HISTORY(""), "PermissionDenied");
 }
 
 static void
@@ -440,7 +483,6 @@ the_description_lists_exactly_the_methods_and_parameters_there_are(void **state)
     for (const char *p = text; (p = strstr(p, "\nmethod ")) != NULL; p++)
         n++;
     assert_int_equal(n, METHODS - 2);
-    assert_null(strstr(text, "Promote"));
 /* clang-format off */
 #define CONTROL_PARAM(id, name, type, required, values)                                                   \
     if (strncmp(control_method_name(METHOD_##id), "org.pinion.", 11) == 0) {                              \
@@ -475,6 +517,8 @@ main(void)
         cmocka_unit_test(a_watch_ends_in_the_state_it_waits_for),
         cmocka_unit_test(processes_are_listed_by_role_and_with_clean_text),
         cmocka_unit_test(who_waits_for_a_stop_hears_that_it_was_taken_back),
+        cmocka_unit_test(a_stop_says_who_wants_it_why_and_how_long_it_may_wait),
+        cmocka_unit_test(the_history_is_the_newest_entries_the_oldest_first),
         cmocka_unit_test(private_settings_are_for_admins),
         cmocka_unit_test(only_sessions_are_signalled),
         cmocka_unit_test(the_description_lists_exactly_the_methods_and_parameters_there_are),

@@ -9,8 +9,10 @@ import signal
 import socket
 import subprocess
 import sys
+import tarfile
 import tempfile
 import threading
+import time
 import unittest
 
 CTL, FAKE = sys.argv[1:3]
@@ -79,6 +81,9 @@ class Ctl(unittest.TestCase):
             (("status", "-i", "../x"), '"../x" is not a name for an instance'),
             (("call",), '"call" needs METHOD'),
             (("ps", "now"), 'unexpected argument "now"'),
+            (("stop", "--drain=soon"), '"soon" is not a time'),
+            (("stop", "--drain=5min", "-m", "fast"), "--drain goes with -m smart"),
+            (("history", "-n", "-1"), '"-1" is not a number of lines'),
             (("--what",), 'unknown option "--what"'),
         ]:
             with self.subTest(args=args):
@@ -137,9 +142,122 @@ class Ctl(unittest.TestCase):
             f.write('#!/bin/sh\necho "$*"\n')
         os.chmod(f"{self.top}/journalctl", 0o755)
         path = f"{self.top}:{os.environ['PATH']}"
-        self.assertEqual(self.ctl("logs", "-i", "shop", "-f", PATH=path).stdout, "-u pinion@shop.service -o short-iso -f\n")
-        self.assertEqual(self.ctl("logs", "-i", "shop", "--json", PATH=path).stdout, "-u pinion@shop.service -o json\n")
+        self.assertEqual(self.ctl("logs", "-i", "shop", "-f", PATH=path).stdout, "-u pinion@shop.service -o short-iso -n all -f\n")
+        self.assertEqual(self.ctl("logs", "-i", "shop", "--json", "-n", "5", PATH=path).stdout, "-u pinion@shop.service -o json -n 5\n")
         self.assertIn("needs an instance", self.ctl("logs", "-D", self.top, code=2).stderr)
+
+    def test_the_history_is_shown_from_the_server_or_from_its_file(self):
+        self.start()
+        lines = self.ctl("history", "-D", self.dir).stdout.splitlines()
+        self.assertEqual(lines[0].split(), ["TIME", "EVENT", "WHAT"])
+        self.assertRegex(lines[3], r" stop           fast stop requested, by uid 0 \(pinionctl, pid 7\): up.grade$")
+        self.assertEqual(len(self.ctl("history", "-D", self.dir, "-n", "1").stdout.splitlines()), 2)
+        self.ctl("stop", "-D", self.dir)
+        self.assertIn("pinion_history", self.ctl("history", "-D", self.dir, code=4).stderr)
+        self.assertNotIn("Last word", self.ctl("status", "-D", self.dir, code=3).stdout)
+        with open(f"{self.dir}/pinion_history", "w", encoding="utf-8") as f:
+            f.write("rubbish\ntimeUSec=1700000000000000\tevent=stop\tnew=x\tby=me\tmessage=a\\tb\treason=why\n"
+                    "timeUSec=1700000001000000\tevent=stopped\tmessage=stopped cleanly\n")
+        entries = json.loads(self.ctl("history", "-D", self.dir, "--json").stdout)["entries"]
+        self.assertEqual((len(entries), entries[0]["message"], entries[0]["new"], entries[1]["timeUSec"]), (2, "a\tb", "x", 1700000001000000))
+        p = self.ctl("status", "-D", self.dir, code=3)
+        self.assertRegex(p.stdout, r"^○ data  stopped since Tue 2023-11-14 .* ago\n    Last exit  a\tb, by me: why\n    Last word  stopped cleanly\n$")
+        with open(f"{self.dir}/pinion_history", "a", encoding="utf-8") as f:
+            f.write("timeUSec=1700000002000000\tevent=start\tmessage=x\n")
+        self.assertIn("ended without a word", self.ctl("status", "-D", self.dir, code=3).stdout)
+
+    def test_one_field_of_the_status_for_scripts(self):
+        self.assertEqual(self.start("--timeout=0.2", code=75, FAKE_RECOVER_MSEC="1500").returncode, 75)
+        self.assertEqual(self.ctl("status", "-D", self.dir, "--field=progress.percent", code=5).stdout, "36.0\n")
+        self.assertEqual(self.ctl("status", "-D", self.dir, "--field=listen", code=5).stdout, '["127.0.0.1:5454"]\n')
+        self.assertIn('no field "a.b"', self.ctl("status", "-D", self.dir, "--field=a.b", code=1).stderr)
+        self.ctl("wait", "-D", self.dir)
+        self.ctl("is-active", "-D", self.dir)
+        self.ctl("stop", "-D", self.dir)
+        self.assertEqual(self.ctl("status", "-D", self.dir, "--field=state", code=3).stdout, "stopped\n")
+        self.assertEqual(self.ctl("is-active", "-D", self.dir, code=3).stdout, "data: stopped\n")
+        self.assertEqual(self.ctl("status", "-D", self.dir, "--field=pid", code=3).stdout, "")
+
+    def test_versions_of_client_and_server(self):
+        self.assertRegex(self.ctl("version", "-D", self.dir).stdout, r"^pinionctl \(Pinion\) \d\S+\n$")
+        self.start()
+        reply = json.loads(self.ctl("version", "-D", self.dir, "--json").stdout)
+        self.assertEqual(reply["client"], reply["server"])
+
+    def test_a_log_is_rotated_only_if_there_is_one(self):
+        self.start()
+        self.assertIn("no log file to rotate", self.ctl("rotate-log", "-D", self.dir, code=1).stderr)
+        open(f"{self.dir}/logfiles", "w", encoding="utf-8").close()
+        self.assertEqual(self.ctl("rotate-log", "-D", self.dir).stdout, "data: another log file is begun\n")
+
+    def doctor(self, code=0):
+        checks = json.loads(self.ctl("doctor", "-D", self.dir, "--json", code=code).stdout)["checks"]
+        return {c["check"]: c for c in checks if c["level"] in ("warning", "bad")}
+
+    def test_the_doctor_exits_by_the_worst_it_found_and_says_what_to_do(self):
+        self.ctl("init", "-D", self.dir)
+        self.assertNotIn("server", self.doctor())
+        os.makedirs(f"{self.dir}/pg_wal/archive_status")
+        os.makedirs(f"{self.dir}/global")
+        os.chmod(self.dir, 0o755)
+        self.assertEqual(list(self.doctor(code=1)), ["data directory"])
+        os.chmod(self.dir, 0o700)
+        with open(f"{self.dir}/pg_wal/000000010000000000000001", "w", encoding="utf-8") as f:
+            f.truncate(3 << 30)
+        found = self.doctor(code=5)
+        self.assertEqual(list(found), ["log volume"])
+        self.assertIn("3.0 GiB in 1 segments", found["log volume"]["finding"])
+        os.unlink(f"{self.dir}/pg_wal/000000010000000000000001")
+        now = int(time.time() * 1000000)
+        with open(f"{self.dir}/pinion_history", "w", encoding="utf-8") as f:
+            f.write(f"timeUSec={now - 90000 * 1000000}\tevent=crash\tmessage=long ago\n")
+        self.assertEqual(self.doctor(), {})
+        with open(f"{self.dir}/pinion_history", "a", encoding="utf-8") as f:
+            f.write(f"timeUSec={now}\tevent=crash\tmessage=backend 7 was terminated\n")
+        p = self.ctl("doctor", "-D", self.dir, code=1)
+        self.assertRegex(p.stdout, r"(?m)^BAD   crashes        1 in 24 hours, the last: backend 7 was terminated\n      why: .+\n      do:  .+$")
+        self.assertNotRegex(self.ctl("doctor", "-q", "-D", self.dir, code=1).stdout, r"(?m)^ok ")
+
+    def test_the_doctor_asks_a_running_server(self):
+        self.start()
+        with open(f"{self.dir}/hba", "w", encoding="utf-8") as f:
+            f.write("local all all trust\nhost all all 127.0.0.1/32 trust\nhost all all 0.0.0.0/0 reject\n# host all all 0.0.0.0/0 trust\n"
+                    "host all all 10.0.0.0 255.0.0.0 trust # open\n")
+        found = self.doctor(code=5)
+        self.assertEqual(sorted(found), ["access", "configuration"])
+        self.assertIn("hba:5 trusts", found["access"]["finding"])
+        self.assertIn("1 setting waits for a restart: shared_buffers", found["configuration"]["finding"])
+        os.makedirs(f"{self.dir}/pg_wal/archive_status")
+        path = f"{self.dir}/pg_wal/archive_status/000000010000000000000001.ready"
+        open(path, "w", encoding="utf-8").close()
+        open(f"{self.dir}/broken", "w", encoding="utf-8").close()
+        self.ctl("reload", "-D", self.dir, code=78)
+        self.assertEqual(self.doctor(code=1)["configuration"]["finding"], "1 error: /etc/pinion/main/pinion.conf:12: max_connections must be >= 1")
+        os.unlink(f"{self.dir}/broken")
+        self.ctl("reload", "-D", self.dir)
+        os.utime(path, (1, 1))
+        self.assertIn("1 file waits for archive_command", self.doctor(code=1)["archive"]["finding"])
+
+    def test_a_report_has_all_but_secrets(self):
+        self.start()
+        with open(f"{self.top}/log", "a", encoding="utf-8") as f:
+            f.write("2026-11-21 22:00:00 UTC [7] LOG:  checkpoint complete\n2026-11-21 22:00:00 UTC [7] LOG:  statement: SELECT 'hush'\n"
+                    "\tFROM hush\n2026-11-21 22:00:00 UTC [7] ERROR:  invalid hush\n2026-11-21 22:00:00 UTC [7] STATEMENT:  hush\n"
+                    "2026-11-21 22:00:00 UTC [7] WARNING:  a\n\tb\n")
+        p = self.ctl("report", "-D", self.dir, "-o", f"{self.top}/r.tgz")
+        self.assertRegex(p.stdout, r"^data: wrote \S+/r.tgz, 8 files; look through it")
+        self.assertEqual(os.stat(f"{self.top}/r.tgz").st_mode & 0o777, 0o600)
+        with tarfile.open(f"{self.top}/r.tgz") as tar:
+            files = {os.path.basename(m.name): tar.extractfile(m).read().decode() for m in tar.getmembers() if m.isfile()}
+            self.assertRegex(tar.getnames()[0], r"^pinion-report-data-\d{8}T\d{6}Z$")
+        self.assertEqual(sorted(files), ["check-config.json", "doctor.json", "history.json", "machine.txt", "processes.json", "server.log",
+                                         "settings.json", "status.json"])
+        self.assertEqual(files["server.log"].replace("2026-11-21 22:00:00 UTC [7] ", ""), "LOG:  checkpoint complete\nWARNING:  a\n\tb\n")
+        self.assertNotIn("hush", "".join(files.values()))
+        self.assertIn("(set, not shown)", files["settings.json"])
+        self.assertNotIn("postgres", files["processes.json"])
+        self.assertEqual(os.listdir(self.top).count("r.tgz"), 1)
+        self.ctl("report", "-D", self.dir, "-o", "/nowhere/r.tgz", code=1)
 
     def test_waiting_for_a_state(self):
         self.ctl("init", "-D", self.dir)
@@ -265,7 +383,7 @@ class Ctl(unittest.TestCase):
         self.assertIn("monotonicUSec", json.loads(self.ctl("call", "-D", self.dir, "Ping").stdout))
         p = self.ctl("call", "-D", self.dir, "org.varlink.service.GetInfo", "--json")
         self.assertEqual(json.loads(p.stdout)["vendor"], "Pinion")
-        self.assertIn('no method "org.pinion.Control.Promote"', self.ctl("call", "-D", self.dir, "Promote", code=1).stderr)
+        self.assertIn('no method "org.pinion.Control.Dance"', self.ctl("call", "-D", self.dir, "Dance", code=1).stderr)
         self.assertIn('parameter "mode"', self.ctl("call", "-D", self.dir, "Stop", '{"mode":"x"}', code=1).stderr)
         self.ctl("call", "-D", self.dir, "Stop", "[1]", code=2)
 

@@ -1,0 +1,346 @@
+/* report: what a bug report needs, in one archive, without secrets.
+ * Runs in: pinionctl. Owns: the directory it collects in. Source: systemd-ops 4.4. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/utsname.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "cmd.h"
+#include "out.h"
+#include "process.h"
+
+#define REPLY_USEC (10 * USEC_PER_SEC)
+#define LOG_BYTES  (512 * 1024) /* of the end of the log are looked through */
+
+struct report {
+    char top[64];  /* made by mkdtemp */
+    char name[96]; /* of the directory in it, and in the archive */
+    char dir[192];
+    json_t *files; /* names written */
+};
+
+static FILE *
+begin(struct report *r, const char *name)
+{
+    char path[400];
+
+    (void) snprintf(path, sizeof path, "%s/%s", r->dir, name);
+    FILE *f = fopen(path, "we");
+    if (f != NULL)
+        (void) json_array_append_new(r->files, json_string(name));
+    return f;
+}
+
+static void
+write_json(struct report *r, const char *name, const json_t *o)
+{
+    FILE *f = o == NULL ? NULL : begin(r, name);
+
+    if (f == NULL)
+        return;
+    (void) json_dumpf(o, f, JSON_INDENT(2) | JSON_SORT_KEYS);
+    (void) fputc('\n', f);
+    (void) fclose(f);
+}
+
+/* ---- what is left out ---- */
+
+/* Commands may hold passwords; that there is one is all that is told. */
+static void
+hide_commands(const json_t *reply)
+{
+    size_t i;
+    json_t *o;
+
+    json_array_foreach(json_object_get(reply, "settings"), i, o)
+    {
+        const char *name = json_string_value(json_object_get(o, "name"));
+        const char *value = json_string_value(json_object_get(o, "value"));
+
+        if (name != NULL && value != NULL && value[0] != '\0' && strstr(name, "_command") != NULL)
+            (void) json_object_set_new(o, "value", json_string("(set, not shown)"));
+    }
+}
+
+static void
+hide_names(const json_t *reply)
+{
+    static const char *const keys[] = { "database", "user", "client" };
+    size_t i;
+    json_t *o;
+
+    json_array_foreach(json_object_get(reply, "processes"), i, o)
+    {
+        for (size_t k = 0; k < ELEMENTSOF(keys); k++) {
+            if (json_object_get(o, keys[k]) != NULL)
+                (void) json_object_set_new(o, keys[k], json_string("(not shown)"));
+        }
+    }
+}
+
+/* Entries of the server itself. An error of a session names values, a statement has them all; what
+ * follows an entry on lines of its own goes with it. */
+static bool
+is_harmless(const char *line, bool *was_harmless)
+{
+    static const char *const good[] = { " LOG:  ", " WARNING:  ", " FATAL:  ", " PANIC:  ",
+                                        " HINT:  " };
+    static const char *const bad[] = { "statement:", "execute ",   "duration:", "parameters:",
+                                       "user=",      "user \"",    "role \"",   "database \"",
+                                       "password",   "connection " };
+    bool is_entry = strstr(line, ":  ") != NULL && line[0] != '\t';
+    bool is_good = false;
+
+    for (size_t i = 0; i < ELEMENTSOF(good); i++)
+        is_good = is_good || strstr(line, good[i]) != NULL;
+    for (size_t i = 0; i < ELEMENTSOF(bad); i++)
+        is_good = is_good && strstr(line, bad[i]) == NULL;
+    *was_harmless = is_entry ? is_good : *was_harmless && line[0] == '\t';
+    return *was_harmless;
+}
+
+/* ---- the log ---- */
+static void
+filter_log(FILE *in, FILE *to)
+{
+    CLEANUP(freep) char *line = NULL;
+    size_t cap = 0;
+    bool was_harmless = false;
+
+    while (getline(&line, &cap, in) > 0) {
+        if (is_harmless(line, &was_harmless))
+            (void) fputs(line, to);
+    }
+}
+
+static void
+on_journal(void *arg, char *line)
+{
+    FILE *to = arg;
+
+    (void) fprintf(to, "%s\n", line);
+}
+
+/* Entries of the server's own processes, not those of sessions. */
+static void
+read_journal(const char *unit, FILE *to)
+{
+    static const char *const processes[] = {
+        "PINION_PROCESS=postmaster",
+/* clang-format off */
+#define CHILD_KIND(id, role, ...) "PINION_PROCESS=" role,
+#include "tbl/child_kinds.def"
+#undef CHILD_KIND
+        /* clang-format on */
+    };
+    const char *argv[ELEMENTSOF(processes) + 10] = {
+        "journalctl", "-u", unit, "-n", "2000", "--no-pager", "-o", "short-iso"
+    };
+    size_t n = 8;
+
+    for (size_t i = 0; i < ELEMENTSOF(processes); i++) {
+        if (strcmp(processes[i], "PINION_PROCESS=backend") != 0 &&
+            strcmp(processes[i], "PINION_PROCESS=dead-end") != 0)
+            argv[n++] = processes[i];
+    }
+    (void) process_run_lines(argv, (uid_t) -1, 0, on_journal, to);
+}
+
+/* Where the standard error of the server goes, if that is a file. */
+static FILE *
+open_log(pid_t pid)
+{
+    char path[64];
+    struct stat st;
+
+    (void) snprintf(path, sizeof path, "/proc/%d/fd/2", (int) pid);
+    CLEANUP(closep) int fd = pid > 0 ? open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK) : -1;
+    if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
+        return NULL;
+    if (st.st_size > LOG_BYTES)
+        (void) lseek(fd, st.st_size - LOG_BYTES, SEEK_SET);
+    FILE *f = fdopen(fd, "r");
+    if (f != NULL)
+        fd = -1;
+    return f;
+}
+
+static void
+add_log(struct report *r, const struct target *t, pid_t pid)
+{
+    FILE *in = open_log(pid);
+
+    if (in != NULL) {
+        FILE *to = begin(r, "server.log");
+        if (to != NULL) {
+            filter_log(in, to);
+            (void) fclose(to);
+        }
+        (void) fclose(in);
+        return;
+    }
+    FILE *to = t->unit[0] != '\0' && has_systemd() ? begin(r, "journal.txt") : NULL;
+    if (to == NULL)
+        return;
+    read_journal(t->unit, to);
+    (void) fclose(to);
+}
+
+/* ---- the rest ---- */
+static void
+add_machine(struct report *r)
+{
+    struct utsname u;
+    char line[512];
+    FILE *f = begin(r, "machine.txt");
+    FILE *os = fopen("/etc/os-release", "re");
+
+    if (f != NULL) {
+        (void) fprintf(f, "pinionctl %s\n", PINION_VERSION);
+        if (uname(&u) == 0)
+            (void) fprintf(f, "%s %s %s %s\n", u.sysname, u.release, u.version, u.machine);
+        (void) fprintf(f, "%ld processors, %ld MiB memory\n", sysconf(_SC_NPROCESSORS_ONLN),
+                       sysconf(_SC_PHYS_PAGES) / 1024 * sysconf(_SC_PAGESIZE) / 1024);
+        while (os != NULL && fgets(line, sizeof line, os) != NULL)
+            (void) fputs(line, f);
+        (void) fclose(f);
+    }
+    if (os != NULL)
+        (void) fclose(os);
+}
+
+/* What the server answers; in any state, and without it nothing. Returns its pid. */
+static pid_t
+add_replies(struct report *r, const struct target *t)
+{
+    static const struct {
+        const char *method, *file;
+        void (*hide)(const json_t *reply);
+    } rows[] = {
+        { "GetStatus", "status.json", NULL },
+        { "ListProcesses", "processes.json", hide_names },
+        { "ListSettings", "settings.json", hide_commands },
+        { "CheckConfig", "check-config.json", NULL },
+    };
+    struct client c = { 0 };
+    struct problem ignored;
+    pid_t pid = 0;
+
+    for (size_t i = 0; i < ELEMENTSOF(rows) && client_open(&c, t->socket, &ignored) == 0; i++) {
+        json_auto_t *reply = NULL;
+
+        if (client_call(&c, rows[i].method, NULL, now_mono_usec() + REPLY_USEC, &reply, &ignored) ==
+            0) {
+            if (rows[i].hide != NULL)
+                rows[i].hide(reply);
+            write_json(r, rows[i].file, reply);
+            if (i == 0)
+                pid = (pid_t) json_integer_value(
+                    json_object_get(json_object_get(reply, "status"), "mainPid"));
+        }
+        client_close(&c);
+    }
+    return pid;
+}
+
+/* Reasons are people's words; they stay, as do the names of settings. */
+static void
+add_history(struct report *r, const struct target *t)
+{
+    struct client c = { 0 };
+    struct problem ignored;
+    json_auto_t *reply = NULL;
+
+    if (client_open(&c, t->socket, &ignored) != 0 ||
+        client_call(&c, "ListHistory", NULL, now_mono_usec() + REPLY_USEC, &reply, &ignored) != 0) {
+        json_decref(reply);
+        reply = NULL;
+        if (t->datadir[0] != '\0')
+            (void) history_read_file(t->datadir, &reply, &ignored);
+    }
+    client_close(&c);
+    write_json(r, "history.json", reply);
+}
+
+static int
+pack(const struct report *r, const char *file, struct problem *p)
+{
+    const char *argv[] = { "tar", "-czf", file, "-C", r->top, r->name, NULL };
+    mode_t mask = umask(0077);
+    int status = process_run(argv, NULL, 0, (uid_t) -1, 0);
+
+    (void) umask(mask);
+    if (status == 0)
+        return 0;
+    return fail(p, CTL_FAILED, "could not write \"%s\": tar ended with status %d", file, status);
+}
+
+static void
+remove_all(const struct report *r)
+{
+    char path[400];
+    size_t i;
+    json_t *o;
+
+    json_array_foreach(r->files, i, o)
+    {
+        (void) snprintf(path, sizeof path, "%s/%s", r->dir, json_string_value(o));
+        (void) unlink(path);
+    }
+    (void) rmdir(r->dir);
+    (void) rmdir(r->top);
+}
+
+static int
+begin_report(struct report *r, const struct target *t, struct problem *p)
+{
+    time_t now = time(NULL);
+    struct tm tm;
+    char stamp[32] = "";
+
+    if (gmtime_r(&now, &tm) != NULL)
+        (void) strftime(stamp, sizeof stamp, "%Y%m%dT%H%M%SZ", &tm);
+    *r = (struct report){ .top = "/tmp/pinion-report-XXXXXX", .files = json_array() };
+    (void) snprintf(r->name, sizeof r->name, "pinion-report-%.40s-%s", t->name, stamp);
+    if (mkdtemp(r->top) == NULL)
+        return fail(p, CTL_FAILED, "could not create directory \"%s\": %m", r->top);
+    (void) snprintf(r->dir, sizeof r->dir, "%s/%s", r->top, r->name);
+    if (mkdir(r->dir, 0700) < 0)
+        return fail(p, CTL_FAILED, "could not create directory \"%s\": %m", r->dir);
+    return 0;
+}
+
+int
+cmd_report(const struct args *a, struct problem *p)
+{
+    struct report r;
+    struct target t;
+    json_auto_t *checks = NULL;
+    char file[256], message[1024];
+    int code = target_find(a, &t, p);
+
+    if (code != 0 || (code = begin_report(&r, &t, p)) != 0)
+        return code;
+    (void) snprintf(file, sizeof file, "%s.tar.gz", r.name);
+    const char *to = args_has(a, OPTION_OUTPUT) ? a->value[OPTION_OUTPUT] : file;
+    add_machine(&r);
+    add_log(&r, &t, add_replies(&r, &t));
+    add_history(&r, &t);
+    (void) doctor_examine(&t, &checks);
+    write_json(&r, "doctor.json", checks);
+    code = pack(&r, to, p);
+    remove_all(&r);
+    json_auto_t *reply = json_pack("{s:s, s:O}", "file", to, "contents", r.files);
+    (void) snprintf(message, sizeof message,
+                    "wrote %s, %zu files; look through it before you send it", to,
+                    json_array_size(r.files));
+    json_decref(r.files);
+    if (code == 0)
+        out->result(&t, message, reply);
+    return code;
+}

@@ -1,0 +1,138 @@
+"""What an operator has besides the state: the history, a stop that drains, doctor, report."""
+import json
+import os
+import re
+import signal
+import tarfile
+
+import server as support
+from wire import connect
+
+
+def entries(server, n=200):
+    return json.loads(server.ctl("history", "-D", server.data, "-n", str(n), "--json").stdout)["entries"]
+
+
+def events(server, n=200):
+    return [e["event"] for e in entries(server, n)]
+
+
+def test_the_history_tells_every_start_stop_crash_and_reload_with_its_cause(server):
+    assert events(server) == ["start", "ready"]
+    assert "nothing is known of runs before" in entries(server)[0]["message"]
+    os.kill(server.child("bgwriter"), signal.SIGKILL)
+    support.until(lambda: events(server, 2) == ["crash", "ready"], "it is back")
+    crash, again = entries(server, 2)
+    assert re.fullmatch(r"bgwriter \d+ was terminated by signal 9: Killed", crash["message"]) and "restart 1" in again["message"]
+    server.configure("lock_timeout = 5s\n")
+    server.ctl("reload", "-D", server.data)
+    server.configure("lock_timeout = soon\n")
+    server.ctl("reload", "-D", server.data, check=False)
+    good, bad = entries(server, 2)
+    assert (good["event"], bad["event"]) == ("reload", "reload_failed")
+    assert "changed: lock_timeout" in good["message"] and "pinionctl" in good["by"] and re.search(r"pinion.conf:\d+: ", bad["message"])
+    os.kill(server.pid, signal.SIGHUP)
+    support.until(lambda: events(server, 2) == ["reload_failed", "reload_failed"], "the signal was taken")
+    assert re.fullmatch(r"SIGHUP of uid 0, pid \d+", entries(server, 1)[0]["by"])
+    (server.data / "pinion.conf").write_text((server.data / "pinion.conf").read_text().replace("lock_timeout = soon\n", ""))
+    server.ctl("stop", "-D", server.data, "--reason", "new\tkernel")
+    stop, stopped = entries(server, 2)   # from the file now
+    assert (stop["event"], stop["message"], stop["reason"]) == ("stop", "fast stop requested", "new kernel")
+    assert (stopped["event"], stopped["message"]) == ("stopped", "stopped cleanly")
+    p = server.ctl("status", "-D", server.data, check=False)
+    assert p.returncode == 3 and "Last word  stopped cleanly" in p.stdout and "new kernel" in p.stdout
+    server.start()
+    assert "after a clean stop" in entries(server, 2)[0]["message"]
+    before = server.pid
+    server.kill9()
+    assert "ended without a word" in server.ctl("status", "-D", server.data, check=False).stdout
+    server.start()
+    assert f"the run before (PID {before}) ended without a word" in entries(server, 2)[0]["message"]
+    server.stop("immediate")
+    assert "recovery at next start" in entries(server, 1)[0]["message"]
+    assert len(events(server)) > 10
+
+
+def test_a_history_that_cannot_be_kept_stops_nobody(cluster):
+    s = cluster()
+    (s.data / "pinion_history").mkdir()
+    s.start()
+    assert "the history of the server is not kept" in s.log() and events(s) == ["start", "ready"]
+    s.stop()
+
+
+def test_a_recovery_that_ends_in_a_new_timeline_is_a_promotion(server):
+    server.stop()
+    (server.data / "recovery.signal").touch()
+    server.configure("restore_command = 'false'\nrecovery_target_timeline = 'current'\n")
+    server.start()
+    assert events(server, 3) == ["start", "promotion", "ready"]
+    assert (entries(server, 2)[0]["message"], entries(server, 1)[0]["timeline"]) == ("timeline 2, before 1", 2)
+
+
+def test_a_smart_stop_becomes_a_fast_one_when_the_time_to_drain_is_over(server):
+    with connect(server) as c:
+        assert c.ok("SELECT 1")
+        p = server.ctl("stop", "-D", server.data, "--drain=1s")
+        assert re.search(r"data: draining: 1 client left, fast stop in [01] s", p.stdout) and "stopped cleanly" in p.stdout
+    assert [e["message"] for e in entries(server, 3)] == ["smart stop requested", "fast stop requested", "stopped cleanly"]
+    assert entries(server, 2)[0]["by"] == "the end of the time to drain"
+
+
+def test_a_drain_that_is_taken_back_does_not_end_later(server):
+    with connect(server) as c:
+        assert c.ok("SELECT 1")
+        server.ctl("stop", "-D", server.data, "--drain=1s", "--no-wait")
+        support.until(lambda: server.status()["state"] == "draining", "it drains")
+        server.ctl("cancel-stop", "-D", server.data)
+        assert events(server, 1) == ["stop_canceled"]
+        server.ctl("stop", "-D", server.data, "-m", "smart", "--no-wait")   # without a limit
+        support.until(lambda: server.status()["state"] == "draining", "it drains")
+        assert "fast stop in" not in server.status()["progress"]["message"]
+        server.ctl("stop", "-D", server.data, "--drain=1h", "--no-wait")
+        assert support.until(lambda: re.search(r"fast stop in 59 min \d+ s", server.status()["progress"]["message"]), "the limit is told")
+
+
+def test_the_log_is_rotated_over_the_socket(cluster):
+    s = cluster(conf="logging_collector = on\nlog_filename = 'one.log'\n")
+    s.start()
+    (s.data / "log/one.log").rename(s.data / "log/moved.log")
+    s.ctl("rotate-log", "-D", s.data)
+    support.until((s.data / "log/one.log").exists, "a new file of the name")
+    s.stop()
+
+
+def test_the_doctor_sees_what_is_wrong(cluster):
+    s = cluster()
+    s.start()
+
+    def found(code):
+        p = s.ctl("doctor", "-D", s.data, "--json", check=False)
+        levels = {c["check"]: c["level"] for c in json.loads(p.stdout)["checks"]}
+        bad = sorted(check for check, level in levels.items() if level in ("warning", "bad"))
+        assert p.returncode == code, (p.returncode, bad)
+        assert len(levels) > 10 and levels["server"] == "ok"
+        return bad
+    # The disk of the machine may be nearly full; that is no fault of the server's.
+    assert set(found(s.ctl("doctor", "-D", s.data, check=False).returncode)) <= {"disk of data", "disk of wal", "memory", "kernel"}
+    s.configure("max_connections = 0\n")
+    assert "configuration" in found(1)
+    p = s.ctl("doctor", "-D", s.data, check=False)
+    assert re.search(r"BAD   configuration  1 error: \S+/pinion.conf:\d+: ", p.stdout)
+
+
+def test_a_report_of_a_real_server_holds_no_statement_and_no_name(cluster, tmp_path):
+    s = cluster(conf="log_statement = all\narchive_command = 'true --password=geheim'\n")
+    s.start()
+    with connect(s) as c:
+        assert c.ok("SELECT 'geheim'")
+        c.query("SELECT geheim FROM nowhere")
+        support.until(lambda: 'relation "nowhere" does not exist' in s.log(), "it is logged")
+        path = support.open_dir(tmp_path) / "r.tgz"
+        s.ctl("report", "-D", s.data, "-o", path)
+    with tarfile.open(path) as tar:
+        files = {os.path.basename(m.name): tar.extractfile(m).read().decode() for m in tar.getmembers() if m.isfile()}
+    assert {"status.json", "server.log", "history.json", "doctor.json"} <= set(files)
+    assert "ready to accept connections" in files["server.log"]
+    assert "geheim" not in "".join(files.values())
+    assert '"user": "postgres"' not in files["processes.json"]
