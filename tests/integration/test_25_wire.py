@@ -418,8 +418,10 @@ ENDLESS = "WITH RECURSIVE c(x) AS (VALUES (1) UNION ALL SELECT x + 1 FROM c) SEL
 
 
 def test_cancel_with_the_right_key_only(shared, wire):
-    """AC086."""
+    """AC086: who runs the same beside it goes on."""
     pid, key = wire.key
+    other = connect(shared)
+    other.send(message("Q", cstr(ENDLESS)))
     assert wire.cancel(shared, (pid, key ^ 1)).kinds == ""   # nothing happens, nothing is said
     assert wire.cancel(shared, (pid + 12345, key)).kinds == ""
     wire.send(message("Q", cstr(ENDLESS)))
@@ -439,6 +441,8 @@ def test_cancel_with_the_right_key_only(shared, wire):
         t.join()
     assert r.code == "57014" and r.error == "canceling statement due to user request" and r.status == "I"
     support.until(lambda: wire.query("SELECT 7").rows == [("7",)], "the session goes on")
+    assert shared.sql(f"SELECT state FROM pg_stat_activity WHERE pid = {other.key[0]}") == [("active",)]
+    other.close()
 
 
 def test_a_wrong_key_is_logged_and_cancels_nothing(shared, wire):

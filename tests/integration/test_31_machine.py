@@ -19,6 +19,7 @@ from server import numbers, one_row
 from wire import Closed, Wire, connect, cstr, message, startup_packet
 
 LONG = bool(os.environ.get("PINION_LONG"))
+SOON = 10   # seconds: ten times a second that is promised
 CRASH = ("terminating any other active server processes", "all server processes terminated; reinitializing",
          "database system is ready to accept connections")
 
@@ -137,7 +138,9 @@ def test_a_killed_dead_end_is_a_line_in_the_log(cluster):
             support.until(lambda: f"dead-end client backend (PID {victim}) was terminated by signal 9" in s.log(), "the line")
             assert held.ok("SELECT a FROM t").rows == [("1",)] and s.status()["crashRestarts"] == 0
         with Wire(s):
-            os.kill(s.pid, signal.SIGINT)
+            pid = s.pid
+            os.kill(pid, signal.SIGINT)
+            support.until(lambda: support.state_of(pid) in ("", "Z"), "it has stopped", SOON)
             s.wait_gone()
     assert s.control_state() == "shut down"
 
@@ -230,7 +233,7 @@ def test_who_ignores_QUIT_is_killed_after_5_seconds_and_said_so_once(cluster):
     states = watcher.stop()
     assert states[0] == states[-1] == ("PM_RUN", "ready") and states[1] == ("PM_WAIT_BACKENDS", "crash_recovering"), states
     assert {x for _, x in states[1:-1]} == {"crash_recovering"} and "PM_STARTUP" in [x for x, _ in states], states
-    assert watcher.slowest < 2, watcher.slowest
+    assert watcher.slowest < 4, watcher.slowest   # less than the wait for who ignores QUIT
     assert numbers(s) == [1]
 
 
@@ -307,7 +310,7 @@ def test_a_stop_while_starting_is_obeyed_at_once(cluster, sig):
     with Held(s):
         p = in_startup(s)
         os.kill(p.pid, sig)
-        assert p.wait(support.DEADLINE) == 0
+        assert p.wait(SOON) == 0
     s.start()
     assert numbers(s) == [1] and "automatic recovery in progress" in s.log()
 
@@ -332,7 +335,7 @@ def test_a_stop_in_the_middle_of_redo_leaves_it_to_the_next_start(cluster, sig):
         os.kill(p.pid, sig)
         support.until(lambda: s.status().get("pmState") == "PM_WAIT_BACKENDS", "it is stopping")
         assert refusal(s)["M"] == "the database system is shutting down"
-    assert p.wait(support.DEADLINE) == 0
+    assert p.wait(SOON) == 0
     assert s.control_state() == "shut down in recovery" and "redo done" not in s.log()
     s.start()
     assert "database system was shut down in recovery at" in s.log() and "automatic recovery in progress" in s.log()
@@ -398,7 +401,7 @@ def test_a_killed_postmaster_takes_all_along_and_loses_nothing(cluster):
             more_commits(load, 100)
             children = [p for p, r in s.children().items() if r != "postmaster"]
             os.kill(s.pid, signal.SIGKILL)
-            support.until(lambda c=children: all(support.state_of(p) in ("", "Z", "X") for p in c), "the children are gone")
+            support.until(lambda c=children: all(support.state_of(p) in ("", "Z", "X") for p in c), "the children are gone", SOON)
             s.wait_gone()
             at = len(s.log())
             s.start()
