@@ -185,10 +185,13 @@ cmd_introspect(const struct args *a, struct problem *p)
 
     if (r != 0)
         return r;
+    const char *text = json_string_value(json_object_get(reply, "description"));
+    if (text == NULL)
+        return fail(p, CTL_FAILED, "the server's reply has no description");
     if (args_has(a, OPTION_JSON))
         out->reply(reply);
     else
-        (void) fputs(json_string_value(json_object_get(reply, "description")), stdout);
+        (void) fputs(text, stdout);
     return CTL_OK;
 }
 

@@ -212,7 +212,9 @@ process_run_lines(const char *const *argv, uid_t uid, gid_t gid, process_line_fn
             fn(arg, line);
         }
     }
-    if (in == NULL || fclose(in) != 0)
+    if (in != NULL)
+        (void) fclose(in); /* and fd with it */
+    else
         closep(&fd);
     return wait_for(pid);
 }

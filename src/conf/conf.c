@@ -46,6 +46,30 @@ conf_desc(enum conf_id id)
     return &descs[id];
 }
 
+const char *
+conf_context_name(enum conf_context context)
+{
+    static const char *const names[] = {
+        [CONF_CONTEXT_INTERNAL] = "internal", [CONF_CONTEXT_POSTMASTER] = "postmaster",
+        [CONF_CONTEXT_SIGHUP] = "sighup",     [CONF_CONTEXT_SUPERUSER] = "superuser",
+        [CONF_CONTEXT_USER] = "user",
+    };
+
+    return names[context];
+}
+
+const char *
+conf_source_name(enum conf_source source)
+{
+    static const char *const names[] = {
+        [CONF_FROM_DEFAULT] = "default",   [CONF_FROM_FILE] = "configuration file",
+        [CONF_FROM_ARGS] = "command line", [CONF_FROM_CLIENT] = "client",
+        [CONF_FROM_SESSION] = "session",
+    };
+
+    return names[source];
+}
+
 int
 conf_find(const char *name)
 {

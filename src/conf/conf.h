@@ -123,6 +123,9 @@ int conf_put(struct conf *conf, enum conf_id id, const char *text, enum conf_sou
              struct err *e);
 /* Is `text` a value? Nothing is stored. */
 int conf_check(enum conf_id id, const char *text, struct err *e);
+/* pg_settings' words: who may change it and when; where the value comes from. */
+const char *conf_context_name(enum conf_context context);
+const char *conf_source_name(enum conf_source source);
 /* The value as SHOW prints it, cut to cap. Returns p. */
 const char *conf_show(const struct conf *conf, enum conf_id id, char *p, size_t cap);
 /* The same without a unit: numbers count the unit of the row, as pg_settings shows them. */

@@ -380,10 +380,6 @@ static void
 show_setting(const struct conf *conf, const struct conf *boot, enum conf_id id,
              control_setting_fn fn, void *arg)
 {
-    static const char *const contexts[] = { "internal", "postmaster", "sighup", "superuser",
-                                            "user" };
-    static const char *const sources[] = { "default", "configuration file", "command line",
-                                           "client", "session" };
     static char value[CONF_VALUE_BYTES_MAX + 1], initial[CONF_VALUE_BYTES_MAX + 1];
     const struct conf_desc *d = conf_desc(id);
     const struct conf_origin *o = conf->origins != NULL ? &conf->origins[id] : NULL;
@@ -393,10 +389,10 @@ show_setting(const struct conf *conf, const struct conf *boot, enum conf_id id,
                 .name = d->name,
                 .value = conf_show(conf, id, value, sizeof value),
                 .initial = conf_show(boot, id, initial, sizeof initial),
-                .source = sources[conf->source[id]],
+                .source = conf_source_name((enum conf_source) conf->source[id]),
                 .file = is_filed ? o->file : NULL,
                 .line = is_filed ? o->line : 0,
-                .context = contexts[d->context],
+                .context = conf_context_name(d->context),
                 .text = d->text,
                 .is_pending = o != NULL && o->is_pending,
                 .is_private = (d->flags & CONF_FLAG_PRIVATE) != 0,

@@ -81,19 +81,18 @@ put_count(FILE *f, enum stat_id id, const char *db, uint64_t n)
         (void) fprintf(f, " %" PRIu64 "\n", n);
 }
 
-/* Family after family, as the format wants: so each database is read once for each of them. */
+/* Each database is read once, and told of in each family, as the format wants. */
 static void
-put_databases(FILE *f, struct attached *a, const struct metrics_db *dbs, size_t n_dbs)
+put_databases(FILE *f, struct attached *a, struct metrics_db *dbs, size_t n_dbs)
 {
+    usec_t reset;
+
+    for (size_t i = 0; i < n_dbs; i++)
+        stat_read_db(&a->stats, dbs[i].oid, dbs[i].n, &reset);
     for (uint32_t id = 0; id < STAT_DB_COUNTS; id++) {
         put_family(f, (enum stat_id) id);
-        for (size_t i = 0; i < n_dbs; i++) {
-            uint64_t n[STAT_DB_COUNTS];
-            usec_t reset;
-
-            stat_read_db(&a->stats, dbs[i].oid, n, &reset);
-            put_count(f, (enum stat_id) id, dbs[i].name, n[id]);
-        }
+        for (size_t i = 0; i < n_dbs; i++)
+            put_count(f, (enum stat_id) id, dbs[i].name, dbs[i].n[id]);
     }
 }
 
@@ -209,7 +208,7 @@ put_disks(FILE *f, const struct shm_status *s)
 }
 
 void
-metrics_write(FILE *f, struct attached *a, const struct metrics_db *dbs, size_t n_dbs)
+metrics_write(FILE *f, struct attached *a, struct metrics_db *dbs, size_t n_dbs)
 {
     const struct shm_status *s = segment_status(a->start->segment);
 

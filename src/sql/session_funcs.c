@@ -430,7 +430,7 @@ fn_sleep(sqlite3_context *ctx, int n, sqlite3_value **v)
 {
     struct session *s = session_of(ctx);
     double sec = sqlite3_value_double(v[0]);
-    usec_t until = clock_mono_usec() + (usec_t) (MAX(sec, 0.0) * 1e6);
+    usec_t until = clock_mono_usec() + (usec_t) (MIN(MAX(sec, 0.0), 1e12) * 1e6);
     _Atomic uint32_t nobody = 0;
 
     (void) n;

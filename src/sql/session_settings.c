@@ -11,11 +11,6 @@
 #include "sql/session_rows.h"
 
 static const char *const type_names[] = { "bool", "integer", "real", "string", "enum" };
-static const char *const context_names[] = { "internal", "postmaster", "sighup", "superuser",
-                                             "user" };
-static const char *const source_names[] = { "default", "configuration file", "command line",
-                                            "client", "session" };
-
 /* ---- values ---- */
 
 static void
@@ -68,7 +63,7 @@ source_of(const struct conf *conf, enum conf_id id)
 {
     if (conf_desc(id)->context == CONF_CONTEXT_INTERNAL && conf->source[id] == CONF_FROM_CLIENT)
         return "override";
-    return source_names[conf->source[id]];
+    return conf_source_name((enum conf_source) conf->source[id]);
 }
 
 /* Where the value is written: for superusers, as long as it is the one in force. */
@@ -100,7 +95,7 @@ put_setting(const struct session *s, struct rows *rows, const struct conf *boot,
     rows_text(rows, d->group);
     rows_text(rows, d->text);
     rows_null(rows); /* extra_desc: the manual has it */
-    rows_text(rows, context_names[d->context]);
+    rows_text(rows, conf_context_name(d->context));
     rows_text(rows, type_names[d->type]);
     rows_text(rows, source_of(&cs->cur, id));
     put_limit(rows, d, d->min);

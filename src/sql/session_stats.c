@@ -205,11 +205,11 @@ fn_reset_shared(sqlite3_context *ctx, int n, sqlite3_value **v)
     enum stat_group group = stat_group_of(name != NULL ? name : "");
 
     (void) n;
-    if (!may_reset(ctx, s, "pg_stat_reset_shared"))
+    if (name == NULL || !may_reset(ctx, s, "pg_stat_reset_shared"))
         return;
     if (group == STAT_GROUPS || group == STAT_GROUP_DATABASE) {
         (void) ERR(&s->interrupt, INVALID_PARAMETER_VALUE, "unrecognized reset target: \"%s\"",
-                   name != NULL ? name : "");
+                   name);
         err_hint(&s->interrupt, "Target must be \"archiver\", \"bgwriter\" or \"wal\".");
         sqlite3_result_error(ctx, s->interrupt.message, -1);
         return;

@@ -324,6 +324,8 @@ functions_of_the_server_answer(void **state)
     clients_expect(0, "SELECT pg_wal_lsn_diff('1/0', '0/FFFFFF00'), pg_wal_lsn_diff(NULL, '0/1')",
                    "256|NULL;[SELECT 1]");
     clients_expect(0, "SELECT pg_wal_lsn_diff('1/0', '-1/0')", "!22P02");
+    clients_expect(0, "SET statement_timeout = '1ms'; SELECT pg_sleep(1e300)", "[SET]!57014");
+    clients_expect(0, "RESET statement_timeout", "[RESET]");
     clients_expect(0,
                    "BEGIN; CREATE TEMP TABLE n AS SELECT now() AS t; SELECT pg_sleep(0.002); "
                    "SELECT t = now(), now() < clock_timestamp() FROM n; COMMIT",
