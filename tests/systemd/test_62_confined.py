@@ -58,7 +58,12 @@ class Trace:
         self.file = "/var/tmp/eperm"
         m.run("rm", "-f", self.file)
         m.run("systemd-run", "--unit=trace", "--collect", "strace", "-f", "-Y", "-qq", "-e", "status=failed", "-e", "signal=none", "-o", self.file, "-p", "1")
-        until(lambda: "TracerPid:\t0" not in m.run("cat", "/proc/1/status").stdout, "the service manager is traced")
+        until(lambda: self.is_on() or m.run("systemctl", "is-active", "trace", check=False).returncode != 0, "the service manager is traced")
+        if not self.is_on():
+            pytest.skip("SKIP: on this machine nothing may be traced")
+
+    def is_on(self):
+        return "TracerPid:\t0\n" not in self.m.run("cat", "/proc/1/status").stdout
 
     def end(self):
         self.m.run("systemctl", "stop", "trace")
