@@ -111,9 +111,21 @@ add_sources(struct control *c, struct err *e)
     return 0;
 }
 
+static int
+make_socket(struct control *c, const char *path, struct err *e)
+{
+    int r;
+
+    c->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (c->fd < 0)
+        return ERR_ERRNO(e, "could not create control socket");
+    r = open_dir(c, path, e);
+    return r < 0 ? r : bind_name(c, path, e);
+}
+
 int
-control_new(sd_event *ev, const char *path, const struct control_view *view, struct control **ret,
-            struct err *e)
+control_new(sd_event *ev, const struct control_place *place, const struct control_view *view,
+            struct control **ret, struct err *e)
 {
     struct control *c = calloc(1, sizeof *c);
     int r;
@@ -123,12 +135,9 @@ control_new(sd_event *ev, const char *path, const struct control_view *view, str
     c->ev = ev;
     c->view = view;
     c->dir_fd = -1;
-    c->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (c->fd < 0)
-        r = ERR_ERRNO(e, "could not create control socket");
-    else
-        r = open_dir(c, path, e);
-    if (r < 0 || (r = bind_name(c, path, e)) < 0 || (r = add_sources(c, e)) < 0) {
+    c->fd = place->fd;
+    r = c->fd >= 0 ? 0 : make_socket(c, place->path, e);
+    if (r < 0 || (r = add_sources(c, e)) < 0) {
         (void) control_free(c);
         return r;
     }

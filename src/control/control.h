@@ -23,11 +23,17 @@
 
 struct control;
 
-/* Bind and listen at `path` (absolute or relative to the working directory; longer than a socket
- * address allows is fine) with mode 0666: who may do what is decided per method. A socket left
- * there by a dead server is replaced. `ev` and `view` are borrowed until control_free(). Returns 0
- * or < 0 with e set. Runs in: postmaster. */
-int control_new(sd_event *ev, const char *path, const struct control_view *view,
+/* Where clients come. */
+struct control_place {
+    const char *path; /* absolute or relative to the working directory; borrowed for the call */
+    int fd;           /* a socket unit's, not blocking, which listens already: `path` is not looked
+                         at, no name is made or removed; taken over. -1: there is none */
+};
+
+/* Bind and listen at `place->path` (longer than a socket address allows is fine) with mode 0666:
+ * who may do what is decided per method. A socket left there by a dead server is replaced. `ev` and
+ * `view` are borrowed until control_free(). Returns 0 or < 0 with e set. Runs in: postmaster. */
+int control_new(sd_event *ev, const struct control_place *place, const struct control_view *view,
                 struct control **ret, struct err *e);
 
 /* Look up the groups pinion-admin and pinion-monitor again. NSS may block: at start and reload

@@ -466,7 +466,8 @@ control_pm_new(struct pm *pm, sd_event *loop, const struct control_pm_params *pa
     /* NOLINTNEXTLINE(concurrency-mt-unsafe): one thread */
     if (params->instance != NULL && getenv("INVOCATION_ID") != NULL)
         (void) snprintf(c->unit, sizeof c->unit, "pinion@%s.service", params->instance);
-    int r = control_new(loop, params->path, &c->view, &c->control, e);
+    struct control_place place = { .path = params->path, .fd = pm_control_passed(pm) };
+    int r = control_new(loop, &place, &c->view, &c->control, e);
     if (r < 0) {
         free(c);
         return r;

@@ -580,6 +580,7 @@ pm_new(const struct pm_params *params, struct pm **ret, struct err *e)
     pm->reload_is_valid = true;
     block_signals();
     (void) umask(0077);
+    pm_park_begin(pm);
     r = start_up(pm, e);
     if (r < 0) {
         pm_note_end(pm, e->message);
@@ -628,6 +629,7 @@ pm_free(struct pm *pm)
     if (pm == NULL)
         return;
     pm_listen_close(pm);
+    pm_park_done(pm);
     pm_children_done(pm);
     free_clock(&pm->kill);
     free_clock(&pm->patience);

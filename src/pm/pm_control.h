@@ -63,6 +63,10 @@ struct pm_status {
     struct pm_progress progress;
 };
 
+/* The listening control socket of a socket unit (descriptor "varlink"), now the caller's; -1: there
+ * is none. */
+int pm_control_passed(struct pm *pm);
+
 /* All that is shown of the postmaster, now. Strings are borrowed until the loop turns. */
 void pm_control_status(const struct pm *pm, struct pm_status *ret);
 

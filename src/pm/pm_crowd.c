@@ -7,7 +7,8 @@
  * compete with them; those that wait for their client cost nothing. So a few may be awake, and the
  * next are taken from the queue of the socket when one of them sleeps, is in, or is gone: it says
  * so (MSG_SETTLED) while page.newcomers_wait is set. Legitimate logins lose nothing: more of them
- * at once would share the same processors.
+ * at once would share the same processors. Where all are refused, who cannot be answered now waits
+ * as well (PM-11).
  * Source: sshd's MaxStartups for the second half; the first is ours. */
 #include <unistd.h>
 
@@ -50,8 +51,11 @@ static bool
 is_crowded(struct pm *pm)
 {
     usec_t now = clock_mono_usec();
+    struct pm_view v = pm_view(pm);
     unsigned n = 0;
 
+    if (pm_fsm_accepts(&pm->m) && !pm_fsm_takes(&pm->m, &v))
+        return true;
     for (unsigned i = 0; i < pm->pool[CHILD_BACKEND].n; i++) {
         struct pm_child *c = &pm->children[pm->pool[CHILD_BACKEND].first + i];
         bool is_asleep;

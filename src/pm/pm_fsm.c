@@ -475,6 +475,15 @@ pm_fsm_accepts(const struct pm_machine *m)
     return m->state != PM_INIT && (BIT(m->state) & ENDING) == 0;
 }
 
+bool
+pm_fsm_takes(const struct pm_machine *m, const struct pm_view *v)
+{
+    enum client_verdict verdict = pm_fsm_verdict(m, v);
+
+    return pm_fsm_accepts(m) &&
+           (verdict == CLIENT_OK || verdict == CLIENT_TOO_MANY || v->has_dead_end_room);
+}
+
 /* ---- names ---- */
 const char *
 pm_state_name(enum pm_state s)

@@ -79,6 +79,10 @@ bool pm_fsm_may_live(const struct pm_machine *m, enum child_kind kind);
 enum client_verdict pm_fsm_verdict(const struct pm_machine *m, const struct pm_view *v);
 /* Are connections taken from the listen queue at all? */
 bool pm_fsm_accepts(const struct pm_machine *m);
+/* Can the next client be answered now? If not, because as many are being refused as may be, it is
+ * better off in the backlog: a little later it will be. With all places of sessions taken the rest
+ * is dropped instead, so that a flood does not hide who leaves. */
+bool pm_fsm_takes(const struct pm_machine *m, const struct pm_view *v);
 
 /* Policy of a kind: a row of tbl/child_kinds.def. */
 enum exit_class { EXIT_DONE, EXIT_RESTART, EXIT_RETIRE, EXIT_CRASH, EXIT_STARTUP };

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <signal.h>
+#include <sys/socket.h>
 #include <systemd/sd-event.h>
 
 #include "base/backoff.h"
@@ -52,11 +53,30 @@ struct pm_listener {
     sd_event_source *source;
     char text[128]; /* "127.0.0.1:5454", or the path */
     bool is_unix;
-    bool is_ours; /* false: the service manager's; its name stays */
-    dev_t dev;    /* of the socket's name, Unix only */
+    bool is_ours;   /* false: a socket unit's; its name stays */
+    bool is_parked; /* the service manager keeps it, too: its name stays */
+    int park_no;    /* N of its name listen-N there, -1: none yet */
+    dev_t dev;      /* of the socket's name, Unix only */
     ino_t ino;
     int lock_fd; /* of the socket lock file, -1 */
     char lock_path[128];
+};
+
+/* Who made a descriptor that was passed at the start; its name says it. */
+enum pm_origin {
+    ORIGIN_UNKNOWN, /* closed */
+    ORIGIN_UNIT,    /* "db": a socket unit for clients */
+    ORIGIN_CONTROL, /* "varlink": a socket unit for the control socket */
+    ORIGIN_STORE,   /* "listen-N": ourselves, before a restart or a crash */
+};
+
+#define PM_PASSED_MAX 128
+
+struct pm_passed {
+    int fd; /* -1: taken or closed */
+    enum pm_origin origin;
+    bool is_wanted; /* its address is configured */
+    char name[32];
 };
 
 /* The log collector's pipe, for the life of the postmaster; read_fd -1: there is none. */
@@ -101,6 +121,9 @@ struct pm {
 
     struct pm_listener listeners[PM_LISTENERS_MAX];
     unsigned n_listeners;
+    struct pm_passed passed[PM_PASSED_MAX];
+    unsigned n_passed;
+    bool has_discarded;         /* of the sockets passed: their ports may still be taken */
     struct seldom not_accepted; /* for one log line a minute */
     int client_fd;              /* the client being decided on, else -1 */
     uint32_t worker_db;         /* oid for the worker being started */
@@ -215,6 +238,28 @@ int pm_listen_open(struct pm *pm, struct err *e);
 void pm_listen_enable(struct pm *pm, bool on);
 void pm_listen_close(struct pm *pm);
 const char *pm_listen_first_dir(const struct pm *pm);
+/* Remove the name of a Unix socket and its lock file, if nobody holds the lock and it is still the
+ * socket that the lock file tells of. */
+void pm_listen_unlink(const char *path);
+
+/* pm_park.c */
+/* Take what the service manager passed; what has no name that we know is closed and leaves its
+ * store. */
+void pm_park_begin(struct pm *pm);
+/* Close what nobody has taken. */
+void pm_park_done(struct pm *pm);
+/* Has it come back with listening sockets of ours? */
+bool pm_park_has_stored(const struct pm *pm);
+/* Keep the stored socket with this address, if there is one, when the others are discarded. */
+bool pm_park_want(struct pm *pm, const struct sockaddr *sa);
+/* The stored socket with this address: its descriptor, now the caller's, and its number in the
+ * store (-1: it is not there any more); or -1. */
+int pm_park_take(struct pm *pm, const struct sockaddr *sa, int *ret_no);
+/* Close stored sockets that are not wanted, here and in the store. True: there were some; a port
+ * may stay taken for a moment. */
+bool pm_park_discard(struct pm *pm);
+/* Every listening socket of ours is in the store, under its name. */
+void pm_park_all(struct pm *pm);
 
 /* pm_notify.c */
 int pm_notify_init(struct pm *pm, struct err *e);

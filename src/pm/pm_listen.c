@@ -2,23 +2,27 @@
  * Source: design 11 (sockets), postmaster.md 1.9, systemd-ops.md 3.5. */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <netdb.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
-#include <systemd/sd-daemon.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "pm/pm_int.h"
 
-#define BACKLOG          512
+/* As many as the kernel takes by default (net.core.somaxconn): after a restart all come back at
+ * once, and a Unix socket has no second try. */
+#define BACKLOG          4096
 #define ACCEPTS_PER_TURN 16
 #define RETRY_USEC       (100 * USEC_PER_MSEC)
 #define SAY_USEC         (60 * USEC_PER_SEC)
+#define FREED_USEC       (2 * USEC_PER_SEC) /* until a discarded socket's port is free */
 
 /* ---- accepting ---- */
 /* Nothing is left to accept with: the retry clock opens again. Said once, then once a minute. */
@@ -86,7 +90,7 @@ add_listener(struct pm *pm, int fd, const char *text, struct pm_listener **ret, 
         return ERR(e, CONFIGURATION_LIMIT_EXCEEDED, "more than %d listening sockets",
                    PM_LISTENERS_MAX);
     }
-    *l = (struct pm_listener){ .fd = fd, .lock_fd = -1 };
+    *l = (struct pm_listener){ .fd = fd, .lock_fd = -1, .park_no = -1 };
     (void) snprintf(l->text, sizeof l->text, "%s", text);
     r = sd_event_add_io(pm->loop, &l->source, fd, EPOLLIN, on_client, pm);
     if (r < 0) {
@@ -115,43 +119,79 @@ print_address(const struct sockaddr *sa, socklen_t len, char *p, size_t n)
         (void) snprintf(p, n, strchr(host, ':') != NULL ? "[%s]:%s" : "%s:%s", host, port);
 }
 
+/* A socket that the last start discarded may take a moment to close in the service manager. */
 static int
-open_tcp(struct pm *pm, const struct addrinfo *ai, struct err *e)
+bind_patiently(const struct pm *pm, int fd, const struct addrinfo *ai)
+{
+    usec_t end = clock_mono_usec() + (pm->has_discarded ? FREED_USEC : 0);
+
+    while (bind(fd, ai->ai_addr, ai->ai_addrlen) < 0 || listen(fd, BACKLOG) < 0) {
+        if (errno != EADDRINUSE || clock_mono_usec() >= end)
+            return -errno;
+        (void) poll(NULL, 0, 10);
+    }
+    return 0;
+}
+
+static int
+bind_tcp(const struct pm *pm, const struct addrinfo *ai, const char *text, int *ret_fd,
+         struct err *e)
 {
     CLEANUP(closep)
     int fd = socket(ai->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    struct pm_listener *l;
-    char text[128];
     int one = 1;
+    int r;
 
-    print_address(ai->ai_addr, ai->ai_addrlen, text, sizeof text);
     if (fd < 0)
         return ERR_ERRNO(e, "could not create socket for %s", text);
     (void) setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
     if (ai->ai_family == AF_INET6)
         (void) setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof one);
-    if (bind(fd, ai->ai_addr, ai->ai_addrlen) < 0 || listen(fd, BACKLOG) < 0) {
-        int r = ERR_ERRNO(e, "could not listen on %s", text);
-
+    r = bind_patiently(pm, fd, ai);
+    if (r < 0) {
+        (void) err_set_errno(e, -r, "could not listen on %s", text);
         if (r == -EADDRINUSE)
             err_hint(e, "Is another server already running on port %d? Set another port.",
                      (int) pm->conf->v.port);
         return r;
     }
-    return add_listener(pm, TAKE_FD(fd), text, &l, e);
+    *ret_fd = TAKE_FD(fd);
+    return 0;
 }
 
-/* Every address of one name. A name whose addresses are not all there (no IPv6) is enough if one
- * is; a port in use is always a refusal. */
 static int
-open_host(struct pm *pm, const char *host, struct err *e)
+open_tcp(struct pm *pm, const struct addrinfo *ai, struct err *e)
+{
+    struct pm_listener *l;
+    char text[128];
+    int no = -1;
+    int fd = pm_park_take(pm, ai->ai_addr, &no);
+    int r = 0;
+
+    print_address(ai->ai_addr, ai->ai_addrlen, text, sizeof text);
+    if (fd >= 0)
+        (void) listen(fd, BACKLOG);
+    else
+        r = bind_tcp(pm, ai, text, &fd, e);
+    if (r == 0)
+        r = add_listener(pm, fd, text, &l, e);
+    if (r < 0)
+        return r;
+    l->is_ours = true;
+    l->park_no = no;
+    l->is_parked = no >= 0;
+    return 0;
+}
+
+/* Calls fn for each address of one name, until it says no. */
+static int
+each_address(struct pm *pm, const char *host,
+             int (*fn)(struct pm *pm, const struct addrinfo *ai, struct err *e), struct err *e)
 {
     const struct addrinfo hints = { .ai_family = AF_UNSPEC,
                                     .ai_socktype = SOCK_STREAM,
                                     .ai_flags = AI_PASSIVE | AI_NUMERICSERV };
     struct addrinfo *list;
-    struct err first = ERR_INIT;
-    unsigned before = pm->n_listeners;
     char port[16];
     int r;
 
@@ -162,8 +202,34 @@ open_host(struct pm *pm, const char *host, struct err *e)
                    host, gai_strerror(r));
     r = 0;
     for (const struct addrinfo *ai = list; ai != NULL && r != -EADDRINUSE; ai = ai->ai_next)
-        r = open_tcp(pm, ai, &first);
+        r = fn(pm, ai, e);
     freeaddrinfo(list);
+    return r;
+}
+
+static int
+want_address(struct pm *pm, const struct addrinfo *ai, struct err *e)
+{
+    (void) e;
+    (void) pm_park_want(pm, ai->ai_addr);
+    return 0;
+}
+
+static int
+want_host(struct pm *pm, const char *host, struct err *e)
+{
+    return each_address(pm, host, want_address, e);
+}
+
+/* Every address of one name. A name whose addresses are not all there (no IPv6) is enough if one
+ * is; a port in use is always a refusal. */
+static int
+open_host(struct pm *pm, const char *host, struct err *e)
+{
+    struct err first = ERR_INIT;
+    unsigned before = pm->n_listeners;
+    int r = each_address(pm, host, open_tcp, &first);
+
     if (r != -EADDRINUSE && pm->n_listeners > before)
         return 0;
     if (e != NULL)
@@ -196,12 +262,10 @@ each_name(struct pm *pm, const char *list,
 
 /* ---- Unix ---- */
 /* The lock file beside the socket: whoever holds it owns the name, and a name nobody holds is
- * stale. */
+ * stale. Its sixth line tells which socket that is, so that a parked one can be known again. */
 static int
-lock_socket(struct pm *pm, struct pm_listener *l, const char *path, struct err *e)
+lock_socket(const struct pm *pm, struct pm_listener *l, const char *path, struct err *e)
 {
-    char text[512];
-    int n;
     int r;
 
     (void) snprintf(l->lock_path, sizeof l->lock_path, "%s.lock", path);
@@ -209,36 +273,118 @@ lock_socket(struct pm *pm, struct pm_listener *l, const char *path, struct err *
     if (l->lock_fd < 0)
         return ERR_ERRNO(e, "could not open lock file \"%s\"", l->lock_path);
     r = pm_lock_fd(l->lock_fd);
-    if (r < 0) {
-        closep(&l->lock_fd);
-        l->lock_fd = -1;
-        (void) err_set_errno(e, r == -EAGAIN ? EADDRINUSE : -r, "could not lock file \"%s\"",
-                             l->lock_path);
-        err_hint(e, "Is another server already running on port %d? Set another port.",
-                 (int) pm->conf->v.port);
-        return r == -EAGAIN ? -EADDRINUSE : r;
-    }
-    n = snprintf(text, sizeof text, "%d\n%s\n%lld\n%d\n%s\n", (int) getpid(), pm->where.data_dir,
-                 (long long) (pm->started_usec / USEC_PER_SEC), (int) pm->conf->v.port, "");
+    if (r == 0)
+        return 0;
+    closep(&l->lock_fd);
+    l->lock_fd = -1;
+    (void) err_set_errno(e, r == -EAGAIN ? EADDRINUSE : -r, "could not lock file \"%s\"",
+                         l->lock_path);
+    err_hint(e, "Is another server already running on port %d? Set another port.",
+             (int) pm->conf->v.port);
+    return r == -EAGAIN ? -EADDRINUSE : r;
+}
+
+static int
+write_lock(const struct pm *pm, const struct pm_listener *l, struct err *e)
+{
+    char text[PATH_MAX + 128];
+    int n = snprintf(text, sizeof text, "%d\n%s\n%lld\n%d\n%s\n%llu:%llu\n", (int) getpid(),
+                     pm->where.data_dir, (long long) (pm->started_usec / USEC_PER_SEC),
+                     (int) pm->conf->v.port, "", (unsigned long long) l->dev,
+                     (unsigned long long) l->ino);
+
     if (ftruncate(l->lock_fd, 0) < 0 ||
         pwrite(l->lock_fd, text, MIN((size_t) n, sizeof text), 0) < 0)
         return ERR_ERRNO(e, "could not write lock file \"%s\"", l->lock_path);
     return 0;
 }
 
-static int
-bind_unix(struct pm *pm, const char *path, int *ret_fd, struct err *e)
+/* Is `path` the socket that its lock file tells of? */
+static bool
+is_told_of(int lock_fd, const char *path)
 {
-    struct sockaddr_un sa = { .sun_family = AF_UNIX };
-    CLEANUP(closep) int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    char text[PATH_MAX + 128];
+    unsigned long long dev;
+    unsigned long long ino;
+    ssize_t n = pread(lock_fd, text, sizeof text - 1, 0);
+    const char *line = text;
+    struct stat st;
 
-    if (fd < 0)
-        return ERR_ERRNO(e, "could not create socket \"%s\"", path);
-    (void) snprintf(sa.sun_path, sizeof sa.sun_path, "%s", path);
-    (void) unlink(path); /* stale: its lock was free */
-    if (bind(fd, (const struct sockaddr *) &sa, sizeof sa) < 0 ||
-        chmod(path, (mode_t) pm->conf->v.unix_socket_permissions) < 0 || listen(fd, BACKLOG) < 0)
-        return ERR_ERRNO(e, "could not listen on Unix socket \"%s\"", path);
+    text[MAX(n, 0)] = '\0';
+    for (int i = 0; i < 5 && line != NULL; i++) {
+        line = strchr(line, '\n');
+        line = line != NULL ? line + 1 : NULL;
+    }
+    return line != NULL && sscanf(line, "%llu:%llu", &dev, &ino) == 2 && stat(path, &st) == 0 &&
+           S_ISSOCK(st.st_mode) && st.st_dev == dev && st.st_ino == ino;
+}
+
+void
+pm_listen_unlink(const char *path)
+{
+    char lock_path[140];
+    CLEANUP(closep) int fd = -1;
+
+    (void) snprintf(lock_path, sizeof lock_path, "%s.lock", path);
+    fd = open(lock_path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0 || pm_lock_fd(fd) < 0 || !is_told_of(fd, path))
+        return;
+    (void) unlink(path);
+    (void) unlink(lock_path);
+}
+
+static int
+unix_address(const struct pm *pm, const char *dir, struct sockaddr_un *ret, struct err *e)
+{
+    char path[4200];
+
+    (void) snprintf(path, sizeof path, "%s/.s.PGSQL.%d", dir, (int) pm->conf->v.port);
+    if (strlen(path) >= sizeof ret->sun_path) {
+        (void) ERR(e, CONFIG_FILE_ERROR, "Unix socket path \"%s\" is too long (maximum 107 bytes)",
+                   path);
+        err_hint(e, "Set unix_socket_directories to a shorter path.");
+        return -ERR_CONFIG_FILE_ERROR;
+    }
+    *ret = (struct sockaddr_un){ .sun_family = AF_UNIX };
+    memcpy(ret->sun_path, path, strlen(path) + 1);
+    return 0;
+}
+
+/* A parked socket is one of ours as long as its name leads to it. */
+static int
+want_unix(struct pm *pm, const char *dir, struct err *e)
+{
+    struct sockaddr_un sa;
+    char lock_path[140];
+    int r = unix_address(pm, dir, &sa, e);
+    CLEANUP(closep) int fd = -1;
+
+    if (r < 0)
+        return r;
+    (void) snprintf(lock_path, sizeof lock_path, "%s.lock", sa.sun_path);
+    fd = open(lock_path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd >= 0 && is_told_of(fd, sa.sun_path))
+        (void) pm_park_want(pm, (const struct sockaddr *) &sa);
+    return 0;
+}
+
+/* With its name locked: the socket from the store, or a new one. */
+static int
+bind_unix(struct pm *pm, const struct sockaddr_un *sa, int *ret_fd, int *ret_no, struct err *e)
+{
+    CLEANUP(closep) int fd = pm_park_take(pm, (const struct sockaddr *) sa, ret_no);
+
+    if (fd < 0) {
+        fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        if (fd < 0)
+            return ERR_ERRNO(e, "could not create socket \"%s\"", sa->sun_path);
+        (void) unlink(sa->sun_path); /* stale: its lock was free */
+        if (bind(fd, (const struct sockaddr *) sa, sizeof *sa) < 0)
+            return ERR_ERRNO(e, "could not listen on Unix socket \"%s\"", sa->sun_path);
+    }
+    if (chmod(sa->sun_path, (mode_t) pm->conf->v.unix_socket_permissions) < 0 ||
+        listen(fd, BACKLOG) < 0)
+        return ERR_ERRNO(e, "could not listen on Unix socket \"%s\"", sa->sun_path);
     *ret_fd = TAKE_FD(fd);
     return 0;
 }
@@ -247,24 +393,19 @@ static int
 open_unix(struct pm *pm, const char *dir, struct err *e)
 {
     struct pm_listener lock = { .fd = -1, .lock_fd = -1 };
+    struct sockaddr_un sa;
     struct pm_listener *l;
     struct stat st;
-    char path[4200];
     int fd = -1;
-    int r;
+    int no = -1;
+    int r = unix_address(pm, dir, &sa, e);
 
-    (void) snprintf(path, sizeof path, "%s/.s.PGSQL.%d", dir, (int) pm->conf->v.port);
-    if (strlen(path) >= sizeof((struct sockaddr_un *) NULL)->sun_path) {
-        (void) ERR(e, CONFIG_FILE_ERROR, "Unix socket path \"%s\" is too long (maximum 107 bytes)",
-                   path);
-        err_hint(e, "Set unix_socket_directories to a shorter path.");
-        return -ERR_CONFIG_FILE_ERROR;
-    }
-    r = lock_socket(pm, &lock, path, e);
     if (r == 0)
-        r = bind_unix(pm, path, &fd, e);
+        r = lock_socket(pm, &lock, sa.sun_path, e);
     if (r == 0)
-        r = add_listener(pm, fd, path, &l, e);
+        r = bind_unix(pm, &sa, &fd, &no, e);
+    if (r == 0)
+        r = add_listener(pm, fd, sa.sun_path, &l, e);
     if (r < 0) {
         closep(&lock.lock_fd);
         return r;
@@ -272,75 +413,80 @@ open_unix(struct pm *pm, const char *dir, struct err *e)
     l->lock_fd = lock.lock_fd;
     memcpy(l->lock_path, lock.lock_path, sizeof l->lock_path);
     l->is_unix = l->is_ours = true;
-    if (stat(path, &st) == 0) {
+    l->park_no = no;
+    l->is_parked = no >= 0;
+    if (stat(sa.sun_path, &st) == 0) {
         l->dev = st.st_dev;
         l->ino = st.st_ino;
     }
-    return 0;
+    return write_lock(pm, l, e);
 }
 
-/* ---- from the service manager ---- */
-static void
-print_passed(int fd, bool *ret_is_unix, char *p, size_t n)
-{
-    struct sockaddr_storage sa;
-    socklen_t len = sizeof sa;
-
-    *ret_is_unix = false;
-    (void) snprintf(p, n, "passed socket %d", fd);
-    if (getsockname(fd, (struct sockaddr *) &sa, &len) < 0)
-        return;
-    if (sa.ss_family == AF_UNIX) {
-        *ret_is_unix = true;
-        (void) snprintf(p, n, "%s", ((const struct sockaddr_un *) (const void *) &sa)->sun_path);
-    } else {
-        print_address((const struct sockaddr *) &sa, len, p, n);
-    }
-}
-
-/* Sockets that systemd opened: all stream listeners but those named "control…". */
+/* ---- of a socket unit ---- */
+/* The sockets of "pinion-db@.socket". They stand for listen_addresses, or for
+ * unix_socket_directories. */
 static int
-take_passed(struct pm *pm, bool *ret_tcp, bool *ret_unix, struct err *e)
+take_unit_sockets(struct pm *pm, bool *ret_tcp, bool *ret_unix, struct err *e)
 {
-    char **names = NULL;
-    int n = sd_listen_fds_with_names(1, &names);
     int r = 0;
 
     *ret_tcp = *ret_unix = false;
-    for (int i = 0; i < n; i++) {
-        int fd = SD_LISTEN_FDS_START + i;
+    for (unsigned i = 0; i < pm->n_passed && r == 0; i++) {
+        struct pm_passed *p = &pm->passed[i];
+        struct sockaddr_storage sa = { 0 };
+        socklen_t len = sizeof sa - 1;
         struct pm_listener *l;
         char text[128];
-        bool is_unix;
 
-        if (r == 0 && strncmp(names[i], "control", 7) != 0 &&
-            sd_is_socket(fd, AF_UNSPEC, SOCK_STREAM, 1) > 0) {
-            print_passed(fd, &is_unix, text, sizeof text);
-            (void) fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
-            r = add_listener(pm, fd, text, &l, e);
-            if (r == 0)
-                l->is_unix = is_unix;
-            *ret_unix |= is_unix;
-            *ret_tcp |= !is_unix;
-        }
-        free(names[i]);
+        if (p->fd < 0 || p->origin != ORIGIN_UNIT ||
+            getsockname(p->fd, (struct sockaddr *) &sa, &len) < 0)
+            continue;
+        if (sa.ss_family == AF_UNIX)
+            (void) snprintf(text, sizeof text, "%s",
+                            ((const struct sockaddr_un *) (const void *) &sa)->sun_path);
+        else
+            print_address((const struct sockaddr *) &sa, len, text, sizeof text);
+        r = add_listener(pm, TAKE_FD(p->fd), text, &l, e);
+        if (r == 0)
+            l->is_unix = sa.ss_family == AF_UNIX;
+        *ret_unix |= sa.ss_family == AF_UNIX;
+        *ret_tcp |= sa.ss_family != AF_UNIX;
     }
-    free(names);
     return r;
 }
 
 /* ---- all ---- */
+/* What is in the store and still configured, by address; the rest goes before anything is bound:
+ * the old address may be part of the new one. */
+static int
+sort_stored(struct pm *pm, const char *hosts, const char *dirs, struct err *e)
+{
+    int r;
+
+    if (!pm_park_has_stored(pm))
+        return 0;
+    r = each_name(pm, hosts, want_host, e);
+    if (r == 0)
+        r = each_name(pm, dirs, want_unix, e);
+    pm->has_discarded = r == 0 && pm_park_discard(pm);
+    return r;
+}
+
 int
 pm_listen_open(struct pm *pm, struct err *e)
 {
     bool has_tcp;
     bool has_unix;
-    int r = take_passed(pm, &has_tcp, &has_unix, e);
+    int r = take_unit_sockets(pm, &has_tcp, &has_unix, e);
+    const char *hosts = has_tcp ? "" : pm->conf->v.listen_addresses;
+    const char *dirs = has_unix ? "" : pm->conf->v.unix_socket_directories;
 
-    if (r == 0 && !has_tcp)
-        r = each_name(pm, pm->conf->v.listen_addresses, open_host, e);
-    if (r == 0 && !has_unix)
-        r = each_name(pm, pm->conf->v.unix_socket_directories, open_unix, e);
+    if (r == 0)
+        r = sort_stored(pm, hosts, dirs, e);
+    if (r == 0)
+        r = each_name(pm, hosts, open_host, e);
+    if (r == 0)
+        r = each_name(pm, dirs, open_unix, e);
     if (r == 0 && pm->n_listeners == 0)
         r = ERR(e, CONFIG_FILE_ERROR,
                 "no socket to listen on: set listen_addresses or "
@@ -354,11 +500,12 @@ remove_name(const struct pm_listener *l)
 {
     struct stat st;
 
-    if (l->is_unix && l->is_ours && stat(l->text, &st) == 0 && st.st_ino == l->ino &&
-        st.st_dev == l->dev)
+    if (l->is_unix && l->is_ours && !l->is_parked && stat(l->text, &st) == 0 &&
+        st.st_ino == l->ino && st.st_dev == l->dev)
         (void) unlink(l->text);
 }
 
+/* A parked socket's name and what is told of it stay: the next start knows it by them. */
 static void
 remove_lock(struct pm_listener *l)
 {
@@ -367,7 +514,8 @@ remove_lock(struct pm_listener *l)
 
     if (l->lock_fd < 0)
         return;
-    if (fstat(l->lock_fd, &ours) == 0 && stat(l->lock_path, &st) == 0 && st.st_ino == ours.st_ino)
+    if (!l->is_parked && fstat(l->lock_fd, &ours) == 0 && stat(l->lock_path, &st) == 0 &&
+        st.st_ino == ours.st_ino)
         (void) unlink(l->lock_path);
     closep(&l->lock_fd);
 }

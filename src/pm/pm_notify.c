@@ -265,6 +265,7 @@ pm_notify_ready(struct pm *pm)
     make_text(pm, pm->status_text, sizeof pm->status_text);
     add_space(pm, pm->status_text, sizeof pm->status_text);
     (void) sd_notifyf(0, "READY=1\nSTATUS=%s", pm->status_text);
+    pm_park_all(pm);
 }
 
 void

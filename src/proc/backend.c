@@ -60,6 +60,11 @@ backend_main(const struct child_start *start)
         r = vfs_register(CHILD_TEMP_DIR, &e);
     if (r == 0)
         r = backend_login(b, &attached, &startup, &e);
+    if (r == -ERR_ADMIN_SHUTDOWN) { /* of a session that never was: it may come again */
+        err_clear(&e);
+        (void) ERR(&e, CANNOT_CONNECT_NOW, "connection was given up before login");
+        err_detail(&e, "The server stops, or it needed the place of a client that was silent.");
+    }
     if (r < 0)
         backend_fatal(b, &e);
     backend_loop(b);

@@ -145,6 +145,15 @@ reload(struct backend *b)
         backend_log_levels(b); /* the session's own */
 }
 
+/* Its packet is there, or a part of it: then it is told why it is refused. */
+static bool
+has_spoken(const struct backend *b)
+{
+    struct pollfd fd = { .fd = b->fd, .events = POLLIN };
+
+    return poll(&fd, 1, 0) > 0;
+}
+
 /* Act on what others ask of us while we wait for the client. */
 static int
 take_requests(struct backend *b, struct err *e)
@@ -154,9 +163,13 @@ take_requests(struct backend *b, struct err *e)
     b->signalled = false;
     if (b->slot != NULL)
         bits |= atomic_load_explicit(&b->slot->request, memory_order_acquire);
-    if ((bits & REQ_TERMINATE) != 0 && b->patience == PATIENCE_STARTUP)
-        return ERR(e, CONNECTION_FAILURE, "told to leave before the startup packet");
-    if ((bits & REQ_TERMINATE) != 0 && b->patience != PATIENCE_GOODBYE)
+    if ((bits & REQ_TERMINATE) != 0 && b->patience == PATIENCE_STARTUP) {
+        if (!has_spoken(b))
+            return ERR(e, CONNECTION_FAILURE, "told to leave before the startup packet");
+        b->deadline = MIN(b->deadline, clock_mono_usec() + GOODBYE_USEC);
+    }
+    if ((bits & REQ_TERMINATE) != 0 && b->patience != PATIENCE_STARTUP &&
+        b->patience != PATIENCE_GOODBYE)
         return ERR(e, ADMIN_SHUTDOWN, "terminating connection due to administrator command");
     if (b->in_statement) /* SNAP-6: the statement is given up */
         return (bits & REQ_SNAPSHOT) != 0 ? ERR(e, SNAPSHOT_TOO_OLD, "snapshot too old") : 0;

@@ -188,6 +188,18 @@ take_slot(const struct child_start *start)
     me.slot = s;
 }
 
+/* The service manager is the postmaster's to speak to; programs that we start inherit this. */
+static void
+forget_manager(void)
+{
+    static const char *const names[] = { "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID",
+                                         "LISTEN_FDS",    "LISTEN_PID",    "LISTEN_FDNAMES",
+                                         "FDSTORE" };
+
+    for (size_t i = 0; i < ELEMENTSOF(names); i++)
+        (void) unsetenv(names[i]); /* NOLINT(concurrency-mt-unsafe): one thread */
+}
+
 void
 child_begin(const struct child_start *start)
 {
@@ -209,6 +221,7 @@ child_begin(const struct child_start *start)
      * (sched_autogroup), which costs milliseconds where other work waits for the processor. */
     (void) setpgid(0, 0);
     confine_child(start->kind);
+    forget_manager();
     /* Who is not attached cannot harm what it does not map. First of all: later the numbers of its
      * descriptors would be somebody else's. */
     if (start->slot_idx < 0 && start->segment != NULL)

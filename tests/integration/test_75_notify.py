@@ -1,47 +1,10 @@
 """What the service manager is told (systemd-ops 3.6): the exact order, over a socket of the test's own as $NOTIFY_SOCKET."""
 import os
-import re
 import signal
-import socket
-import threading
 
 import pytest
 import server as support
-
-
-class Manager:
-    """Collects datagrams; closes descriptors that come along (the barrier waits for that)."""
-
-    def __init__(self, server):
-        self.path = str(server.dir / "notify")
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self.sock.bind(self.path)
-        os.chmod(self.path, 0o666)
-        self.sock.settimeout(0.05)
-        self.got, self.over = [], False
-        self.thread = threading.Thread(target=self.listen)
-        self.thread.start()
-
-    def listen(self):
-        while not self.over:
-            try:
-                data, fds, _, _ = socket.recv_fds(self.sock, 65536, 4)
-            except socket.timeout:
-                continue
-            for fd in fds:
-                os.close(fd)
-            self.got.append(data.decode())
-
-    def done(self):
-        self.over = True
-        self.thread.join()
-        self.sock.close()
-
-    def wait(self, pattern, begin=0):
-        """Index behind the first message from `begin` on that matches."""
-        def find():
-            return next((i + 1 for i, m in enumerate(self.got[begin:], begin) if re.search(pattern, m)), None)
-        return support.until(find, f"{pattern} in {self.got[begin:]}")
+from manager import Manager
 
 
 @pytest.fixture

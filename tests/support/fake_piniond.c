@@ -148,7 +148,8 @@ serve(void)
     fake.ops.rotate_log = fake_rotate_log;
     fake.view.ops = &fake.ops;
     if (sd_event_new(&fake.ev) < 0 ||
-        control_new(fake.ev, "control", &fake.view, &fake.control, &e) < 0 ||
+        control_new(fake.ev, &(struct control_place){ "control", -1 }, &fake.view, &fake.control,
+                    &e) < 0 ||
         sd_event_add_time(fake.ev, &fake.timer, CLOCK_MONOTONIC, 0, 1, on_timer, NULL) < 0) {
         log_err(LOG_LEVEL_FATAL, "", &e);
         return 1;

@@ -234,11 +234,27 @@ class Server:
         args = ["start", "-D", self.data, "-l", self.log_path] + ([] if wait else ["--no-wait"])
         return self.ctl(*args, check=check, env=env)
 
-    def foreground(self, env=None):
-        """piniond itself, as a child of the test whose wait() tells the exit code; its log goes where start() puts it."""
+    def foreground(self, env=None, passed=()):
+        """piniond itself, as a child of the test whose wait() tells the exit code; its log goes where start() puts it.
+        `passed`: (name, descriptor)s as a service manager hands them over ($LISTEN_FDS)."""
+        argv = as_user("sh", "-c", 'LISTEN_PID=$$ exec "$0" "$@"', PINIOND, "-D", self.data)
+        full = {**os.environ, **(env or {})}
+        if passed:
+            full |= {"LISTEN_FDS": str(len(passed)), "LISTEN_FDNAMES": ":".join(n for n, _ in passed)}
+        away = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 200) for _, fd in passed]
+
+        def hand_over():
+            for i, fd in enumerate(away):
+                os.dup2(fd, 3 + i)
+
         with open(self.log_path, "ab") as log:
             os.chown(self.log_path, pwd.getpwnam(USER).pw_uid, -1)   # start() appends to it as well
-            return subprocess.Popen(as_user(PINIOND, "-D", self.data), stderr=log, env={**os.environ, **(env or {})})
+            try:
+                return subprocess.Popen(argv, stderr=log, env=full, preexec_fn=hand_over if passed else None,   # pylint: disable=subprocess-popen-preexec-fn
+                                        pass_fds=range(3, 3 + len(passed)))
+            finally:
+                for fd in away:
+                    os.close(fd)
 
     def until_ready(self):
         until(lambda: self.status().get("state") == "ready", "it is ready")

@@ -11,7 +11,7 @@ from machine import until
 def test_the_unit_files_are_clean(machine):
     machine.run("systemd-sysusers")
     # Manual pages may not be installed; anything else is a fault.
-    out = machine.run("systemd-analyze", "verify", "--man=no", "pinion@main.service", "pinion.target", check=False)
+    out = machine.run("systemd-analyze", "verify", "--man=no", "pinion@main.service", "pinion.target", "pinion@main.socket", "pinion-db@main.socket", check=False)
     assert out.stdout + out.stderr == ""
 
 

@@ -44,7 +44,9 @@ start(void **state)
     control_fake_init(&rig.fake);
     rig.view = control_fake_view(&rig.fake);
     assert_true(sd_event_new(&rig.ev) >= 0);
-    assert_ok(control_new(rig.ev, rig.path, &rig.view, &rig.control, &e), &e);
+    assert_ok(
+        control_new(rig.ev, &(struct control_place){ rig.path, -1 }, &rig.view, &rig.control, &e),
+        &e);
     return 0;
 }
 
@@ -295,7 +297,8 @@ a_socket_left_by_a_dead_server_is_replaced_and_a_strangers_is_left(void **state)
     struct control *second = NULL;
 
     (void) state;
-    assert_ok(control_new(rig.ev, rig.path, &rig.view, &second, &e), &e);
+    assert_ok(control_new(rig.ev, &(struct control_place){ rig.path, -1 }, &rig.view, &second, &e),
+              &e);
     rig.control = control_free(rig.control); /* its name belongs to the second now */
     assert_int_equal(access(rig.path, F_OK), 0);
     struct stat st;

@@ -607,10 +607,37 @@ every_kind_has_its_row_in_the_table_of_this_test(void **state)
             fail_msg("%s has no row here (postmaster.md 1.2)", child_policies[k].role);
 }
 
+static void
+who_cannot_be_answered_now_waits_in_the_backlog(void **state)
+{
+    static const struct {
+        const char *label;
+        struct pm_machine m;
+        struct pm_view v;
+        bool want;
+    } rows[] = {
+        { "running", { .state = PM_RUN }, { .has_backend_room = true }, true },
+        { "full", { .state = PM_RUN }, { .has_backend_room = false }, true }, /* then dropped */
+        { "starting", { .state = PM_STARTUP }, { .has_dead_end_room = true }, true },
+        { "starting, crowded", { .state = PM_STARTUP }, { .has_backend_room = true }, false },
+        { "stopping, crowded",
+          { .state = PM_WAIT_BACKENDS, .stop = PM_STOP_FAST },
+          { .has_backend_room = true },
+          false },
+        { "ending", { .state = PM_WAIT_DEAD_END }, { .has_dead_end_room = true }, false },
+    };
+
+    (void) state;
+    for (size_t i = 0; i < ELEMENTSOF(rows); i++)
+        if (pm_fsm_takes(&rows[i].m, &rows[i].v) != rows[i].want)
+            fail_msg("%s: want %d", rows[i].label, rows[i].want);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(who_cannot_be_answered_now_waits_in_the_backlog),
         cmocka_unit_test(every_kind_has_its_row_in_the_table_of_this_test),
         cmocka_unit_test(whatever_happens_everybody_is_wanted_or_told_and_it_comes_to_an_end),
     };

@@ -1,0 +1,68 @@
+"""A service manager as a server sees it: a socket of the test's own as $NOTIFY_SOCKET, and a store of descriptors that outlive it."""
+import array
+import os
+import re
+import socket
+import threading
+
+import server as support
+
+
+class Manager:
+    """Collects datagrams; keeps descriptors as systemd does (a name may occur twice), closes others (the barrier waits for that)."""
+
+    def __init__(self, server):
+        self.path = str(server.dir / "notify")
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.sock.bind(self.path)
+        os.chmod(self.path, 0o666)
+        self.sock.settimeout(0.05)
+        self.got, self.store, self.over = [], [], False
+        self.thread = threading.Thread(target=self.listen)
+        self.thread.start()
+
+    @property
+    def env(self):
+        return {"NOTIFY_SOCKET": self.path}
+
+    def listen(self):
+        while not self.over:
+            try:
+                data, anc, _, _ = self.sock.recvmsg(65536, socket.CMSG_SPACE(16))
+            except socket.timeout:
+                continue
+            fds = array.array("i")
+            for level, kind, part in anc:
+                if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+                    fds.frombytes(part[:len(part) // 4 * 4])
+            lines = data.decode().split("\n")
+            name = next((x[7:] for x in lines if x.startswith("FDNAME=")), "stored")
+            if "FDSTOREREMOVE=1" in lines:
+                self.drop(name)
+            for fd in fds:
+                if "FDSTORE=1" in lines:
+                    self.store.append((name, fd))
+                else:
+                    os.close(fd)
+            self.got.append(data.decode())
+
+    def drop(self, name=None):
+        """Close what the store has of this name (None: all)."""
+        for item in [x for x in self.store if name in (None, x[0])]:
+            os.close(item[1])
+            self.store.remove(item)
+
+    def names(self):
+        return sorted(n for n, _ in self.store)
+
+    def done(self):
+        self.over = True
+        self.thread.join()
+        self.sock.close()
+        self.drop()
+
+    def wait(self, pattern, begin=0):
+        """Index behind the first message from `begin` on that matches."""
+        def find():
+            return next((i + 1 for i, m in enumerate(self.got[begin:], begin) if re.search(pattern, m)), None)
+        return support.until(find, f"{pattern} in {self.got[begin:]}")
