@@ -25,7 +25,8 @@
 #define TRIM_USEC USEC_PER_SEC
 /* look() in vain: up to 2^6 waits in a row then begin without. */
 #define LOOKS_MISSED_MAX 6
-/* How long a client may take to accept our last message. */
+/* How long a client may take to accept our last message, or to say its first to a server that
+ * leaves. */
 #define GOODBYE_USEC (200 * USEC_PER_MSEC)
 
 /* ---- last words ---- */
@@ -145,15 +146,6 @@ reload(struct backend *b)
         backend_log_levels(b); /* the session's own */
 }
 
-/* Its packet is there, or a part of it: then it is told why it is refused. */
-static bool
-has_spoken(const struct backend *b)
-{
-    struct pollfd fd = { .fd = b->fd, .events = POLLIN };
-
-    return poll(&fd, 1, 0) > 0;
-}
-
 /* Act on what others ask of us while we wait for the client. */
 static int
 take_requests(struct backend *b, struct err *e)
@@ -163,11 +155,9 @@ take_requests(struct backend *b, struct err *e)
     b->signalled = false;
     if (b->slot != NULL)
         bits |= atomic_load_explicit(&b->slot->request, memory_order_acquire);
-    if ((bits & REQ_TERMINATE) != 0 && b->patience == PATIENCE_STARTUP) {
-        if (!has_spoken(b))
-            return ERR(e, CONNECTION_FAILURE, "told to leave before the startup packet");
+    /* It may be about to say who it is: then it hears why it is refused. */
+    if ((bits & REQ_TERMINATE) != 0 && b->patience == PATIENCE_STARTUP)
         b->deadline = MIN(b->deadline, clock_mono_usec() + GOODBYE_USEC);
-    }
     if ((bits & REQ_TERMINATE) != 0 && b->patience != PATIENCE_STARTUP &&
         b->patience != PATIENCE_GOODBYE)
         return ERR(e, ADMIN_SHUTDOWN, "terminating connection due to administrator command");
@@ -319,6 +309,8 @@ io_wait(void *arg, bool for_write, struct err *e)
         r = take_requests(b, e);
         if (r < 0)
             break;
+        if (patience == PATIENCE_STARTUP)
+            deadline = b->deadline;
         ready = may_look ? look(b) : 0;
         may_look = false;
         if (ready == 0 && !b->signalled)
