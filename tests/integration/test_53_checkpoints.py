@@ -2,6 +2,7 @@
 import os
 import re
 import signal
+import subprocess
 import time
 
 import pytest
@@ -77,7 +78,7 @@ def test_a_request_while_one_is_made_waits_for_a_later_one_and_hurries_the_first
 
 
 def test_an_error_is_told_to_all_who_wait_and_the_next_one_works(cluster):
-    """AC126."""
+    """AC126: sessions and pinionctl."""
     f = Failing(cluster)
     s = f.server
     s.sql("CREATE TABLE t (a text)")
@@ -87,9 +88,13 @@ def test_an_error_is_told_to_all_who_wait_and_the_next_one_works(cluster):
     assert support.freeze(checkpointer) and support.freeze(bgwriter)   # who writes the page is the one
     for w in who:
         ask(w)
+    ctl = subprocess.Popen(support.as_user(support.PINIONCTL, "checkpoint", "-D", s.data), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     all_wait(s, who)
+    support.until(lambda: "control call Checkpoint by" in s.log(), "pinionctl has asked")
     f.next("pwrite", "/base/5/5")
     os.kill(checkpointer, signal.SIGCONT)
+    _, said = ctl.communicate(timeout=support.DEADLINE)
+    assert ctl.returncode == 1 and "checkpoint request failed" in said and "Consult recent messages in the server log" in said, (ctl.returncode, said)
     for w in who:
         r = w.read_to("Z")
         assert r.code == "58030" and r.error == "checkpoint request failed" and r.status == "I", r

@@ -129,7 +129,8 @@ build_file(struct cluster *c, oid_t oid, struct err *e)
 int
 cluster_init_dirs(struct io *io)
 {
-    static const char *const dirs[] = { "base", "global", "pg_wal", "pg_xact", "pg_twophase" };
+    static const char *const dirs[] = { "base",    "global",     "pg_wal", "pg_wal/archive_status",
+                                        "pg_xact", "pg_twophase" };
     int r = 0;
 
     for (size_t i = 0; i < ELEMENTSOF(dirs) && r == 0; i++)
