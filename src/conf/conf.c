@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "conf/conf_log.h"
+#include "conf/conf_net.h"
 
 /* The table's flags column. */
 enum {
@@ -350,6 +351,8 @@ read_string(const struct conf *conf, enum conf_id id, const char *text, char **r
                 text);
     } else {
         r = conf_log_check(id, text, e);
+        if (r == 0)
+            r = conf_net_check(id, text, e);
     }
     if (r < 0)
         return r;

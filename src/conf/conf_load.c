@@ -10,6 +10,7 @@
 
 #include "conf/conf_auto.h"
 #include "conf/conf_credential.h"
+#include "conf/conf_net.h"
 #include "conf/conf_recovery.h"
 
 #include "base/log.h"
@@ -152,6 +153,10 @@ cross_check(const struct conf *conf, struct conf_issues *issues)
 
     if (conf_recovery_read(&conf->v, &recovery, &setting, &e) < 0)
         add_cross(conf, issues, conf_find(setting), -1, &e);
+    err_clear(&e);
+
+    if (conf_net_check_sockets(&conf->v, &e) < 0)
+        add_cross(conf, issues, CONF_unix_socket_directories, -1, &e);
     err_clear(&e);
 
     if (conf->v.superuser_reserved_connections >= conf->v.max_connections) {

@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "conf/conf_share.h"
 #include "pm/pm_int.h"
+#include "proc/metrics_listen.h"
 
 #define MINUTE_USEC (60 * USEC_PER_SEC)
 
@@ -520,6 +521,21 @@ write_pid_file(struct pm *pm)
         log_err(LOG_LEVEL_LOG, "", &e);
 }
 
+/* The stats process will listen there; that it cannot is told now, with the place of the setting.
+ */
+static int
+try_metrics(const struct conf *conf, struct err *e)
+{
+    const struct conf_origin *o =
+        conf->origins != NULL ? &conf->origins[CONF_metrics_listen] : NULL;
+    const char *where = conf->v.metrics_listen;
+    int r = where[0] != '\0' ? metrics_listen_try(where, e) : 0;
+
+    if (r < 0 && o != NULL && o->file != NULL)
+        err_detail(e, "It is set in \"%s\", line %d.", o->file, o->line);
+    return r;
+}
+
 static int
 start_up(struct pm *pm, struct err *e)
 {
@@ -554,6 +570,8 @@ start_up(struct pm *pm, struct err *e)
         r = pm_control_init(pm, e);
     if (r == 0)
         r = pm_listen_open(pm, e);
+    if (r == 0)
+        r = try_metrics(pm->conf, e);
     if (r == 0)
         write_pid_file(pm);
     return r;

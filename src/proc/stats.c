@@ -3,21 +3,17 @@
  * Runs in: itself, in PM_RUN, when metrics_listen names a place. It only reads shared memory and
  * the catalogue; counting is done by each process itself (shm/stat.h), keeping over a stop by the
  * checkpointer and the startup process. GET and HEAD of /metrics; everything else is 404 or 405. A
- * client has 5 s and 8 kB. Leaves with 0 on TERM; with 1 if it cannot listen, and is started again
- * by its back-off. Owns: the listening sockets. HTTP and its loop are libevent's; the loop also
- * watches our signals. */
-#include <arpa/inet.h>
+ * client has 5 s and 8 kB. Leaves with 0 on TERM; with 1 if it cannot listen (any more), and is
+ * started again by its back-off. Owns: the listening sockets. HTTP and its loop are libevent's; the
+ * loop also watches our signals. */
 #include <errno.h>
 #include <event2/buffer.h>
 #include <event2/event.h>
 #include <event2/http.h>
 #include <event2/util.h>
-#include <netdb.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -25,13 +21,13 @@
 #include "conf/conf.h"
 #include "proc/attach.h"
 #include "proc/metrics.h"
+#include "proc/metrics_listen.h"
 #include "sql/catalog.h"
 #include "vfs/vfs.h"
 
 #define CLIENT_SECONDS 5
 #define HEADER_BYTES   8192
 #define DATABASES_MAX  10000
-#define BACKLOG        16
 
 static struct attached me;
 static struct event_base *base;
@@ -123,102 +119,19 @@ on_metrics(struct evhttp_request *req, void *arg)
 /* ---- listening ---- */
 
 static int
-listen_fd(int fd, const struct sockaddr *sa, socklen_t n, const char *what, struct err *e)
+listen_to(struct evhttp *http, const char *where, struct err *e)
 {
-    int on = 1;
+    int fds[METRICS_LISTEN_MAX];
+    int n = metrics_listen(where, fds, e);
 
-    if (sa->sa_family != AF_UNIX)
-        (void) setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    if (bind(fd, sa, n) < 0 || listen(fd, BACKLOG) < 0)
-        return ERR_ERRNO(e, "could not listen on \"%s\" for metrics_listen", what);
-    return 0;
-}
-
-static int
-serve_fd(struct evhttp *http, int fd, const char *what, struct err *e)
-{
-    if (evutil_make_socket_nonblocking(fd) < 0 || evhttp_accept_socket(http, fd) < 0)
-        return ERR(e, SYSTEM_ERROR, "could not serve metrics on \"%s\"", what);
-    log_msg(LOG_LEVEL_LOG, "metrics are served on \"%s\"", what);
-    return 0;
-}
-
-/* Of a process that was killed: a socket that nobody answers on. Another file gives the same errno.
- */
-static bool
-is_left_over(int fd, const struct sockaddr_un *sa)
-{
-    struct stat st;
-
-    return lstat(sa->sun_path, &st) == 0 && S_ISSOCK(st.st_mode) &&
-           connect(fd, (const struct sockaddr *) sa, sizeof *sa) < 0 && errno == ECONNREFUSED;
-}
-
-static int
-open_unix(struct evhttp *http, const char *path, struct err *e)
-{
-    struct sockaddr_un sa = { .sun_family = AF_UNIX };
-    CLEANUP(closep) int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    int r;
-
-    if (strlen(path) >= sizeof sa.sun_path)
-        return ERR(e, INVALID_PARAMETER_VALUE, "metrics_listen: path \"%s\" is too long", path);
-    memcpy(sa.sun_path, path, strlen(path) + 1);
-    if (fd < 0)
-        return ERR_ERRNO(e, "could not create a socket");
-    if (is_left_over(fd, &sa))
-        (void) unlink(path);
-    r = listen_fd(fd, (const struct sockaddr *) &sa, sizeof sa, path, e);
-    if (r == 0) {
-        memcpy(unix_path, sa.sun_path, sizeof unix_path);
-        r = serve_fd(http, fd, path, e);
-    }
-    if (r == 0)
-        (void) TAKE_FD(fd);
-    return r;
-}
-
-/* "host:port", "[address]:port"; every address of the host. */
-static int
-open_tcp(struct evhttp *http, const char *text, struct err *e)
-{
-    struct addrinfo want = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE };
-    struct addrinfo *all = NULL;
-    const char *colon = strrchr(text, ':');
-    char host[256];
-    size_t n = colon != NULL ? (size_t) (colon - text) : 0;
-    int r = 0;
-    int rc;
-
-    if (colon == NULL || n == 0 || n >= sizeof host)
-        return ERR(e, INVALID_PARAMETER_VALUE,
-                   "metrics_listen: \"%s\" is neither host:port nor an absolute path", text);
-    memcpy(host, text, n);
-    host[n] = '\0';
-    if (host[0] == '[' && host[n - 1] == ']') {
-        host[n - 1] = '\0';
-        memmove(host, host + 1, n - 1);
-    }
-    rc = getaddrinfo(strcmp(host, "*") == 0 ? NULL : host, colon + 1, &want, &all);
-    if (rc != 0)
-        return ERR(e, INVALID_PARAMETER_VALUE, "metrics_listen: \"%s\": %s", text,
-                   gai_strerror(rc));
-    for (const struct addrinfo *a = all; a != NULL && r == 0; a = a->ai_next) {
-        CLEANUP(closep) int fd = socket(a->ai_family, a->ai_socktype | SOCK_CLOEXEC, 0);
-        int on = 1;
-
-        if (fd < 0 && errno == EAFNOSUPPORT)
-            continue;
-        if (a->ai_family == AF_INET6)
-            (void) setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
-        r = listen_fd(fd, a->ai_addr, a->ai_addrlen, text, e);
-        if (r == 0)
-            r = serve_fd(http, fd, text, e);
-        if (r == 0)
-            (void) TAKE_FD(fd);
-    }
-    freeaddrinfo(all);
-    return r;
+    if (n > 0 && where[0] == '/')
+        (void) snprintf(unix_path, sizeof unix_path, "%s", where);
+    for (int i = 0; i < n; i++) /* what fails here ends the process */
+        if (evutil_make_socket_nonblocking(fds[i]) < 0 || evhttp_accept_socket(http, fds[i]) < 0)
+            return ERR(e, SYSTEM_ERROR, "could not serve metrics on \"%s\"", where);
+    if (n > 0)
+        log_msg(LOG_LEVEL_LOG, "metrics are served on \"%s\"", where);
+    return n < 0 ? n : 0;
 }
 
 /* ---- life ---- */
@@ -284,7 +197,7 @@ begin(struct err *e)
     if (signals == NULL || beat == NULL || event_add(signals, NULL) < 0 ||
         event_add(beat, &second) < 0)
         return ERR(e, OUT_OF_MEMORY, "could not make an event loop");
-    return where[0] == '/' ? open_unix(http, where, e) : open_tcp(http, where, e);
+    return listen_to(http, where, e);
 }
 
 NORETURN void

@@ -78,6 +78,21 @@ static const struct {
     { CONF_application_name, "a\nb\xC3", "a?b?", NULL },
     { CONF_idle_session_timeout, "1h", "1h", NULL },
     { CONF_unix_socket_permissions, "0700", "0700", NULL },
+    { CONF_metrics_listen, "localhost:9454", "localhost:9454", NULL },
+    { CONF_metrics_listen, "*:1", "*:1", NULL },
+    { CONF_metrics_listen, "[::1]:65535", "[::1]:65535", NULL },
+    { CONF_metrics_listen, "/run/x", "/run/x", NULL },
+    { CONF_metrics_listen, "", "", NULL },
+    { CONF_metrics_listen, "localhost", NULL, "invalid value for parameter \"metrics_listen\": \"localhost\"" },
+    { CONF_metrics_listen, "localhost:65536", NULL, "invalid value for parameter \"metrics_listen\": \"localhost:65536\"" },
+    { CONF_metrics_listen, "a:+5", NULL, "invalid value for parameter \"metrics_listen\": \"a:+5\"" },
+    { CONF_metrics_listen, "::1:9", NULL, "invalid value for parameter \"metrics_listen\": \"::1:9\"" },
+    { CONF_metrics_listen, "[]:9", NULL, "invalid value for parameter \"metrics_listen\": \"[]:9\"" },
+    { CONF_metrics_listen, "a b:9", NULL, "invalid value for parameter \"metrics_listen\": \"a b:9\"" },
+    { CONF_control_socket, "/run/x/control", "/run/x/control", NULL },
+    { CONF_control_socket, "/run/x/", NULL, "invalid value for parameter \"control_socket\": \"/run/x/\"" },
+    { CONF_control_socket, "/1234567890123456789012345678901234567890123456789012345678901", NULL,
+      "invalid value for parameter \"control_socket\": \"/1234567890123456789012345678901234567890123456789012345678901\"" },
 };
 /* clang-format on */
 
@@ -365,11 +380,23 @@ settings_that_would_be_wrong_together_are_found_before_they_are_written(void **s
 {
     const struct dir *d = *state;
     struct conf_where w = { .data_dir = d->path, .conf_dir = d->path };
+    struct conf_issues both = { 0 };
     struct err e = ERR_INIT;
+    struct conf conf = { 0 };
 
     write_conf(d, "pinion.conf", "max_connections = 20\n");
     w.auto_text = "superuser_reserved_connections = '20'\n";
     assert_int_equal(conf_auto_check(&w, &e), -ERR_INVALID_PARAMETER_VALUE);
+    w.auto_text = "superuser_reserved_connections = '20'\nunix_socket_directories = "
+                  "'/tmp,"
+                  "/123456789012345678901234567890123456789012345678901234567890123456789012345678"
+                  "901234567890abc'\n";
+    assert_int_equal(conf_load(&w, NULL, 0, &conf, &both, &e), -ERR_CONFIG_FILE_ERROR);
+    assert_int_equal(both.n, 2);
+    assert_non_null(strstr(both.items[0].err.message, "/.s.PGSQL.5454\" is too long"));
+    assert_int_equal(both.items[0].line, 2);
+    conf_issues_done(&both);
+    err_clear(&e);
     w.auto_text = "superuser_reserved_connections = '19'\n";
     assert_int_equal(conf_auto_check(&w, NULL), 0);
     write_conf(d, "pinion.conf", "max_connections = 2\n"); /* wrong already: not its fault */
