@@ -63,13 +63,15 @@ make_dir(const char *path, mode_t mode, struct problem *p)
     return 0;
 }
 
-/* `fd` becomes the file `path`, whole or not at all. Takes what `fill` writes. */
+/* The file `path`, whole or not at all. Meanwhile its name begins with a dot: no credential's does.
+ */
 static int
 write_file(const char *path, mode_t mode, const char *bytes, size_t n, struct problem *p)
 {
-    char tmp[512];
+    const char *name = strrchr(path, '/') + 1;
+    char tmp[520];
 
-    (void) snprintf(tmp, sizeof tmp, "%s.new", path);
+    (void) snprintf(tmp, sizeof tmp, "%.*s.%s.new", (int) (name - path), path, name);
     (void) unlink(tmp);
     CLEANUP(closep)
     int fd = open(tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode);
@@ -113,8 +115,7 @@ write_drop_in(const char *dir, const char *unit, struct problem *p)
 
     while (d != NULL && (entry = readdir(d)) != NULL) { /* NOLINT: one thread */
         int n;
-        if (strncmp(entry->d_name, OURS, strlen(OURS)) != 0 ||
-            strstr(entry->d_name, ".new") != NULL || at + 600 > sizeof text)
+        if (strncmp(entry->d_name, OURS, strlen(OURS)) != 0 || at + 600 > sizeof text)
             continue;
         n = snprintf(text + at, sizeof text - at, "LoadCredential=%s:%s/%s\n", entry->d_name, dir,
                      entry->d_name);

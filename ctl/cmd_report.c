@@ -83,28 +83,52 @@ hide_names(const json_t *reply)
     }
 }
 
-/* Entries of the server itself. An error of a session names values, a statement has them all; what
- * follows an entry on lines of its own goes with it. */
+/* Words of entries that name somebody, or show what was said. */
 static bool
-is_harmless(const char *line, bool *was_harmless)
+is_telling(const char *line)
 {
-    static const char *const good[] = { " LOG:  ", " WARNING:  ", " FATAL:  ", " PANIC:  ",
-                                        " HINT:  " };
-    static const char *const bad[] = { "statement:", "execute ",   "duration:", "parameters:",
-                                       "user=",      "user \"",    "role \"",   "database \"",
-                                       "password",   "connection " };
-    bool is_entry = strstr(line, ":  ") != NULL && line[0] != '\t';
+    static const char *const words[] = {
+        "statement:",  "execute ",      "duration:",     "parameters:", "user=",
+        "user \"",     "role \"",       "database \"",   "password",    "connection ",
+        "_command \"", "command was: ", "the command \""
+    };
+
+    for (size_t i = 0; i < ELEMENTSOF(words); i++) {
+        if (strstr(line, words[i]) != NULL)
+            return true;
+    }
+    return false;
+}
+
+/* Where the level of an entry of the server itself begins; NULL: it is of another kind. An error of
+ * a session names values, a statement has them all. */
+static const char *
+level_of(const char *line)
+{
+    static const struct {
+        const char *word;
+        bool is_good;
+    } levels[] = { { "LOG:  ", true },        { "WARNING:  ", true }, { "FATAL:  ", true },
+                   { "PANIC:  ", true },      { "HINT:  ", true },    { "ERROR:  ", false },
+                   { "STATEMENT:  ", false }, { "DETAIL:  ", false }, { "NOTICE:  ", false },
+                   { "INFO:  ", false },      { "DEBUG:  ", false } };
+    const char *first = NULL;
     bool is_good = false;
 
-    for (size_t i = 0; i < ELEMENTSOF(good); i++)
-        is_good = is_good || strstr(line, good[i]) != NULL;
-    for (size_t i = 0; i < ELEMENTSOF(bad); i++)
-        is_good = is_good && strstr(line, bad[i]) == NULL;
-    *was_harmless = is_entry ? is_good : *was_harmless && line[0] == '\t';
-    return *was_harmless;
+    for (size_t i = 0; i < ELEMENTSOF(levels); i++) {
+        const char *at = strstr(line, levels[i].word);
+
+        if (at == NULL || (first != NULL && at > first))
+            continue;
+        first = at;
+        is_good = levels[i].is_good;
+    }
+    return is_good ? first : NULL;
 }
 
 /* ---- the log ---- */
+/* Of what log_line_prefix puts before an entry only time and number of the process stay. What
+ * follows an entry on lines of its own goes with it. */
 static void
 filter_log(FILE *in, FILE *to)
 {
@@ -113,17 +137,29 @@ filter_log(FILE *in, FILE *to)
     bool was_harmless = false;
 
     while (getline(&line, &cap, in) > 0) {
-        if (is_harmless(line, &was_harmless))
-            (void) fputs(line, to);
+        bool is_more = line[0] == '\t' || strstr(line, ":  ") == NULL;
+        const char *level = is_more ? line : level_of(line);
+
+        was_harmless =
+            !is_telling(line) && (is_more ? was_harmless && line[0] == '\t' : level != NULL);
+        if (!was_harmless)
+            continue;
+        size_t n = is_more ? 0 : strspn(line, "0123456789-:. []UTC");
+        size_t most = (size_t) (level - line);
+
+        (void) fprintf(to, "%.*s", (int) (n < most ? n : most), line);
+        (void) fputs(level, to);
     }
 }
 
+/* Lines that go on with an entry are indented; of those only advice stays. */
 static void
 on_journal(void *arg, char *line)
 {
     FILE *to = arg;
 
-    (void) fprintf(to, "%s\n", line);
+    if (!is_telling(line) && (line[0] != ' ' || strstr(line, "HINT:  ") != NULL))
+        (void) fprintf(to, "%s\n", line);
 }
 
 /* Entries of the server's own processes, not those of sessions. */
@@ -270,7 +306,7 @@ add_history(struct report *r, const struct target *t)
 static int
 pack(const struct report *r, const char *file, struct problem *p)
 {
-    const char *argv[] = { "tar", "-czf", file, "-C", r->top, r->name, NULL };
+    const char *argv[] = { "tar", "--force-local", "-czf", file, "-C", r->top, r->name, NULL };
     mode_t mask = umask(0077);
     int status = process_run(argv, NULL, 0, (uid_t) -1, 0);
 

@@ -122,17 +122,20 @@ def test_the_doctor_sees_what_is_wrong(cluster):
 
 
 def test_a_report_of_a_real_server_holds_no_statement_and_no_name(cluster, tmp_path):
-    s = cluster(conf="log_statement = all\narchive_command = 'true --password=geheim'\n")
+    s = cluster(conf="log_statement = all\narchive_command = 'true --password=geheim'\nlog_line_prefix = '%m [%p] at-%u@%d '\n")
     s.start()
     with connect(s) as c:
         assert c.ok("SELECT 'geheim'")
         c.query("SELECT geheim FROM nowhere")
         support.until(lambda: 'relation "nowhere" does not exist' in s.log(), "it is logged")
-        path = support.open_dir(tmp_path) / "r.tgz"
+        with open(s.log_path, "a", encoding="utf-8") as f:   # as recovery says it
+            f.write('2026-11-21 13:40:00.000 UTC [1] WARNING:  archive_cleanup_command "rm geheim": failed with exit code 1\n')
+        path = support.open_dir(tmp_path) / "r:1.tgz"
         s.ctl("report", "-D", s.data, "-o", path)
     with tarfile.open(path) as tar:
         files = {os.path.basename(m.name): tar.extractfile(m).read().decode() for m in tar.getmembers() if m.isfile()}
     assert {"status.json", "server.log", "history.json", "doctor.json"} <= set(files)
     assert "ready to accept connections" in files["server.log"]
     assert "geheim" not in "".join(files.values())
+    assert " at-" not in files["server.log"] and re.match(r"\d{4}-\d\d-\d\d [\d:.]+ UTC \[\d+\] LOG:  starting", files["server.log"])
     assert '"user": "postgres"' not in files["processes.json"]
