@@ -62,7 +62,7 @@ def test_stock_varlinkctl_finds_and_calls_everything(varlinkctl, server):
 
 
 def test_stock_varlinkctl_says_what_went_wrong(varlinkctl):
-    for call, error in [(("Promote", "{}"), "org.varlink.service.MethodNotFound"), (("WatchStatus", "{}"), "org.varlink.service.ExpectedMore"),
+    for call, error in [(("Nothing", "{}"), "org.varlink.service.MethodNotFound"), (("WatchStatus", "{}"), "org.varlink.service.ExpectedMore"),
                         (("CancelStop", "{}"), "org.pinion.Control.OperationFailed"), (("Ping", '{"x":1}'), "org.varlink.service.InvalidParameter"),
                         (("SignalProcess", '{"pid":1,"action":"cancel"}'), "org.pinion.Control.NoSuchProcess")]:
         p = varlinkctl("call", "SOCK", f"org.pinion.Control.{call[0]}", call[1], check=False)

@@ -6,6 +6,7 @@ import pytest
 
 LEVELS = {"org.varlink.service.GetInfo": "public", "org.varlink.service.GetInterfaceDescription": "public", "Ping": "public", "GetStatus": "public",
           "WatchStatus": "monitor", "ListProcesses": "monitor", "CheckConfig": "monitor", "ListSettings": "monitor",
+          "ListHistory": "monitor", "ListReplication": "monitor", "RotateLog": "admin", "Promote": "admin", "Demote": "admin", "Switchover": "admin",
           "Reload": "admin", "Checkpoint": "admin", "Stop": "admin", "CancelStop": "admin", "SignalProcess": "admin"}
 ORDER = ["public", "monitor", "admin"]
 NOBODY = 65534
@@ -70,19 +71,17 @@ def full(method):
     return method if "." in method else f"org.pinion.Control.{method}"
 
 
-def ask(instance, calls, who=WHO):
+def ask(m, calls, who=WHO):
     given = {"who": [{"uid": u, "gid": g, "groups": gs} for _, _, u, g, gs in who], "calls": calls}
-    out = instance.m.run("python3", "-c", ASK, stdin=json.dumps(given)).stdout
+    out = m.run("python3", "-c", ASK, stdin=json.dumps(given)).stdout
     return [json.loads(line) for line in out.splitlines()]
 
 
 @pytest.fixture(scope="module")
 def answers(created):
-    from conftest import Instance
-    i = Instance(created)
-    i.systemctl("start")
+    created.run("systemctl", "start", "pinion@main")
     calls = [{"method": full(m), "parameters": {"nonsense": 1}, **({"more": True} if m == "WatchStatus" else {})} for m in LEVELS]
-    return ask(i, calls)
+    return ask(created, calls)
 
 
 @pytest.mark.parametrize("n", range(len(WHO)), ids=[w[0] for w in WHO])
@@ -100,7 +99,7 @@ def test_each_method_is_for_its_level(answers, n):
 def test_the_table_has_all_methods_and_what_is_shown_depends_on_the_level(instance):
     calls = [{"method": "org.varlink.service.GetInterfaceDescription", "parameters": {"interface": "org.pinion.Control"}}, {"method": full("GetStatus")},
              {"method": full("ListSettings")}]
-    for (name, level, *_), (idl, status, settings) in zip(WHO, ask(instance, calls)):
+    for (name, level, *_), (idl, status, settings) in zip(WHO, ask(instance.m, calls)):
         methods = {line.split()[1].split("(")[0] for line in idl["parameters"]["description"].splitlines() if line.startswith("method ")}
         assert methods == {m for m in LEVELS if "." not in m}
         status = status["parameters"]["status"]
@@ -114,6 +113,6 @@ def test_the_table_has_all_methods_and_what_is_shown_depends_on_the_level(instan
 
 
 def test_who_was_refused_stands_in_the_log(instance):
-    ask(instance, [{"method": full("Stop")}], [("anybody", "public", 12345, 12345, [])])
+    ask(instance.m, [{"method": full("Stop")}], [("anybody", "public", 12345, 12345, [])])
     assert "control call Stop by uid 12345" in instance.journal() and "permission denied" in instance.journal()
     assert instance.show("ActiveState")["ActiveState"] == "active"
