@@ -28,6 +28,7 @@ struct names {
 struct pgwire_hba_rule {
     int line;
     bool is_local;
+    const char *type; /* a word of the table of types */
     struct names databases, roles;
     enum where where;
     struct pgwire_hba_addr addr, mask;
@@ -256,6 +257,7 @@ not_yet(struct err *e, const char *what, const char *word)
 static int
 read_type(struct line *l, struct pgwire_hba_rule *rule, struct err *e)
 {
+    static const char *const types[] = { "local", "host", "hostnossl", "hostnogssenc" };
     CLEANUP(names_done) struct names f = { 0 };
     int r = take_single(l, "connection type", &f, e);
     const char *word;
@@ -263,13 +265,14 @@ read_type(struct line *l, struct pgwire_hba_rule *rule, struct err *e)
     if (r < 0)
         return r;
     word = f.items[0].text;
-    if (strcmp(word, "local") == 0)
-        rule->is_local = true;
-    else if (strcmp(word, "hostssl") == 0 || strcmp(word, "hostgssenc") == 0)
+    if (strcmp(word, "hostssl") == 0 || strcmp(word, "hostgssenc") == 0)
         return not_yet(e, "connection type", word);
-    else if (strcmp(word, "host") != 0 && strcmp(word, "hostnossl") != 0 &&
-             strcmp(word, "hostnogssenc") != 0)
+    for (size_t i = 0; i < ELEMENTSOF(types); i++)
+        if (strcmp(word, types[i]) == 0)
+            rule->type = types[i];
+    if (rule->type == NULL)
         return ERR(e, CONFIG_FILE_ERROR, "invalid connection type \"%s\"", word);
+    rule->is_local = rule->type == types[0];
     return 0;
 }
 
@@ -490,37 +493,46 @@ one_line(struct reader *rd, struct line l, int number)
     return 0;
 }
 
-int
-pgwire_hba_parse(const char *path, const char *text, size_t n, struct pgwire_hba *ret,
-                 pgwire_hba_fault_fn fn, void *arg, struct err *e)
+/* 0, or what is wrong; rd->hba has what is right in either case. */
+static int
+all_lines(struct reader *rd, const char *text, size_t n)
 {
-    CLEANUP(readerp_done) struct reader rd = { .path = path, .fn = fn, .arg = arg, .e = e };
     const char *p = text, *end = text + n;
 
     for (int number = 1; p < end; number++) {
         const char *nl = memchr(p, '\n', (size_t) (end - p));
         struct line l = { p, nl != NULL ? nl : end };
 
-        if (one_line(&rd, l, number) < 0)
-            return ERR(e, OUT_OF_MEMORY, "out of memory");
+        if (one_line(rd, l, number) < 0)
+            return ERR(rd->e, OUT_OF_MEMORY, "out of memory");
         p = nl != NULL ? nl + 1 : end;
     }
-    if (rd.n_faults == 0 && rd.hba.n == 0) {
+    if (rd->n_faults == 0 && rd->hba.n == 0) {
         struct err fault = ERR_INIT;
 
         (void) ERR(&fault, CONFIG_FILE_ERROR, "the file contains no entries");
-        report(&rd, 1, &fault);
+        report(rd, 1, &fault);
     }
-    if (rd.n_faults > 0)
-        return -ERR_CONFIG_FILE_ERROR;
+    return rd->n_faults > 0 ? -ERR_CONFIG_FILE_ERROR : 0;
+}
+
+int
+pgwire_hba_parse(const char *path, const char *text, size_t n, struct pgwire_hba *ret,
+                 pgwire_hba_fault_fn fn, void *arg, struct err *e)
+{
+    CLEANUP(readerp_done) struct reader rd = { .path = path, .fn = fn, .arg = arg, .e = e };
+    int r = all_lines(&rd, text, n);
+
+    if (r < 0)
+        return r;
     *ret = rd.hba;
     rd.hba = (struct pgwire_hba){ 0 };
     return 0;
 }
 
-int
-pgwire_hba_load(const char *path, struct pgwire_hba *ret, pgwire_hba_fault_fn fn, void *arg,
-                struct err *e)
+/* The whole file at *ret, the caller's to free(). */
+static int
+read_file(const char *path, char **ret, size_t *ret_n, struct err *e)
 {
     CLEANUP(closep) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     CLEANUP(freep) char *text = NULL;
@@ -547,7 +559,103 @@ pgwire_hba_load(const char *path, struct pgwire_hba *ret, pgwire_hba_fault_fn fn
             break;
         n += (size_t) got;
     }
-    return pgwire_hba_parse(path, text, n, ret, fn, arg, e);
+    *ret = TAKE_PTR(text);
+    *ret_n = n;
+    return 0;
+}
+
+int
+pgwire_hba_load(const char *path, struct pgwire_hba *ret, pgwire_hba_fault_fn fn, void *arg,
+                struct err *e)
+{
+    CLEANUP(freep) char *text = NULL;
+    size_t n = 0;
+    int r = read_file(path, &text, &n, e);
+
+    return r < 0 ? r : pgwire_hba_parse(path, text, n, ret, fn, arg, e);
+}
+
+int
+pgwire_hba_load_good(const char *path, struct pgwire_hba *ret, pgwire_hba_fault_fn fn, void *arg,
+                     struct err *e)
+{
+    struct reader rd = { .path = path, .fn = fn, .arg = arg, .e = e };
+    CLEANUP(freep) char *text = NULL;
+    size_t n = 0;
+    int r = read_file(path, &text, &n, e);
+
+    if (r == 0)
+        r = all_lines(&rd, text, n);
+    *ret = rd.hba;
+    return r;
+}
+
+/* ---- showing ---- */
+
+int
+pgwire_hba_line(const struct pgwire_hba *hba, size_t i)
+{
+    return hba->rules[i].line;
+}
+
+static const char *
+show_names(const struct names *l, char *p, size_t cap)
+{
+    size_t at = (size_t) snprintf(p, cap, "{");
+
+    for (size_t i = 0; i < l->n && at < cap; i++)
+        at += (size_t) snprintf(p + at, cap - at, "%s%s", i > 0 ? "," : "", l->items[i].text);
+    if (at < cap)
+        (void) snprintf(p + at, cap - at, "}");
+    return p;
+}
+
+static const char *
+show_address(const struct pgwire_hba_rule *rule, char *p, size_t cap)
+{
+    if (rule->is_local)
+        return NULL;
+    switch (rule->where) {
+    case WHERE_ALL:
+        return "all";
+    case WHERE_SAMEHOST:
+        return "samehost";
+    case WHERE_LOCALHOST:
+        return "localhost";
+    case WHERE_MASK:
+        return pgwire_hba_addr_text(&rule->addr, p, cap);
+    }
+    return NULL;
+}
+
+const char *
+pgwire_hba_show(const struct pgwire_hba *hba, size_t i, enum pgwire_hba_column column, char *p,
+                size_t cap)
+{
+    static const char *const methods[] = {
+        [PGWIRE_HBA_TRUST] = "trust", [PGWIRE_HBA_PEER] = "peer", [PGWIRE_HBA_REJECT] = "reject"
+    };
+    const struct pgwire_hba_rule *rule = &hba->rules[i];
+
+    switch (column) {
+    case PGWIRE_HBA_TYPE:
+        return rule->type;
+    case PGWIRE_HBA_DATABASES:
+        return show_names(&rule->databases, p, cap);
+    case PGWIRE_HBA_ROLES:
+        return show_names(&rule->roles, p, cap);
+    case PGWIRE_HBA_ADDRESS:
+        return show_address(rule, p, cap);
+    case PGWIRE_HBA_NETMASK:
+        return !rule->is_local && rule->where == WHERE_MASK
+                   ? pgwire_hba_addr_text(&rule->mask, p, cap)
+                   : NULL;
+    case PGWIRE_HBA_METHOD:
+        return methods[rule->method];
+    case PGWIRE_HBA_COLUMNS:
+        break;
+    }
+    return NULL;
 }
 
 /* ---- matching ---- */

@@ -46,7 +46,25 @@ int pgwire_hba_parse(const char *path, const char *text, size_t n, struct pgwire
 /* The same for a file. */
 int pgwire_hba_load(const char *path, struct pgwire_hba *ret, pgwire_hba_fault_fn fn, void *arg,
                     struct err *e);
+/* The same, to be shown and not to be used: *ret has the rules that are right, also beside faults.
+ */
+int pgwire_hba_load_good(const char *path, struct pgwire_hba *ret, pgwire_hba_fault_fn fn,
+                         void *arg, struct err *e);
 void pgwire_hba_done(struct pgwire_hba *hba);
+
+/* A rule as people read it: PostgreSQL's columns, lists as {a,b}. NULL: it has no such thing. */
+enum pgwire_hba_column {
+    PGWIRE_HBA_TYPE,
+    PGWIRE_HBA_DATABASES,
+    PGWIRE_HBA_ROLES,
+    PGWIRE_HBA_ADDRESS,
+    PGWIRE_HBA_NETMASK,
+    PGWIRE_HBA_METHOD,
+    PGWIRE_HBA_COLUMNS
+};
+int pgwire_hba_line(const struct pgwire_hba *hba, size_t i);
+const char *pgwire_hba_show(const struct pgwire_hba *hba, size_t i, enum pgwire_hba_column column,
+                            char *p, size_t cap);
 
 /* The first rule that matches: 0 with *ret_method and its line, or
  * -ERR_INVALID_AUTHORIZATION_SPECIFICATION with the words for the client if none does or the rule

@@ -33,7 +33,7 @@ log_received(const struct backend *b)
 }
 
 static void
-set_socket_options(const struct backend *b)
+set_socket_options(struct backend *b)
 {
     int on = 1;
 
@@ -41,6 +41,7 @@ set_socket_options(const struct backend *b)
         return;
     (void) setsockopt(b->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     (void) setsockopt(b->fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+    backend_set_tcp(b, &b->start->conf->v);
 }
 
 NORETURN void

@@ -23,6 +23,8 @@ enum backend_patience {
 
 struct attached;
 
+#define BACKEND_TCP_OPTIONS 4
+
 struct backend {
     const struct child_start *start;
     struct slot *slot; /* NULL: dead end */
@@ -30,10 +32,12 @@ struct backend {
     int fd;            /* the client's socket, owned */
     struct pgwire_conn conn;
     enum pgwire_state state;
-    bool signalled;   /* signals wait at child_signal_fd() */
-    bool has_settled; /* logged in, and the postmaster knows */
-    bool is_trimmed;  /* in this wait free memory has gone back to the system */
-    bool ready_due;   /* ReadyForQuery is owed */
+    bool signalled; /* signals wait at child_signal_fd() */
+    int tcp_set[BACKEND_TCP_OPTIONS],
+        tcp_default[BACKEND_TCP_OPTIONS]; /* backend_tcp.c; 0: not set */
+    bool has_settled;                     /* logged in, and the postmaster knows */
+    bool is_trimmed;                      /* in this wait free memory has gone back to the system */
+    bool ready_due;                       /* ReadyForQuery is owed */
 
     /* Looking at the socket instead of sleeping while a writer lock is held: how often in a row it
      * was in vain (to a limit), and how many waits go without it now. */
@@ -117,6 +121,8 @@ struct backend_timed {
 };
 /* The levels of the log are the session's. */
 void backend_log_levels(const struct backend *b);
+/* Tell the kernel what tcp_keepalives_… and tcp_user_timeout say; cheap if nothing changed. */
+void backend_set_tcp(struct backend *b, const struct conf_values *v);
 struct backend_timed backend_log_begin(const struct backend *b, const char *text, const char *how);
 void backend_log_end(const struct backend *b, const struct backend_timed *t, int r);
 /* A statement begins: activity, text, time for others to see. */

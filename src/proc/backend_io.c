@@ -142,8 +142,10 @@ reload(struct backend *b)
         return; /* the postmaster has said it */
     if (b->has_conf && conf_session_reload(&b->conf, b->start->conf, &e) < 0)
         log_err(LOG_LEVEL_WARNING, "could not take over new settings: ", &e);
-    if (b->has_conf)
-        backend_log_levels(b); /* the session's own */
+    if (!b->has_conf)
+        return;
+    backend_log_levels(b); /* the session's own */
+    backend_set_tcp(b, &b->conf.cur.v);
 }
 
 /* Act on what others ask of us while we wait for the client. */

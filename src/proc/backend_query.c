@@ -173,6 +173,7 @@ backend_tell_settings(struct backend *b)
         log_set_application(cur->v.application_name);
     }
     backend_log_levels(b);
+    backend_set_tcp(b, &cur->v);
 }
 
 /* ---- statements in the log ---- */

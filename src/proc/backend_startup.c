@@ -13,6 +13,18 @@
 /* A stopping server has no patience for those who have not said who they are. */
 #define STOPPING_USEC (1 * USEC_PER_SEC)
 
+static void
+log_wrong_key(uint32_t pid)
+{
+    log_msg(LOG_LEVEL_LOG, "wrong key in cancel request for process %u", pid);
+}
+
+static void
+log_no_process(uint32_t pid)
+{
+    log_msg(LOG_LEVEL_LOG, "PID %u in cancel request did not match any process", pid);
+}
+
 /* A dead end maps no segment: it knows the backends as the postmaster knew them, and signals. */
 static void
 cancel_by_signal(const struct child_start *start, uint32_t pid, uint32_t key)
@@ -20,9 +32,15 @@ cancel_by_signal(const struct child_start *start, uint32_t pid, uint32_t key)
     for (unsigned i = 0; i < start->n_keys; i++) {
         const struct child_key *k = &start->keys[i];
 
-        if (k->pid > 0 && (uint32_t) k->pid == pid && k->key == key)
+        if (k->pid <= 0 || (uint32_t) k->pid != pid)
+            continue;
+        if (k->key == key)
             (void) kill(k->pid, SIGINT);
+        else
+            log_wrong_key(pid);
+        return;
     }
+    log_no_process(pid);
 }
 
 void
@@ -44,14 +62,14 @@ backend_cancel(const struct backend *b, uint32_t pid, uint32_t key)
             (uint32_t) atomic_load_explicit(&s->pid, memory_order_relaxed) != pid)
             continue;
         if ((uint32_t) s->cancel_key != key) {
-            log_msg(LOG_LEVEL_LOG, "wrong key in cancel request for process %u", pid);
+            log_wrong_key(pid);
             return;
         }
         slot_request(s, REQ_CANCEL);
         (void) kill((pid_t) pid, SIGUSR1); /* it may sleep on its socket */
         return;
     }
-    log_msg(LOG_LEVEL_LOG, "PID %u in cancel request did not match any process", pid);
+    log_no_process(pid);
 }
 
 /* One packet. What cannot be one ends the connection without a word: it is no client of ours. */

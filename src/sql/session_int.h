@@ -282,6 +282,10 @@ int session_add_files(struct session *s, struct err *e);
 /* Where this server's files are (`dir`: room for a path). False: nobody has said. */
 bool session_conf_where(const struct session *s, char *dir, size_t cap, struct conf_where *ret);
 
+/* ---- session_hba.c ---- */
+/* pg_hba_file_rules. */
+int session_add_hba(struct session *s, struct err *e);
+
 /* ---- session_system.c ---- */
 int session_alter_system(struct session *s, const struct sql_stmt *stmt, struct err *e);
 

@@ -3,11 +3,13 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/un.h>
 
 #include "base/rng.h"
 #include "pgwire/pgwire_hba.h"
+#include "support/tmpdir.h"
 
 static struct pgwire_hba_addr
 addr(const char *text)
@@ -209,6 +211,50 @@ all_faults_are_told(void **state)
     assert_int_equal(pgwire_hba_load("/dev/null", &hba, NULL, NULL, NULL), -ERR_CONFIG_FILE_ERROR);
 }
 
+static const char *
+column(const struct pgwire_hba *hba, size_t i, enum pgwire_hba_column c)
+{
+    static char text[200];
+    const char *p = pgwire_hba_show(hba, i, c, text, sizeof text);
+
+    return p != NULL ? p : "-";
+}
+
+static void
+what_is_right_is_shown_beside_what_is_wrong(void **state)
+{
+    static const char text[] = "local all \"a b\",c peer\nx\nhostnossl db all 10.0.0.0/9 reject\n"
+                               "host all all all trust\nhost all all samehost trust\n"
+                               "host all all localhost trust\n";
+    static const char *const shown[][PGWIRE_HBA_COLUMNS] = {
+        { "local", "{all}", "{a b,c}", "-", "-", "peer" },
+        { "hostnossl", "{db}", "{all}", "10.0.0.0", "255.128.0.0", "reject" },
+        { "host", "{all}", "{all}", "all", "-", "trust" },
+        { "host", "{all}", "{all}", "samehost", "-", "trust" },
+        { "host", "{all}", "{all}", "localhost", "-", "trust" },
+    };
+    static const int lines[] = { 1, 3, 4, 5, 6 };
+    struct pgwire_hba hba = { 0 };
+    struct tmpdir tmp;
+    char path[100];
+    unsigned sum = 0;
+
+    (void) state;
+    tmpdir_make(&tmp);
+    assert_int_equal(io_write_file_durably(&tmp.io, ".", "hba", text, sizeof text - 1, NULL), 0);
+    (void) snprintf(path, sizeof path, "%s/hba", tmp.path);
+    assert_int_equal(pgwire_hba_load_good(path, &hba, count, &sum, NULL), -ERR_CONFIG_FILE_ERROR);
+    assert_int_equal(sum, 2);
+    assert_int_equal(hba.n, ELEMENTSOF(shown));
+    for (size_t i = 0; i < hba.n; i++) {
+        assert_int_equal(pgwire_hba_line(&hba, i), lines[i]);
+        for (enum pgwire_hba_column c = 0; c < PGWIRE_HBA_COLUMNS; c++)
+            assert_string_equal(column(&hba, i, c), shown[i][c]);
+    }
+    pgwire_hba_done(&hba);
+    tmpdir_remove(&tmp);
+}
+
 static void
 random_text_never_crashes_the_reader(void **state)
 {
@@ -244,6 +290,7 @@ main(void)
         cmocka_unit_test(refusals_say_who_and_from_where),
         cmocka_unit_test(every_fault_names_its_line_and_nothing_is_taken),
         cmocka_unit_test(all_faults_are_told),
+        cmocka_unit_test(what_is_right_is_shown_beside_what_is_wrong),
         cmocka_unit_test(random_text_never_crashes_the_reader),
     };
 
