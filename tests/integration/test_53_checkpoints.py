@@ -173,6 +173,7 @@ def test_time_asks_for_checkpoints_unless_nothing_happened(cluster):
         more_commits(load, 100)
     check_content(s, load)
     (begun, why), (done, spread) = made(s, at)[:2]
+    assert s.sql("SELECT checkpoints_timed FROM pg_stat_bgwriter")[0][0] >= 1
     assert (begun, why, done) == ("starting", "time", "complete") and 0.5 * 27 <= float(spread) <= 30, made(s, at)
     assert sum(p.stat().st_size for p in (s.data / "pg_wal").iterdir() if p.is_file()) <= 66 << 20
 
