@@ -9,6 +9,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/utf8.h"
+
 static const char *const level_names[LOG_LEVELS] = {
     [LOG_LEVEL_DEBUG] = "DEBUG",     [LOG_LEVEL_INFO] = "INFO",   [LOG_LEVEL_NOTICE] = "NOTICE",
     [LOG_LEVEL_WARNING] = "WARNING", [LOG_LEVEL_ERROR] = "ERROR", [LOG_LEVEL_LOG] = "LOG",
@@ -371,17 +373,23 @@ json_escaped(struct log_out *o, const char *text)
         ['\b'] = 'b', ['\t'] = 't', ['\n'] = 'n', ['\f'] = 'f', ['\r'] = 'r', ['"'] = '"'
     };
 
-    for (const char *p = text; *p != '\0'; p++) {
-        unsigned char c = (unsigned char) *p;
+    for (size_t left = strlen(text); left > 0;) {
+        unsigned char c = (unsigned char) *text;
+        size_t n = utf8_length(text, left);
 
-        if (c == '\\')
+        if (n == 0) /* a client's bytes, or a character that was cut */
+            put_text(o, UTF8_REPLACEMENT);
+        else if (c == '\\')
             put(o, "\\\\", 2);
         else if (c < sizeof short_for && short_for[c] != 0)
             put(o, (char[]){ '\\', short_for[c] }, 2);
         else if (c < ' ' || c == 0x7f)
             put_fmt(o, "\\u%04x", c);
         else
-            put(o, p, 1);
+            put(o, text, n);
+        n = MAX(n, (size_t) 1);
+        text += n;
+        left -= n;
     }
 }
 

@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/utf8.h"
+
 struct key {
     const char *p;
     size_t n;
@@ -321,51 +323,20 @@ control_json_parse(const char *p, size_t n, struct json_object **ret, struct err
     return 0;
 }
 
-/* Bytes of the UTF-8 sequence at p (RFC 3629), or 0. */
-static size_t
-utf8_len(const unsigned char *p)
-{
-    static const struct {
-        unsigned char lo, hi, lo2, hi2;
-        size_t n;
-    } forms[] = {
-        { 0x01, 0x7f, 0, 0, 1 },       { 0xc2, 0xdf, 0x80, 0xbf, 2 }, { 0xe0, 0xe0, 0xa0, 0xbf, 3 },
-        { 0xe1, 0xec, 0x80, 0xbf, 3 }, { 0xed, 0xed, 0x80, 0x9f, 3 }, { 0xee, 0xef, 0x80, 0xbf, 3 },
-        { 0xf0, 0xf0, 0x90, 0xbf, 4 }, { 0xf1, 0xf3, 0x80, 0xbf, 4 }, { 0xf4, 0xf4, 0x80, 0x8f, 4 },
-    };
-
-    for (size_t i = 0; i < ELEMENTSOF(forms); i++) {
-        if (*p < forms[i].lo || *p > forms[i].hi)
-            continue;
-        size_t n = forms[i].n;
-        if (n > 1 && (p[1] < forms[i].lo2 || p[1] > forms[i].hi2))
-            return 0;
-        for (size_t k = 2; k < n; k++) {
-            if ((p[k] & 0xc0) != 0x80)
-                return 0;
-        }
-        return n;
-    }
-    return 0;
-}
-
 struct json_object *
 control_json_string(const char *s)
 {
     char out[4096];
     size_t n = 0;
 
-    for (const unsigned char *p = (const unsigned char *) s; *p != '\0' && n + 4 < sizeof out;) {
-        size_t len = utf8_len(p);
-        if (len == 0) {
-            memcpy(out + n, "\xef\xbf\xbd", 3);
-            n += 3;
-            p++;
-            continue;
-        }
-        memcpy(out + n, p, len);
-        n += len;
-        p += len;
+    for (size_t left = strlen(s); left > 0 && n + 4 < sizeof out;) {
+        size_t len = utf8_length(s, left);
+        size_t step = len > 0 ? len : 1;
+
+        memcpy(out + n, len > 0 ? s : UTF8_REPLACEMENT, len > 0 ? len : strlen(UTF8_REPLACEMENT));
+        n += len > 0 ? len : strlen(UTF8_REPLACEMENT);
+        s += step;
+        left -= step;
     }
     return json_object_new_string_len(out, (int) n);
 }

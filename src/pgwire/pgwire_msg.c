@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/utf8.h"
+
 enum {
     CODE_PROTOCOL_MAJOR = 3,
     CODE_CANCEL = 80877102,
@@ -275,28 +277,6 @@ pgwire_next_value(struct pgwire_list *l, const uint8_t **ret_p)
     return (int32_t) n;
 }
 
-/* Bytes of the UTF-8 character at s (`left` bytes), 0 if there is none: overlong forms, surrogates
- * and what is above U+10FFFF are none. */
-static size_t
-utf8_length(const unsigned char *s, size_t left)
-{
-    static const uint32_t least[] = { 0, 0, 0x80, 0x800, 0x10000 };
-    size_t n = s[0] < 0x80 ? 1 : s[0] >> 5 == 6 ? 2 : s[0] >> 4 == 14 ? 3 : s[0] >> 3 == 30 ? 4 : 0;
-    uint32_t v;
-
-    if (n < 2 || n > left)
-        return n > left ? 0 : n;
-    v = s[0] & (0xFFu >> (n + 1));
-    for (size_t i = 1; i < n; i++) {
-        if (s[i] >> 6 != 2)
-            return 0;
-        v = v << 6 | (s[i] & 0x3F);
-    }
-    if (v < least[n] || v > 0x10FFFF || (v >= 0xD800 && v < 0xE000))
-        return 0;
-    return n;
-}
-
 /* Bytes before the first that is not ASCII, by eights. */
 static size_t
 ascii_length(const char *text, size_t n)
@@ -312,7 +292,7 @@ int
 pgwire_check_text(const char *text, size_t n, struct err *e)
 {
     for (size_t i = ascii_length(text, n); i < n;) {
-        size_t len = utf8_length((const unsigned char *) text + i, n - i);
+        size_t len = utf8_length(text + i, n - i);
 
         if (len == 0)
             return ERR(e, CHARACTER_NOT_IN_REPERTOIRE,
@@ -417,7 +397,7 @@ pgwire_put_text(struct pgwire_out *o, const char *s)
     s += plain;
     left -= plain;
     while (left > 0) {
-        size_t n = utf8_length((const unsigned char *) s, left);
+        size_t n = utf8_length(s, left);
         size_t step = MAX(n, (size_t) 1);
 
         pgwire_put_bytes(o, n > 0 ? s : "?", step);

@@ -162,6 +162,12 @@ json_has_the_keys_of_postgresql_15_and_escapes_what_it_must(void **state)
     odd.tail = "\r\n\f\b";
     assert_non_null(strstr(text_of(LOG_FORMAT_JSON, &odd, &process, "", LOG_DEFAULT),
                            "\"message\":\"a\\\\b\\u0001\\u001f\\\"\\r\\n\\f\\b\""));
+    odd.message = "\xc3\xa9 \xff \xed\xa0\x80";
+    odd.tail = "cut \xe2\x82"; /* JSON is UTF-8, whatever a client sends or a buffer cuts */
+    assert_non_null(
+        strstr(text_of(LOG_FORMAT_JSON, &odd, &process, "", LOG_DEFAULT),
+               "\"message\":\"\xc3\xa9 \xef\xbf\xbd \xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd"
+               "cut \xef\xbf\xbd\xef\xbf\xbd\""));
 }
 
 /* ---- chunks ---- */

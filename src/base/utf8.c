@@ -1,0 +1,25 @@
+/* UTF-8. Pure; runs in every process. Source: RFC 3629. */
+#include "base/utf8.h"
+
+#include <stdint.h>
+
+size_t
+utf8_length(const void *s, size_t left)
+{
+    static const uint32_t least[] = { 0, 0, 0x80, 0x800, 0x10000 };
+    const unsigned char *p = s;
+    size_t n = p[0] < 0x80 ? 1 : p[0] >> 5 == 6 ? 2 : p[0] >> 4 == 14 ? 3 : p[0] >> 3 == 30 ? 4 : 0;
+    uint32_t v;
+
+    if (n < 2 || n > left)
+        return n > left ? 0 : n;
+    v = p[0] & (0xFFu >> (n + 1));
+    for (size_t i = 1; i < n; i++) {
+        if (p[i] >> 6 != 2)
+            return 0;
+        v = v << 6 | (p[i] & 0x3F);
+    }
+    if (v < least[n] || v > 0x10FFFF || (v >= 0xD800 && v < 0xE000))
+        return 0;
+    return n;
+}
