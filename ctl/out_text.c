@@ -63,13 +63,14 @@ print_first_line(const struct target *t, const json_t *s)
 {
     const char *instance = out_text_of(s, "instance"), *state = out_text_of(s, "state");
     const char *phase = out_text_of(json_object_get(s, "progress"), "phase");
-    const char *paren = phase[0] != '\0' ? phase : out_text_of(s, "role");
+    bool is_ready = strcmp(state, "ready") == 0 || strcmp(state, "standby") == 0;
+    const char *paren = phase[0] != '\0' && !is_ready ? phase : out_text_of(s, "role");
     char left[256], right[64];
 
     (void) snprintf(left, sizeof left, "%s  %s%s%s%s  %s", instance[0] != '\0' ? instance : t->name,
                     state, paren[0] != '\0' ? " (" : "", paren, paren[0] != '\0' ? ")" : "",
                     out_text_of(s, "pmState"));
-    if (strcmp(state, "ready") == 0 || strcmp(state, "standby") == 0)
+    if (is_ready)
         (void) snprintf(right, sizeof right, "Pinion %s", out_text_of(s, "version"));
     else
         (void) snprintf(right, sizeof right, "not accepting connections");
@@ -231,6 +232,7 @@ text_status(const struct target *t, const json_t *s)
 {
     char row[1024];
     uint64_t crashes = out_number_of(s, "crashRestarts");
+    uint64_t refused = out_number_of(s, "refusedDatabases");
 
     print_first_line(t, s);
     if (out_options.quiet)
@@ -252,6 +254,11 @@ text_status(const struct target *t, const json_t *s)
     print_storage(s);
     print_cache(s);
     print_config(s);
+    if (refused > 0) {
+        (void) snprintf(row, sizeof row, "%" PRIu64 " database%s refused: see the log", refused,
+                        refused == 1 ? "" : "s");
+        print_row("Damaged", row);
+    }
     if (crashes > 0) {
         (void) snprintf(row, sizeof row, "%" PRIu64 " internal restart%s (pinionctl history)",
                         crashes, crashes == 1 ? "" : "s");

@@ -28,6 +28,7 @@ struct conf_values {
 
 /* Values of the ENUM settings, in the order of their table rows. */
 enum conf_synchronous_commit { CONF_COMMIT_OFF, CONF_COMMIT_LOCAL, CONF_COMMIT_ON };
+enum conf_startup_verify { CONF_VERIFY_OFF, CONF_VERIFY_TOUCHED, CONF_VERIFY_FULL };
 enum conf_archive_mode { CONF_ARCHIVE_OFF, CONF_ARCHIVE_ON };
 enum conf_target_action { CONF_TARGET_PAUSE, CONF_TARGET_PROMOTE, CONF_TARGET_SHUTDOWN };
 enum conf_isolation {

@@ -193,6 +193,7 @@ control_status_object(const struct control_status *s, enum control_who who)
     control_json_add_lsn(o, "visibleLsn", s->visible_lsn);
     if (s->crash_restarts >= 0)
         control_json_add_int(o, "crashRestarts", s->crash_restarts);
+    add_known(o, "refusedDatabases", s->refused_databases);
     if (s->checkpoint.lsn != 0)
         json_object_object_add(o, "lastCheckpoint", checkpoint_object(&s->checkpoint));
     if (s->progress.phase[0] != '\0')
@@ -234,7 +235,7 @@ static const char idl_control_types[] =
     "type Progress (\n"
     "\t# machine readable phase name, e.g. redo, fsync, shutdown_checkpoint\n"
     "\tphase: string, done: ?int, total: ?int,\n"
-    "\t# unit of done and total: bytes, buffers, files, clients\n"
+    "\t# unit of done and total: bytes, buffers, files, pages, clients, processes\n"
     "\tunit: ?string, percent: ?float, elapsedUSec: int, remainingUSec: ?int,\n"
     "\t# one line for people, identical to the STATUS= text sent to the service manager\n"
     "\tmessage: string\n"
@@ -280,6 +281,8 @@ static const char idl_control_types[] =
     "pendingRestart: ?[]string,\n"
     "\ttimeline: ?int, insertLsn: ?string, flushLsn: ?string, replayLsn: ?string,\n"
     "\tcrashRestarts: ?int, lastCheckpoint: ?CheckpointInfo, progress: ?Progress,\n"
+    "\t# found damaged by the verification at the start: nobody can log in to them\n"
+    "\trefusedDatabases: ?int,\n"
     "\tstorage: ?[]Storage, cache: ?Cache,\n"
     "\t# newest LSN a statement outside a write transaction may be shown\n"
     "\tvisibleLsn: ?string\n"

@@ -5,6 +5,7 @@
  * each. */
 #include "control/control_pm.h"
 
+#include <inttypes.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
@@ -38,12 +39,8 @@ find_state(const char *word)
 }
 
 static void
-copy_progress(struct control_progress *to, const struct pm_status *s)
+copy_numbers(struct control_progress *to, const struct pm_progress *p)
 {
-    const struct pm_progress *p = &s->progress;
-
-    if (!p->is_known)
-        return;
     (void) snprintf(to->phase, sizeof to->phase, "%s", p->phase);
     to->unit = p->unit;
     to->done = p->done;
@@ -52,6 +49,33 @@ copy_progress(struct control_progress *to, const struct pm_status *s)
     if (p->done > 0 && p->total > p->done) /* at the pace so far */
         to->remaining_usec =
             (usec_t) ((double) p->elapsed_usec * (double) (p->total - p->done) / (double) p->done);
+}
+
+/* The service manager is not told of those. */
+static void
+copy_checkpoint(struct control_progress *to, const struct pm_progress *p)
+{
+    copy_numbers(to, p);
+    if (p->total == 0)
+        (void) snprintf(to->message, sizeof to->message, "Checkpoint");
+    else
+        (void) snprintf(to->message, sizeof to->message,
+                        "Checkpoint: %" PRIu64 " %% (%" PRIu64 " of %" PRIu64 " %s)",
+                        p->done * 100 / p->total, p->done, p->total, p->unit);
+}
+
+static void
+copy_progress(struct control_progress *to, const struct pm_status *s)
+{
+    const struct pm_progress *p = &s->progress;
+
+    if (!p->is_known)
+        return;
+    if (strcmp(p->phase, "checkpoint") == 0) {
+        copy_checkpoint(to, p);
+        return;
+    }
+    copy_numbers(to, p);
     (void) snprintf(to->message, sizeof to->message, "%s", s->status_text);
 }
 
@@ -84,6 +108,7 @@ copy_positions(struct control_status *to, const struct shm_status *st)
     to->timeline = atomic_load_explicit(&st->tli, memory_order_relaxed);
     to->system_identifier = peek64(&st->sysid);
     to->visible_lsn = peek64(&st->horizon_lsn);
+    to->refused_databases = atomic_load_explicit(&st->startup.n_refused, memory_order_relaxed);
     if (recovers) {
         to->replay_lsn = peek64(&st->redo_lsn);
     } else {
@@ -242,14 +267,10 @@ static void
 view_checkpoint_progress(void *ctx, struct control_progress *ret)
 {
     const struct control_pm *c = ctx;
-    int permille = pm_control_checkpoint_permille(c->pm);
+    struct pm_progress p = pm_control_checkpoint_progress(c->pm);
 
-    if (permille < 0)
-        return;
-    *ret = (struct control_progress){ .phase = "checkpoint",
-                                      .done = (uint64_t) permille,
-                                      .total = 1000 };
-    (void) snprintf(ret->message, sizeof ret->message, "Checkpoint: %d %%", permille / 10);
+    if (p.is_known)
+        copy_checkpoint(ret, &p);
 }
 
 static int

@@ -26,8 +26,8 @@ enum control_stop_mode { STOP_SMART, STOP_FAST, STOP_IMMEDIATE }; /* rising stri
 /* The phase that runs right now. An empty phase = none; quantities of 0 are unknown and left out.
  */
 struct control_progress {
-    char phase[32];   /* "redo", "fsync", "shutdown_checkpoint", "checkpoint", "clients", … */
-    const char *unit; /* "bytes", "buffers", "files", "clients", "processes"; NULL with total 0 */
+    char phase[32];   /* "redo", "verify", "shutdown_checkpoint", "checkpoint", "clients", … */
+    const char *unit; /* "bytes", "buffers", "files", "pages", "clients" …; NULL with total 0 */
     uint64_t done;
     uint64_t total;
     usec_t elapsed_usec;
@@ -78,6 +78,7 @@ struct control_status {
     tli_t timeline;
     lsn_t insert_lsn, flush_lsn, replay_lsn, visible_lsn;
     int64_t crash_restarts; /* -1 unknown */
+    uint32_t refused_databases;
     struct control_checkpoint checkpoint;
     uint64_t cache[CACHE_COUNTS]; /* FRAMES 0: unknown */
     struct control_progress progress;

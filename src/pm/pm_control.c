@@ -31,7 +31,7 @@ pm_control_status(const struct pm *pm, struct pm_status *ret)
         .shm_ready = atomic_load_explicit(&st->ready, memory_order_acquire) != 0,
         .data_dir = pm->where.data_dir,
         .status_text = pm->status_text,
-        .progress = pm->progress,
+        .progress = pm_notify_progress(pm, clock_mono_usec()),
     };
 }
 
@@ -226,15 +226,10 @@ pm_control_checkpoint_done(struct pm *pm, int64_t ticket, struct err *e)
     return 1;
 }
 
-int
-pm_control_checkpoint_permille(const struct pm *pm)
+struct pm_progress
+pm_control_checkpoint_progress(const struct pm *pm)
 {
-    const struct segment_page *page = segment_page(pm->seg);
-    uint64_t started = atomic_load_explicit(&page->checkpoint_started, memory_order_acquire);
-
-    if (started == atomic_load_explicit(&page->checkpoint_done, memory_order_acquire))
-        return -1;
-    return (int) MIN(peek64(&page->checkpoint_permille), 1000);
+    return pm_notify_checkpoint(pm, clock_mono_usec());
 }
 
 /* ---- log, history ---- */

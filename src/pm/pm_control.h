@@ -38,8 +38,8 @@ enum pm_stop { PM_STOP_NONE, PM_STOP_SMART, PM_STOP_FAST, PM_STOP_IMMEDIATE };
 /* What a phase that takes long has done of what it has to do. */
 struct pm_progress {
     bool is_known;     /* false: no such phase runs; the rest is zero */
-    const char *phase; /* "redo", "fsync", "shutdown_checkpoint", "clients" */
-    const char *unit;  /* "bytes", "clients"; NULL: done and total are shares of 1000 */
+    const char *phase; /* "redo", "verify", "checkpoint", "shutdown_checkpoint", "clients", … */
+    const char *unit;  /* "bytes", "buffers", "files", "pages", "clients"; NULL: total is 0 */
     uint64_t done;
     uint64_t total;      /* 0 = unknown */
     usec_t elapsed_usec; /* since the phase began */
@@ -137,8 +137,8 @@ int64_t pm_control_checkpoint(struct pm *pm, bool is_fast, struct err *e);
  * PM_SAW_CHECKPOINT. */
 int pm_control_checkpoint_done(struct pm *pm, int64_t ticket, struct err *e);
 
-/* Is a checkpoint being written, and how much of it, in thousandths? -1: none is. */
-int pm_control_checkpoint_permille(const struct pm *pm);
+/* How far the checkpoint under way has got; is_known is false without one. */
+struct pm_progress pm_control_checkpoint_progress(const struct pm *pm);
 
 /* Another log file, as pg_rotate_logfile() does. 55000 without logging_collector. */
 int pm_control_rotate_log(struct pm *pm, struct err *e);

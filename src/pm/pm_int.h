@@ -269,6 +269,9 @@ void pm_notify_reloading(struct pm *pm);
 void pm_notify_reloaded(struct pm *pm, const char *failure);
 /* The state changed, or a second has passed: new STATUS=, more time if something moved. */
 void pm_notify_update(struct pm *pm, bool is_change);
+/* What the phase that runs now has done. */
+struct pm_progress pm_notify_progress(const struct pm *pm, usec_t now);
+struct pm_progress pm_notify_checkpoint(const struct pm *pm, usec_t now);
 void pm_notify_exit(struct pm *pm);
 /* Have more time: at the start of a phase. */
 void pm_notify_extend(struct pm *pm);

@@ -31,13 +31,12 @@ static uint64_t
 movement(const struct pm *pm)
 {
     const struct shm_status *st = segment_status(pm->seg);
-    const struct segment_page *page = segment_page(pm->seg);
 
     if (pm->m.state < PM_RUN)
         return peek64(&st->redo_lsn) + peek64(&slot_of(pm, CHILD_STARTUP)->progress) +
-               (uint64_t) pm->m.state;
+               peek64(&st->startup.blocks_done) + (uint64_t) pm->m.state;
     if (pm->m.state == PM_WAIT_CHECKPOINT)
-        return peek64(&page->checkpoint_permille) +
+        return peek64(&st->checkpoint.buffers_done) + peek64(&st->checkpoint.files_synced) +
                peek64(&slot_of(pm, CHILD_CHECKPOINTER)->progress) + (uint64_t) pm->m.state;
     if (pm->m.state == PM_WAIT_ARCHIVER) /* a command that hangs is given no more time */
         return peek64(&st->n_archived) + ((uint64_t) pm->m.state << 32);
@@ -56,59 +55,142 @@ count_down(struct pm_progress *p, const struct pm_progress *before, const char *
     p->done = p->total - left;
 }
 
-static void
-find_progress(struct pm *pm, usec_t now)
+static usec_t
+since(uint64_t then, usec_t now)
 {
-    const struct shm_status *st = segment_status(pm->seg);
-    const struct segment_page *page = segment_page(pm->seg);
-    struct pm_progress *p = &pm->progress;
-    struct pm_progress before = *p;
+    return then != 0 && now > then ? now - then : 0;
+}
+
+/* What a checkpoint has to write, and to sync after that. */
+static void
+checkpoint_progress(const struct shm_checkpoint *c, struct pm_progress *p)
+{
+    bool is_syncing =
+        atomic_load_explicit(&c->phase, memory_order_relaxed) >= CHECKPOINT_PHASE_FILES;
+
+    p->unit = is_syncing ? "files" : "buffers";
+    p->total = peek64(is_syncing ? &c->files_total : &c->buffers_total);
+    p->done = MIN(peek64(is_syncing ? &c->files_synced : &c->buffers_done), p->total);
+}
+
+static void
+redo_progress(const struct shm_status *st, struct pm_progress *p)
+{
     uint64_t from = peek64(&st->redo_from_lsn);
     uint64_t at = peek64(&st->redo_lsn);
     uint64_t end = peek64(&st->redo_end_lsn);
 
-    *p = (struct pm_progress){ .elapsed_usec = now - pm->since_mono_usec };
-    if (pm->m.state == PM_RECOVERY && at >= from) {
-        *p = (struct pm_progress){ .is_known = true,
-                                   .phase = "redo",
-                                   .unit = "bytes",
-                                   .done = at - from,
-                                   .total = end > at ? end - from : at - from,
-                                   .elapsed_usec = now - pm->phase_usec };
-    } else if (pm->m.state == PM_WAIT_CHECKPOINT) {
-        p->is_known = true;
-        p->phase = "shutdown_checkpoint";
-        p->done = MIN(peek64(&page->checkpoint_permille), 1000);
-        p->total = 1000;
-    } else if (pm->m.stop != PM_STOP_NONE && pm_view(pm).n_backends > 0) {
-        count_down(p, &before, "clients", pm_view(pm).n_backends);
-    } else if (pm->m.stop != PM_STOP_NONE && pm->m.state > PM_RUN && pm_view(pm).n_children > 0) {
-        count_down(p, &before, "processes", pm_view(pm).n_children);
+    p->unit = "bytes";
+    if (at >= from)
+        p->done = at - from;
+    p->total = end > at && end > from ? end - from : p->done;
+}
+
+/* The pass of the startup process that runs now. Redo begins in PM_STARTUP with a look at what
+ * there is to redo. */
+static void
+startup_progress(const struct pm *pm, usec_t now, struct pm_progress *p)
+{
+    const struct shm_status *st = segment_status(pm->seg);
+    uint32_t pass = atomic_load_explicit(&st->startup.pass, memory_order_relaxed);
+
+    if (pass == STARTUP_NOT_BEGUN || pass >= STARTUP_DONE)
+        return;
+    p->is_known = true;
+    p->phase = startup_pass_name(pass);
+    p->elapsed_usec = since(peek64(&st->startup.began_usec[pass]), now);
+    if (pass == STARTUP_REDO && pm->m.state == PM_RECOVERY)
+        redo_progress(st, p);
+    if (pass == STARTUP_SETTLE &&
+        atomic_load_explicit(&st->checkpoint.phase, memory_order_relaxed) != CHECKPOINT_NONE)
+        checkpoint_progress(&st->checkpoint, p);
+    if (pass == STARTUP_VERIFY) {
+        p->unit = "pages";
+        p->total = peek64(&st->startup.blocks_total);
+        p->done = MIN(peek64(&st->startup.blocks_done), p->total);
     }
 }
 
-/* ---- the text ---- */
-static int
-recovery_text(const struct pm *pm, char *p, size_t n)
+struct pm_progress
+pm_notify_checkpoint(const struct pm *pm, usec_t now)
 {
-    const struct pm_progress *g = &pm->progress;
-    double done = (double) g->done / (1024.0 * 1024.0);
-    double total = (double) g->total / (1024.0 * 1024.0);
+    const struct shm_checkpoint *c = &segment_status(pm->seg)->checkpoint;
+    struct pm_progress p = {
+        .is_known = atomic_load_explicit(&c->phase, memory_order_acquire) != CHECKPOINT_NONE,
+        .phase = "checkpoint",
+        .elapsed_usec = since(peek64(&c->began_mono_usec), now),
+    };
+
+    checkpoint_progress(c, &p);
+    return p;
+}
+
+struct pm_progress
+pm_notify_progress(const struct pm *pm, usec_t now)
+{
+    struct pm_progress p = { .elapsed_usec = now - pm->since_mono_usec };
+
+    if (pm->m.state == PM_STARTUP || pm->m.state == PM_RECOVERY) {
+        startup_progress(pm, now, &p);
+    } else if (pm->m.state == PM_WAIT_CHECKPOINT) {
+        p.is_known = true;
+        p.phase = "shutdown_checkpoint";
+        checkpoint_progress(&segment_status(pm->seg)->checkpoint, &p);
+    } else if (pm->m.stop != PM_STOP_NONE && pm_view(pm).n_backends > 0) {
+        count_down(&p, &pm->progress, "clients", pm_view(pm).n_backends);
+    } else if (pm->m.stop != PM_STOP_NONE && pm->m.state > PM_RUN && pm_view(pm).n_children > 0) {
+        count_down(&p, &pm->progress, "processes", pm_view(pm).n_children);
+    } else if (pm->m.state == PM_RUN) {
+        p = pm_notify_checkpoint(pm, now);
+    }
+    return p;
+}
+
+/* ---- the text ---- */
+/* ": redo 6.5 of 18.0 MiB (36 %), 118 MiB/s, about 100 s left", ": verify 7 of 9 pages (78 %)". */
+static void
+add_pass(const struct pm_progress *g, char *p, size_t n)
+{
+    bool is_bytes = g->unit != NULL && strcmp(g->unit, "bytes") == 0;
+    double scale = is_bytes ? 1024.0 * 1024.0 : 1.0;
+    double done = (double) g->done / scale;
+    double total = (double) g->total / scale;
     double sec = (double) g->elapsed_usec / 1e6;
     double rate = sec > 0.5 ? done / sec : 0;
+    const char *unit = is_bytes ? "MiB" : g->unit;
+    int at;
+
+    if (!g->is_known)
+        return;
+    at = snprintf(p, n, ": %s", g->phase);
+    if (g->total == 0)
+        return;
+    at += snprintf(p + at, n - (size_t) at, " %.*f of %.*f %s (%.0f %%)", is_bytes, done, is_bytes,
+                   total, unit, 100.0 * done / MAX(total, 0.001));
+    if (rate > 0)
+        (void) snprintf(p + at, n - (size_t) at, ", %.0f %s/s, about %.0f s left", rate, unit,
+                        (total - done) / rate);
+}
+
+static void
+recovery_text(const struct pm *pm, char *p, size_t n)
+{
     const char *what = pm->m.is_restart ? "Crash recovery" : "Recovering";
     int at = pm->m.is_restart && pm->last_crash[0] != '\0'
                  ? snprintf(p, n, "%s after %.80s", what, pm->last_crash)
                  : snprintf(p, n, "%s", what);
 
-    if (!g->is_known || g->total == 0)
-        return at;
-    at += snprintf(p + at, n - (size_t) at, ": redo %.1f of %.1f MiB (%.0f %%)", done, total,
-                   100.0 * done / MAX(total, 0.001));
-    if (rate > 0)
-        at += snprintf(p + at, n - (size_t) at, ", %.0f MiB/s, about %.0f s left", rate,
-                       (total - done) / rate);
-    return at;
+    add_pass(&pm->progress, p + at, n - (size_t) at);
+}
+
+static void
+stopping_text(const struct pm_progress *g, char *p, size_t n)
+{
+    int at = snprintf(p, n, "Stopping: checkpoint");
+
+    if (g->total > 0)
+        (void) snprintf(p + at, n - (size_t) at, " %.0f %% (%" PRIu64 " of %" PRIu64 " %s)",
+                        100.0 * (double) g->done / (double) g->total, g->done, g->total, g->unit);
 }
 
 /* What an operator must know of the disks, behind the rest of the line. */
@@ -127,6 +209,19 @@ add_space(const struct pm *pm, char *p, size_t n)
             (void) snprintf(p + at, n - at, "; %s: %s (%" PRIu64 " MB free)", names[i],
                             is_full ? "disk full" : "low disk space", peek64(&s->free_bytes) >> 20);
     }
+}
+
+/* Databases that the start found damaged. */
+static void
+add_refused(const struct pm *pm, char *p, size_t n)
+{
+    const struct shm_startup *s = &segment_status(pm->seg)->startup;
+    uint32_t refused = atomic_load_explicit(&s->n_refused, memory_order_relaxed);
+    size_t at = strlen(p);
+
+    if (refused > 0)
+        (void) snprintf(p + at, n - at, "; %u damaged database%s refused", refused,
+                        refused == 1 ? "" : "s");
 }
 
 /* Who holds it up, if it takes longer than anybody should need. */
@@ -170,9 +265,10 @@ make_text(const struct pm *pm, char *p, size_t n)
     case PM_STARTUP:
         (void) snprintf(p, n, pm->m.is_restart ? "Restarting after a crash: %s" : "Starting%s",
                         pm->m.is_restart ? pm->last_crash : "");
+        add_pass(g, p + strlen(p), n - strlen(p));
         break;
     case PM_RECOVERY:
-        (void) recovery_text(pm, p, n);
+        recovery_text(pm, p, n);
         break;
     case PM_HOT_STANDBY:
     case PM_RUN:
@@ -202,7 +298,7 @@ make_text(const struct pm *pm, char *p, size_t n)
         add_names(pm, p, n);
         break;
     case PM_WAIT_CHECKPOINT:
-        (void) snprintf(p, n, "Stopping: checkpoint %.0f %%", (double) g->done / 10.0);
+        stopping_text(g, p, n);
         break;
     case PM_WAIT_ARCHIVER:
         (void) snprintf(p, n, "Stopping: the log is being archived");
@@ -213,6 +309,13 @@ make_text(const struct pm *pm, char *p, size_t n)
     case PM_STATES:
         break;
     }
+}
+
+static void
+add_warnings(struct pm *pm)
+{
+    add_refused(pm, pm->status_text, sizeof pm->status_text);
+    add_space(pm, pm->status_text, sizeof pm->status_text);
 }
 
 static void
@@ -235,9 +338,9 @@ pm_notify_update(struct pm *pm, bool is_change)
         pm->moved_usec = now;
         pm->has_moved = true; /* until it was told */
     }
-    find_progress(pm, now);
+    pm->progress = pm_notify_progress(pm, now);
     make_text(pm, pm->status_text, sizeof pm->status_text);
-    add_space(pm, pm->status_text, sizeof pm->status_text);
+    add_warnings(pm);
     is_new = strcmp(pm->status_text, pm->status_sent) != 0;
     if (!is_change && now - pm->status_sent_usec < STATUS_EVERY_USEC)
         return;
@@ -261,9 +364,9 @@ pm_notify_extend(struct pm *pm)
 void
 pm_notify_ready(struct pm *pm)
 {
-    find_progress(pm, clock_mono_usec());
+    pm->progress = pm_notify_progress(pm, clock_mono_usec());
     make_text(pm, pm->status_text, sizeof pm->status_text);
-    add_space(pm, pm->status_text, sizeof pm->status_text);
+    add_warnings(pm);
     (void) sd_notifyf(0, "READY=1\nSTATUS=%s", pm->status_text);
     pm_park_all(pm);
 }
@@ -272,7 +375,7 @@ void
 pm_notify_stopping(struct pm *pm)
 {
     make_text(pm, pm->status_text, sizeof pm->status_text);
-    add_space(pm, pm->status_text, sizeof pm->status_text);
+    add_warnings(pm);
     (void) sd_notifyf(0, "STOPPING=1\nSTATUS=%s\nEXTEND_TIMEOUT_USEC=60000000", pm->status_text);
 }
 

@@ -35,27 +35,6 @@ static struct {
 } now_state;
 
 /* ---- log lines ---- */
-static const char *
-flags_text(uint32_t flags, char *p, size_t n)
-{
-    static const struct {
-        uint32_t flag;
-        const char *text;
-    } rows[] = {
-        { CKPT_SHUTDOWN, " shutdown" },   { CKPT_END_OF_RECOVERY, " end-of-recovery" },
-        { CKPT_IMMEDIATE, " immediate" }, { CKPT_FORCE, " force" },
-        { CKPT_WAIT, " wait" },           { CKPT_CAUSE_XLOG, " wal" },
-        { CKPT_CAUSE_TIME, " time" },
-    };
-    size_t at = 0;
-
-    p[0] = '\0';
-    for (size_t i = 0; i < ELEMENTSOF(rows); i++)
-        if ((flags & rows[i].flag) != 0)
-            at += (size_t) snprintf(p + at, n - at, "%s", rows[i].text);
-    return p;
-}
-
 static void
 log_end(const struct attached *a, const struct checkpoint_stats *s)
 {
@@ -139,19 +118,11 @@ is_ahead(const struct attached *a, double progress)
     return done >= log_share && done >= time_share;
 }
 
-static void
-show_progress(const struct attached *a, double progress)
-{
-    atomic_store_explicit(&segment_page(a->start->segment)->checkpoint_permille,
-                          (uint64_t) (progress * 1000), memory_order_relaxed);
-}
-
 static bool
 on_pace(void *arg, double progress)
 {
     struct attached *a = arg;
 
-    show_progress(a, progress);
     if (clock_mono_usec() - now_state.looked_usec >= ROUND_USEC)
         look_after_files(a); /* whoever waits for a DROP does not wait for this checkpoint */
     if (is_hurried(a, atomic_load_explicit(&a->slot->request, memory_order_relaxed)))
@@ -168,14 +139,6 @@ on_pace(void *arg, double progress)
     return is_hurried(a, bits);
 }
 
-/* The last one: no throttling, but somebody may wait for it. */
-static bool
-on_last_pace(void *arg, double progress)
-{
-    show_progress(arg, progress);
-    return false;
-}
-
 /* ---- one checkpoint ---- */
 static void
 count_begin(struct attached *a)
@@ -183,7 +146,6 @@ count_begin(struct attached *a)
     struct segment_page *page = segment_page(a->start->segment);
 
     (void) atomic_fetch_add_explicit(&page->checkpoint_started, 1, memory_order_acq_rel);
-    atomic_store_explicit(&page->checkpoint_permille, 0, memory_order_relaxed);
     segment_tell(a->start->segment, MSG_CHECKPOINT);
 }
 
@@ -213,16 +175,16 @@ static int
 checkpoint(struct attached *a, uint32_t flags, struct err *e)
 {
     struct checkpoint_stats stats;
-    char text[120];
+    char text[STORE_FLAGS_BYTES];
     usec_t now = clock_mono_usec();
     int r;
 
     warn_if_frequent(a, flags, now);
     now_state.last_usec = now; /* P08 */
     if (a->start->conf->v.log_checkpoints && !store_checkpoint_is_idle(&a->store, flags))
-        log_msg(LOG_LEVEL_LOG, "checkpoint starting:%s", flags_text(flags, text, sizeof text));
-    r = store_checkpoint(&a->store, flags, (flags & CKPT_SHUTDOWN) != 0 ? on_last_pace : on_pace, a,
-                         &stats, e);
+        log_msg(LOG_LEVEL_LOG, "checkpoint starting: %s", store_checkpoint_flags_text(flags, text));
+    r = store_checkpoint(&a->store, flags, (flags & CKPT_SHUTDOWN) != 0 ? NULL : on_pace, a, &stats,
+                         e);
     if (r == 0) {
         count_stats(a, &stats);
         log_end(a, &stats);

@@ -38,10 +38,9 @@ struct segment_page {
      * which takes them (exchange). The one asked for is the first with a number above `started`, as
      * read before the OR. */
     _Atomic uint32_t checkpoint_asked;
-    _Atomic uint64_t checkpoint_started;  /* checkpointer: counts */
-    _Atomic uint64_t checkpoint_done;     /* checkpointer: := started, after the end of each */
-    _Atomic uint64_t checkpoint_failed;   /* checkpointer: `started` of the last that failed */
-    _Atomic uint64_t checkpoint_permille; /* checkpointer: pages written of the running one */
+    _Atomic uint64_t checkpoint_started; /* checkpointer: counts */
+    _Atomic uint64_t checkpoint_done;    /* checkpointer: := started, after the end of each */
+    _Atomic uint64_t checkpoint_failed;  /* checkpointer: `started` of the last that failed */
     _Atomic uint32_t worker_db; /* autovacuum launcher: oid, then MSG_WORKER; postmaster: 0 when a
                                    worker was started, else it is asked again */
     _Atomic uint32_t newcomers_wait; /* postmaster: clients wait for a backend that has not logged

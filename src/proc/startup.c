@@ -1,19 +1,23 @@
-/* The startup process: recovery in passes (redo, settle), then it is gone.
+/* The startup process: recovery in passes (redo, resolve, settle, verify), then it is gone.
  *
  * Runs in: itself; started once per start and once per reset of the memory. It fills the segment
- * (SHM-1), replays the log, reads the catalogue, settles, exits 0. A failure exits 1 and ends the
- * server. Owns: nothing that outlives it. Source: postmaster.md 5.1, 1.10; REDO-1 … REDO-7. */
+ * (SHM-1), then goes from pass to pass (startup_passes.def), each shown in the status; exits 0. A
+ * failure in any pass exits 1 and ends the server, and the next start begins with redo again:
+ * between two passes everything that the next one needs is on disk. Owns: nothing that outlives it.
+ * Source: postmaster.md 5.1, 1.10; REDO-1 … REDO-7. */
 #include <errno.h>
-#include <time.h>
-
 #include <stdio.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/title.h"
 #include "conf/conf.h"
 #include "proc/attach.h"
 #include "proc/files.h"
 #include "proc/startup_archive.h"
+#include "proc/startup_verify.h"
 #include "sql/catalog.h"
 #include "store/store_recover.h"
 #include "vfs/vfs.h"
@@ -87,6 +91,34 @@ log_last_end(struct attached *a, struct err *e)
         log_msg(LOG_LEVEL_LOG,
                 "database system was not properly shut down; automatic recovery in progress");
     return 0;
+}
+
+/* ---- passes ---- */
+
+static struct shm_startup *
+shown(const struct attached *a)
+{
+    return &segment_status(a->start->segment)->startup;
+}
+
+static void
+begin_pass(const struct attached *a, enum startup_pass pass)
+{
+    char title[80];
+
+    startup_pass_begin(shown(a), pass);
+    (void) snprintf(title, sizeof title, "pinion: startup %s", startup_pass_name(pass));
+    title_set(title);
+    log_msg(LOG_LEVEL_DEBUG, "startup pass %s", startup_pass_name(pass));
+    segment_tell(a->start->segment, MSG_PROGRESS);
+}
+
+static void
+on_pass(void *arg, enum startup_pass pass)
+{
+    const struct recovery *rec = arg;
+
+    begin_pass(rec->a, pass);
 }
 
 static void
@@ -205,6 +237,8 @@ recover(struct attached *a, struct err *e)
     if (r < 0)
         return r;
     ask.progress = on_progress;
+    ask.pass = on_pass;
+    ask.keeps_touched = a->start->conf->v.startup_verify != CONF_VERIFY_OFF;
     ask.arg = &rec;
     r = store_recover_as(&a->store, &ask, &info, e);
     if (r == RECOVER_SHUT_DOWN)
@@ -213,7 +247,12 @@ recover(struct attached *a, struct err *e)
         return r;
     log_redo(&rec, &info);
     take_statistics(a, info.was_clean && !info.goes_on);
-    return settle(a, &info, e);
+    begin_pass(a, STARTUP_SETTLE);
+    r = settle(a, &info, e);
+    if (r < 0 || a->start->conf->v.startup_verify == CONF_VERIFY_OFF)
+        return r;
+    begin_pass(a, STARTUP_VERIFY);
+    return startup_verify(a, e);
 }
 
 /* FILE-8: clients come when nobody else's sqlite3 can open a database file any more. A server
@@ -286,8 +325,10 @@ startup_main(const struct child_start *start)
     int r = attach_first(&me, start, &e);
 
     panic_hook = on_panic;
-    if (r == 0)
+    if (r == 0) {
+        atomic_store_explicit(&shown(&me)->pid, getpid(), memory_order_relaxed);
         r = recover(&me, &e);
+    }
     if (r == 0)
         r = wait_for_locked_files(&me);
     if (r == -ERR_ADMIN_SHUTDOWN)
@@ -296,5 +337,7 @@ startup_main(const struct child_start *start)
         tell_verdict(r);
         child_exit_err(CHILD_FATAL, &e);
     }
+    begin_pass(&me, STARTUP_DONE);
+    atomic_store_explicit(&shown(&me)->pid, 0, memory_order_relaxed);
     child_exit(CHILD_OK);
 }

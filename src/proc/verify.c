@@ -14,11 +14,8 @@
 #include "proc/files.h"
 #include "store/store_file.h"
 #include "vfs/vfs.h"
-#include "vfs/vfs_plain.h"
 
-#define STRUCTURE_TRIES 3 /* of one that ended with "snapshot too old" */
-#define LINES_MAX       100u
-#define PAUSE_NSEC      (10 * 1000 * 1000)
+#define PAUSE_NSEC (10 * 1000 * 1000)
 
 /* ---- the server ---- */
 
@@ -104,248 +101,6 @@ connect_server(struct verify *v)
         v->server = SERVER_CRASHED;
 }
 
-/* ---- which databases ---- */
-
-static int
-add_db(struct verify *v, oid_t oid, oid_t rel, const char *name)
-{
-    if (v->n_dbs % 64 == 0) {
-        struct verify_db *grown = realloc(v->dbs, (v->n_dbs + 64) * sizeof *grown);
-
-        if (grown == NULL)
-            return -ENOMEM;
-        v->dbs = grown;
-    }
-    v->dbs[v->n_dbs] = (struct verify_db){ .oid = oid, .rel = rel };
-    (void) snprintf(v->dbs[v->n_dbs++].name, sizeof v->dbs->name, "%s", name);
-    return 0;
-}
-
-static int
-add_line(void *arg, uint32_t n, const char *const *values)
-{
-    const char *line = n == 1 ? values[0] : NULL;
-
-    while (line != NULL && *line != '\0') {
-        oid_t oid;
-        oid_t rel;
-        char name[64];
-
-        if (sscanf(line, "%u %u %63[^\n]", &oid, &rel, name) == 3 &&
-            add_db(arg, oid, rel, name) < 0)
-            return -ENOMEM;
-        line = strchr(line, '\n');
-        line += line != NULL;
-    }
-    return 0;
-}
-
-static int
-add_row(void *arg, int n, const char *const *values)
-{
-    if (n != 3 || values[0] == NULL || values[1] == NULL || values[2] == NULL)
-        return 0;
-    return add_db(arg, (oid_t) strtoul(values[0], NULL, 10), (oid_t) strtoul(values[1], NULL, 10),
-                  values[2]);
-}
-
-struct scan {
-    struct verify *v;
-    oid_t oid;
-};
-
-static bool
-is_number(const char *name)
-{
-    return name[0] != '\0' && strspn(name, "0123456789") == strlen(name);
-}
-
-static int
-on_file(void *arg, const char *name, bool is_dir)
-{
-    const struct scan *s = arg;
-    char label[64];
-
-    if (is_dir || !is_number(name))
-        return 0;
-    (void) snprintf(label, sizeof label, "oid %u", s->oid);
-    return add_db(s->v, s->oid, (oid_t) strtoul(name, NULL, 10), label);
-}
-
-static int
-on_dir(void *arg, const char *name, bool is_dir)
-{
-    struct scan s = { .v = arg };
-    char path[STORE_PATH_BYTES];
-
-    if (!is_dir || !is_number(name))
-        return 0;
-    s.oid = (oid_t) strtoul(name, NULL, 10);
-    store_path_dir(path, sizeof path, s.oid);
-    return io_list(&s.v->io, path, on_file, &s);
-}
-
-/* By the catalogue's own file, which nobody writes. */
-static int
-list_stopped(struct verify *v, struct err *e)
-{
-    char path[STORE_PATH_BYTES];
-    struct vfs_plain file = { .io = &v->io, .row = add_row, .arg = v };
-    int r;
-
-    store_path_file(path, sizeof path, CATALOG_DB_OID, CATALOG_DB_OID);
-    file.fd = io_open(&v->io, path, O_RDONLY, 0);
-    if (file.fd < 0)
-        return err_set_errno(e, -file.fd, "could not open file \"%s\"", path);
-    r = vfs_plain_query(&file, "SELECT oid, relfilenode, datname FROM pg_database ORDER BY oid", e);
-    (void) io_close(&v->io, file.fd);
-    return r;
-}
-
-/* The catalogue if it can be asked, else what lies in base/. */
-static int
-list_databases(struct verify *v)
-{
-    struct err e = ERR_INIT;
-    int r = -1;
-
-    if (v->client != NULL)
-        r = verify_client_query(v->client, "SELECT pinion_database_files()", add_line, v, &e);
-    else if (v->server == SERVER_STOPPED)
-        r = list_stopped(v, &e);
-    if (r >= 0)
-        return 0;
-    if (e.code != 0)
-        report_unchecked(&v->report, "whether a database is missing: %s", e.message);
-    v->n_dbs = 0;
-    return io_list(&v->io, "base", on_dir, v);
-}
-
-/* ---- structure ---- */
-
-struct findings {
-    struct verify *v;
-    const struct verify_db *db;
-    uint64_t n;
-};
-
-static void
-finding(struct findings *f, const char *text, const char *detail)
-{
-    struct verify_problem p = { .part = "database" };
-
-    (void) snprintf(p.database, sizeof p.database, "%s", f->db->name);
-    store_path_file(p.file, sizeof p.file, f->db->oid, f->db->rel);
-    (void) snprintf(p.message, sizeof p.message, "structure: %.490s", text);
-    (void) snprintf(p.detail, sizeof p.detail, "%s", detail);
-    f->n++;
-    report_problem(&f->v->report, &p);
-}
-
-static int
-on_plain_line(void *arg, int n, const char *const *values)
-{
-    struct findings *f = arg;
-
-    if (n == 1 && values[0] != NULL && strcmp(values[0], "ok") != 0 && f->n < LINES_MAX)
-        finding(f, values[0], "");
-    return 0;
-}
-
-static void
-show_structure(const struct findings *f)
-{
-    char text[90];
-
-    (void) snprintf(text, sizeof text, "%s: structure", f->db->name);
-    report_progress(&f->v->report, text, 0, 0);
-}
-
-static bool
-on_plain_progress(void *arg)
-{
-    show_structure(arg);
-    return false;
-}
-
-static int
-on_lines(void *arg, uint32_t n, const char *const *values)
-{
-    struct findings *f = arg;
-    char *text = n == 1 && values[0] != NULL ? strdup(values[0]) : NULL;
-    char *rest = text;
-    const char *line;
-
-    while ((line = strsep(&rest, "\n")) != NULL) {
-        if (strcmp(line, "ok") != 0 && f->n < LINES_MAX)
-            finding(f, line, "");
-    }
-    free(text);
-    return 0;
-}
-
-static int
-ask_structure(struct findings *f, struct err *e)
-{
-    char sql[80];
-    int r = -ERR_SNAPSHOT_TOO_OLD;
-
-    (void) snprintf(sql, sizeof sql, "SELECT pinion_check_database(%u)", f->db->oid);
-    show_structure(f);
-    for (int i = 0; i < STRUCTURE_TRIES && r == -ERR_SNAPSHOT_TOO_OLD; i++) {
-        err_clear(e);
-        r = verify_client_query(f->v->client, sql, on_lines, f, e);
-    }
-    return r;
-}
-
-static int
-read_structure(struct findings *f, struct err *e)
-{
-    struct vfs_plain file = {
-        .io = &f->v->io, .row = on_plain_line, .stop = on_plain_progress, .arg = f
-    };
-    char path[STORE_PATH_BYTES];
-    int r;
-
-    store_path_file(path, sizeof path, f->db->oid, f->db->rel);
-    file.fd = io_open(&f->v->io, path, O_RDONLY, 0);
-    if (file.fd < 0)
-        return err_set_errno(e, -file.fd, "could not open file \"%s\"", path);
-    r = vfs_plain_query(&file, "PRAGMA integrity_check", e);
-    (void) io_close(&f->v->io, file.fd);
-    return r;
-}
-
-static bool
-is_damage(int r)
-{
-    return r == -ERR_DATA_CORRUPTED || r == -ERR_INDEX_CORRUPTED;
-}
-
-/* "ok", "damaged", "unchecked", or NULL: the database is gone. */
-static const char *
-check_structure(struct verify *v, const struct verify_db *db)
-{
-    struct findings f = { .v = v, .db = db };
-    struct err e = ERR_INIT;
-    int r = 0;
-
-    if (v->client != NULL)
-        r = ask_structure(&f, &e);
-    else if (v->server == SERVER_STOPPED)
-        r = read_structure(&f, &e);
-    else
-        return "unchecked"; /* said once, for all */
-    if (r == -ERR_INVALID_CATALOG_NAME)
-        return NULL;
-    if (r < 0 && is_damage(r))
-        finding(&f, e.message, e.detail);
-    else if (r < 0)
-        report_unchecked(&v->report, "structure of database \"%s\": %s", db->name, e.message);
-    return f.n > 0 ? "damaged" : r < 0 ? "unchecked" : "ok";
-}
-
 /* ---- a database ---- */
 
 /* Returns how many of them recovery cannot repair. */
@@ -372,7 +127,7 @@ check_database(struct verify *v, const struct verify_db *db)
 {
     uint32_t n_pages = 0;
     int64_t n_bad = verify_pages(v, db, &n_pages);
-    const char *structure = n_bad < 0 ? NULL : check_structure(v, db);
+    const char *structure = n_bad < 0 ? NULL : verify_structure(v, db);
     char file[STORE_PATH_BYTES];
 
     if (n_bad < 0 || structure == NULL)
@@ -470,7 +225,7 @@ check_all(struct verify *v, struct err *e)
     at_start = v->control;
     verify_wal(v);
     tell_limits(v);
-    r = list_databases(v);
+    r = verify_list(v);
     if (r < 0)
         return err_set_errno(e, -r, "could not list the databases");
     check_notes(v);

@@ -27,7 +27,17 @@ struct verify_problem {
     char detail[512]; /* expected and found */
 };
 
+/* Who hears of it instead of standard output: the startup process. */
+struct report_sink {
+    void (*problem)(void *arg, const struct verify_problem *p);
+    void (*unchecked)(void *arg, const char *text);
+    int (*pages)(void *arg, uint32_t n); /* so many more were looked at; < 0: stop */
+    int (*busy)(void *arg);              /* a long statement goes on; < 0: stop it */
+    void *arg;
+};
+
 struct report {
+    const struct report_sink *sink; /* borrowed; NULL: lines on standard output */
     uint64_t n_problems;
     uint32_t n_unchecked;
     usec_t progress_at;
@@ -45,6 +55,8 @@ void report_problem(struct report *r, const struct verify_problem *p);
 void report_unchecked(struct report *r, const char *fmt, ...) PRINTF(2, 3);
 /* At most four times per second; `all` 0: nobody knows. */
 void report_progress(struct report *r, const char *what, uint64_t done, uint64_t all);
+/* `n` pages more of a file; `done` of `all` with them. < 0: the sink wants no more. */
+int report_pages(struct report *r, const char *what, uint32_t n, uint64_t done, uint64_t all);
 /* The last line: the result, or why there is none (`r` as the function that failed returned it). */
 enum verify_exit report_end(const struct report *r);
 enum verify_exit report_error(int r, const struct err *e);
@@ -107,6 +119,18 @@ bool verify_is_running(const struct verify *v);
 bool verify_pause(const struct verify *v);
 /* The server's durable end of log. */
 int verify_ask_end(struct verify *v, lsn_t *ret, struct err *e);
+
+/* ---- verify_list.c: which databases ---- */
+
+/* The catalogue if it can be asked, else what lies in base/. Fills v->dbs. */
+int verify_list(struct verify *v);
+/* By the catalogue's own file, which nobody writes. */
+int verify_list_stopped(struct verify *v, struct err *e);
+
+/* ---- verify_structure.c ---- */
+
+/* "ok", "damaged", "unchecked", or NULL: the database is gone. */
+const char *verify_structure(struct verify *v, const struct verify_db *db);
 
 /* ---- verify_control.c ---- */
 /* Both copies. Sets v->control if one of them can be used: else < 0, and it was reported. */

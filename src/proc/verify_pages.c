@@ -1,4 +1,5 @@
-/* The pages of a file: checksum, place, format, age. Runs in: `piniond verify`. Owns: one buffer.
+/* The pages of a file: checksum, place, format, age. Runs in: `piniond verify`,
+ * startup. Owns: one buffer.
  * Source: FILE-7, BACKUP-1 (a page that fails is read again before it is called wrong). */
 #include <errno.h>
 #include <stdio.h>
@@ -154,7 +155,8 @@ read_pages(struct pages *p, uint32_t *ret_pages)
         for (uint32_t i = 0; i < n; i++)
             check_page(p, bytes + (size_t) i * PAGE_BYTES, block + i);
         block += n;
-        report_progress(&p->v->report, p->db->name, block, n_pages);
+        if (report_pages(&p->v->report, p->db->name, n, block, n_pages) < 0)
+            return -ECANCELED;
     }
     *ret_pages = block;
     return 0;
@@ -199,7 +201,7 @@ verify_pages(struct verify *v, const struct verify_db *db, uint32_t *ret_pages)
     }
     check_size(&p);
     r = read_pages(&p, ret_pages);
-    if (r < 0)
+    if (r < 0 && r != -ECANCELED)
         problem(&p, *ret_pages, true, "could not read the file", strerrordesc_np(-r));
     if (r == 0)
         check_age(&p);

@@ -5,7 +5,9 @@
  * each; in a value a tab, a new line and a backslash are "\t", "\n" and "\\". The last line is
  * "end" or "error". What each kind has is said in piniond(8).
  *
- * Runs in: `piniond verify`. Owns: standard output, the counts. Source: none. */
+ * The startup process hears of what is found through a sink instead.
+ *
+ * Runs in: `piniond verify`, startup. Owns: standard output, the counts. Source: none. */
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -71,6 +73,15 @@ text_if_any(enum verify_field field, const char *value)
         report_text(field, value);
 }
 
+int
+report_pages(struct report *r, const char *what, uint32_t n, uint64_t done, uint64_t all)
+{
+    if (r->sink != NULL)
+        return r->sink->pages(r->sink->arg, n);
+    report_progress(r, what, done, all);
+    return 0;
+}
+
 void
 report_progress(struct report *r, const char *what, uint64_t done, uint64_t all)
 {
@@ -92,6 +103,10 @@ void
 report_problem(struct report *r, const struct verify_problem *p)
 {
     r->n_problems++;
+    if (r->sink != NULL) {
+        r->sink->problem(r->sink->arg, p);
+        return;
+    }
     report_line("problem");
     report_text(VERIFY_PART, p->part);
     text_if_any(VERIFY_DATABASE, p->database);
@@ -113,6 +128,10 @@ report_unchecked(struct report *r, const char *fmt, ...)
     (void) vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
     r->n_unchecked++;
+    if (r->sink != NULL) {
+        r->sink->unchecked(r->sink->arg, text);
+        return;
+    }
     report_line("unchecked");
     report_text(VERIFY_MESSAGE, text);
     report_line_end();

@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "store/store_db.h"
+#include "store/store_refuse.h"
 
 int
 visit_db(struct attached *a, oid_t oid, struct catalog_db *ret, uint32_t *ret_db_idx, struct err *e)
@@ -23,6 +24,10 @@ visit_db(struct attached *a, oid_t oid, struct catalog_db *ret, uint32_t *ret_db
             store_db_detach(&a->store, *ret_db_idx);
     }
     catalog_close(c);
+    if (r == 0 && store_refused_check(&a->store, oid, ret->name, NULL) < 0) {
+        store_db_detach(&a->store, *ret_db_idx);
+        return CATALOG_NONE; /* nothing is changed in what is damaged */
+    }
     return r;
 }
 

@@ -6,7 +6,8 @@
 
 /* Its row, and a reference (store_db_detach()) at *ret_db_idx. CATALOG_NONE: it was dropped
  * meanwhile. From before the reference on slot.db_oid says where we are: who drops the database
- * asks us to leave it; the caller sets it to 0 when it has. */
+ * asks us to leave it; the caller sets it to 0 when it has. A database that the start found damaged
+ * counts as dropped. */
 int visit_db(struct attached *a, oid_t oid, struct catalog_db *ret, uint32_t *ret_db_idx,
              struct err *e);
 /* What others see of it: the database, and what is done there. */

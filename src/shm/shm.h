@@ -8,6 +8,7 @@
 
 #include "base/err.h"
 #include "shm/cache_count.h"
+#include "shm/progress.h"
 #include "shm/slot.h"
 #include "shm/space.h"
 
@@ -43,6 +44,8 @@ struct shm_status {
     _Atomic uint64_t next_xid;            /* store */
     _Atomic uint64_t cache[CACHE_COUNTS]; /* bgwriter, each round; FRAMES 0: not yet */
     struct shm_space space[SPACE_DISKS];
+    struct shm_startup startup;
+    struct shm_checkpoint checkpoint;
     _Atomic uint64_t n_archived; /* archiver, since the start: a stop that waits sees it move */
 };
 

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "sql/catalog_int.h"
+#include "store/store_refuse.h"
 #include "vfs/vfs_err.h"
 #include "vfs/vfs_file.h"
 #include "vfs/vfs_store.h"
@@ -186,7 +187,9 @@ catalog_login(struct catalog *c, const char *role_name, const char *db_name,
     if (!ret_db->allow_conn)
         return ERR(e, OBJECT_NOT_IN_PREREQUISITE_STATE,
                    "database \"%s\" is not currently accepting connections", db_name);
-    r = store_db_attach(c->st, ret_db->oid, ret_db->rel, ret_db_idx, e);
+    r = store_refused_check(c->st, ret_db->oid, db_name, e);
+    if (r == 0)
+        r = store_db_attach(c->st, ret_db->oid, ret_db->rel, ret_db_idx, e);
     if (r < 0)
         return r;
     r = catalog_find_db(c, db_name, &again, e); /* FILE-3: in a new snapshot */

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "sql/catalog_int.h"
+#include "store/store_refuse.h"
 #include "vfs/vfs_build.h"
 #include "vfs/vfs_err.h"
 #include "vfs/vfs_file.h"
@@ -196,6 +197,8 @@ catalog_drop_db(struct catalog *c, const char *name, const struct catalog_role *
     store_writer_drop(c->st, idx);
     store_db_detach(c->st, idx);
     store_txn_barrier(c->txn, true);
+    if (r == 0)
+        store_refused_forget(c->st, db.oid);
     if (r == 0)
         (void) store_drop_wait(c->st, db.oid, &ignored); /* it has happened: SNAP-5 is behind us */
     return r;

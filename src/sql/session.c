@@ -41,6 +41,8 @@ session_open(const struct session_cfg *cfg, struct session **ret, struct err *e)
     if (r == 0)
         r = session_add_stats(s, e);
     if (r == 0)
+        r = session_add_progress(s, e);
+    if (r == 0)
         r = session_add_log(s, e);
     if (r == 0)
         r = session_add_verify(s, e);

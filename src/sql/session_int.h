@@ -259,6 +259,10 @@ struct slot *session_slots(const struct session *s, uint32_t *ret_n);
 bool session_slot_is_backend(const struct slot *slot);
 bool session_slot_is_worker_of(const struct slot *slot, oid_t db);
 
+/* ---- session_progress.c ---- */
+/* pg_stat_progress_checkpoint, pg_stat_progress_recovery. */
+int session_add_progress(struct session *s, struct err *e);
+
 /* ---- session_stats.c ---- */
 /* pg_stat_database, pg_stat_bgwriter, pg_stat_wal, pg_stat_reset(), pg_stat_reset_shared(). */
 int session_add_stats(struct session *s, struct err *e);

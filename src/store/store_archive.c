@@ -405,6 +405,8 @@ recover_archive_restartpoint(struct recovery *v, const struct wal_decoded *d, st
     if (r < 0 || v->redo.n_ghosts > 0)
         return r;
     r = store_restartpoint(v->st, e);
+    if (r == 0)
+        r = recover_keep_touched(v, e);
     return r < 0 ? r : store_restart(v, d, &c, e);
 }
 

@@ -2,7 +2,9 @@
  * pointer, the control file while it writes it. Source: engine-rules CKPT-1 … CKPT-6. */
 #include "store/store_checkpoint.h"
 
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/fault.h"
@@ -24,12 +26,48 @@ struct run {
     oid_t next_oid;
     uint32_t *ids; /* pages owed; heap */
     uint32_t n_ids, ids_cap;
+    struct shm_checkpoint *shown; /* to people: in the status block, or `unseen` */
+    struct shm_checkpoint unseen;
 };
+
+static void
+show(_Atomic uint64_t *number, uint64_t value)
+{
+    atomic_store_explicit(number, value, memory_order_relaxed);
+}
+
+static void
+show_phase(const struct run *c, enum checkpoint_phase phase)
+{
+    atomic_store_explicit(&c->shown->phase, phase, memory_order_relaxed);
+}
 
 static bool
 is_last(const struct run *c) /* nothing comes between the redo point and the record */
 {
     return (c->flags & (CKPT_SHUTDOWN | CKPT_END_OF_RECOVERY)) != 0;
+}
+
+const char *
+store_checkpoint_flags_text(uint32_t flags, char p[STORE_FLAGS_BYTES])
+{
+    static const struct {
+        uint32_t flag;
+        const char *text;
+    } rows[] = {
+        { CKPT_SHUTDOWN, "shutdown" },   { CKPT_END_OF_RECOVERY, "end-of-recovery" },
+        { CKPT_IMMEDIATE, "immediate" }, { CKPT_FORCE, "force" },
+        { CKPT_WAIT, "wait" },           { CKPT_CAUSE_XLOG, "wal" },
+        { CKPT_CAUSE_TIME, "time" },
+    };
+    size_t at = 0;
+
+    p[0] = '\0';
+    for (size_t i = 0; i < ELEMENTSOF(rows); i++)
+        if ((flags & rows[i].flag) != 0)
+            at += (size_t) snprintf(p + at, STORE_FLAGS_BYTES - at, "%s%s", at > 0 ? " " : "",
+                                    rows[i].text);
+    return p;
 }
 
 lsn_t
@@ -77,6 +115,7 @@ take_redo_point(struct run *c)
     c->next_xid = store_xid_next(st);
     c->next_oid = store_oid_for_checkpoint(st, (c->flags & CKPT_SHUTDOWN) != 0);
     store_gate_open(&gate, st->self);
+    show(&c->shown->redo_lsn, c->redo);
     c->stats->redo = c->redo;
     c->stats->distance = before != 0 && c->redo > before ? c->redo - before : 0;
 }
@@ -135,10 +174,13 @@ write_pages(struct run *c, struct err *e)
 {
     int r = collect_dirty(c, e);
 
+    show(&c->shown->buffers_total, c->n_ids);
+    show_phase(c, CHECKPOINT_PHASE_BUFFERS);
     for (uint32_t i = 0; i < c->n_ids && r >= 0; i++) {
         r = write_owed(c, c->ids[i], e);
         if (r > 0)
-            c->stats->n_pages++;
+            show(&c->shown->buffers_written, ++c->stats->n_pages);
+        show(&c->shown->buffers_done, i + 1);
         if (r >= 0)
             r = FAULT(CHECKPOINT_AFTER_PAGE);
         if (c->pace != NULL && c->pace(c->pace_arg, (double) (i + 1) / c->n_ids))
@@ -156,10 +198,23 @@ cut_files(struct run *c, struct err *e)
     uint32_t n = atomic_load_explicit(&c->st->sh->n_dbs, memory_order_acquire);
     int r = 0;
 
+    show_phase(c, CHECKPOINT_PHASE_CUT);
     for (uint32_t i = 0; i < n && r >= 0; i++)
         if (store_db_state(c->st, i) == DB_READY)
             r = store_file_cut(c->st, i, is_last(c), e);
     return r < 0 ? r : 0;
+}
+
+/* How many are in the fsync set now; of somebody else's writes more may follow. */
+static void
+show_files(struct run *c, uint32_t n_dbs)
+{
+    uint64_t n = 0;
+
+    for (uint32_t i = 0; i < n_dbs; i++)
+        n += atomic_load_explicit(&store_db_at(c->st, i)->needs_sync, memory_order_relaxed) != 0;
+    show(&c->shown->files_total, n);
+    show_phase(c, CHECKPOINT_PHASE_FILES);
 }
 
 /* The fsync set, taken after the last write (CKPT-3). */
@@ -169,6 +224,8 @@ sync_files(struct run *c, struct err *e)
     struct store *st = c->st;
     uint32_t n = atomic_load_explicit(&st->sh->n_dbs, memory_order_acquire);
     char path[64];
+
+    show_files(c, n);
 
     for (uint32_t i = 0; i < n; i++) {
         usec_t start = clock_mono_usec();
@@ -184,7 +241,7 @@ sync_files(struct run *c, struct err *e)
             r = io_fsync_dir(st->io, path);
             if (r < 0)
                 log_panicf("could not fsync directory \"%s\"", path);
-            c->stats->n_files++;
+            show(&c->shown->files_synced, ++c->stats->n_files);
             c->stats->longest_sync_usec =
                 MAX(c->stats->longest_sync_usec, clock_mono_usec() - start);
         }
@@ -370,6 +427,7 @@ make_durable(struct run *c, struct err *e)
     if (r == 0)
         r = sync_files(c, e);
     c->stats->sync_usec = clock_mono_usec() - start;
+    show_phase(c, CHECKPOINT_PHASE_XACT);
     if (r == 0)
         r = store_xact_checkpoint(c->st, e);
     return r;
@@ -397,6 +455,7 @@ run(struct run *c, struct err *e)
         r = wal_ensure_standing(st->wal, STORE_STANDING_LEAST, e);
     if (r < 0)
         return r;
+    show_phase(c, CHECKPOINT_PHASE_RECORD);
     body = record_body(c);
     end = insert_record(c, &body);
     store_wait_durable(st, end);
@@ -407,10 +466,28 @@ run(struct run *c, struct err *e)
         log_panicf("fault point behind the control file");
     store_xid_limit_set(st, c->next_xid);
     atomic_store_explicit(&st->sh->ckpt.last_end, end, memory_order_relaxed);
+    show_phase(c, CHECKPOINT_PHASE_RECYCLE);
     if ((c->flags & CKPT_SHUTDOWN) == 0)
         return recycle(c, e);
     (void) recycle(c, NULL); /* it has been made; old segments may stay */
     return 0;
+}
+
+/* All numbers before the phase, which says that they count. */
+static void
+show_numbers(struct run *c)
+{
+    c->shown = c->st->status != NULL ? &c->st->status->checkpoint : &c->unseen;
+    show(&c->shown->redo_lsn, 0);
+    show(&c->shown->buffers_total, 0);
+    show(&c->shown->buffers_done, 0);
+    show(&c->shown->buffers_written, 0);
+    show(&c->shown->files_total, 0);
+    show(&c->shown->files_synced, 0);
+    show(&c->shown->began_usec, clock_real_usec());
+    show(&c->shown->began_mono_usec, clock_mono_usec());
+    atomic_store_explicit(&c->shown->pid, getpid(), memory_order_relaxed);
+    atomic_store_explicit(&c->shown->phase, CHECKPOINT_PHASE_INIT, memory_order_release);
 }
 
 static void
@@ -467,9 +544,11 @@ store_checkpoint(struct store *st, uint32_t flags, checkpoint_pace_fn pace, void
     if (store_checkpoint_is_idle(st, flags))
         return CKPT_SKIPPED;
     show_begin(st, flags);
+    show_numbers(&c);
     self_hold(st->self);
     r = run(&c, e);
     self_resume(st->self);
+    show_phase(&c, CHECKPOINT_NONE);
     free(c.ids);
     ret->total_usec = clock_mono_usec() - ret->start_usec;
     show_end(st, r, ret);
@@ -485,6 +564,7 @@ store_restartpoint(struct store *st, struct err *e)
     struct run c = { .st = st, .stats = &stats, .redo = UINT64_MAX };
     int r;
 
+    show_numbers(&c);
     self_hold(st->self);
     r = write_pages(&c, e);
     if (r == 0)
@@ -492,6 +572,7 @@ store_restartpoint(struct store *st, struct err *e)
     if (r == 0)
         r = store_xact_write(st, e);
     self_resume(st->self);
+    show_phase(&c, CHECKPOINT_NONE);
     free(c.ids);
     return r;
 }

@@ -30,6 +30,10 @@ struct checkpoint_stats {
  * spreading (an immediate request came, or stop). NULL = no throttle. */
 typedef bool (*checkpoint_pace_fn)(void *arg, double progress);
 
+#define STORE_FLAGS_BYTES 120
+/* "immediate force wait" */
+const char *store_checkpoint_flags_text(uint32_t flags, char p[STORE_FLAGS_BYTES]);
+
 /* Make one checkpoint. 0; CKPT_SKIPPED (1): nothing logged since the last; < 0: it failed cleanly
  * before its record (disk full) and may be tried again. fsync failures are PANICs. Checkpointer, or
  * startup at the end of recovery (flags END_OF_RECOVERY or SHUTDOWN). */

@@ -20,6 +20,13 @@
 #define PROGRESS_EVERY 256u /* records */
 
 static void
+begin_pass(const struct recovery *v, enum startup_pass pass)
+{
+    if (v->ask.pass != NULL)
+        v->ask.pass(v->ask.arg, pass);
+}
+
+static void
 recovery_done(struct recovery *v)
 {
     redo_done(&v->redo);
@@ -388,6 +395,26 @@ recover_clean(struct recovery *v, struct recover_info *info, struct err *e)
     return r;
 }
 
+int
+recover_keep_touched(struct recovery *v, struct err *e)
+{
+    return v->redo.keeps_touched ? store_touched_write(&v->redo.touched, v->st->io, e) : 0;
+}
+
+/* What it changed is noted, if somebody will ask. */
+static int
+redo_noting(struct recovery *v, struct recover_info *info, struct err *e)
+{
+    int r = 0;
+
+    v->redo.keeps_touched = v->ask.keeps_touched;
+    if (v->redo.keeps_touched)
+        r = store_touched_read(&v->redo.touched, v->st->io, e);
+    if (r == 0)
+        r = redo_timed(v, info, e);
+    return r == 0 ? recover_keep_touched(v, e) : r;
+}
+
 static int
 recover_crash(struct recovery *v, struct recover_info *info, struct err *e)
 {
@@ -406,9 +433,11 @@ recover_crash(struct recovery *v, struct recover_info *info, struct err *e)
         return r;
     log_msg(LOG_LEVEL_DEBUG, "redo starts at " LSN_FMT, LSN_ARGS(v->control.checkpoint.redo));
     begin_status(v);
-    r = redo_timed(v, info, e);
+    r = redo_noting(v, info, e);
     if (r == -ERR_ADMIN_SHUTDOWN && v->promotion.tli == 0 && recover_note_stop(v, e) < 0)
         return e->code;
+    if (r == 0)
+        begin_pass(v, STARTUP_RESOLVE);
     if (r == 0 && v->is_archive)
         r = recover_archive_over(v, e);
     if (r != 0)
@@ -435,7 +464,10 @@ static int
 recover(struct recovery *v, struct recover_info *info, struct err *e)
 {
     struct store *st = v->st;
-    int r = read_control(v, info, e);
+    int r;
+
+    begin_pass(v, STARTUP_REDO);
+    r = read_control(v, info, e);
 
     if (r == 0 && (v->is_archive || v->control.state != WAL_STATE_SHUT_DOWN))
         r = sync_all(v, e); /* REDO-1: before anything of the log is read */
@@ -485,7 +517,7 @@ store_recover(struct store *st, recover_progress_fn fn, void *arg, struct recove
     return store_recover_as(st, &(struct recover_ask){ .progress = fn, .arg = arg }, ret, e);
 }
 
-/* ---- phase 2 (REDO-7) ---- */
+/* ---- pass "settle" (REDO-7) ---- */
 
 /* EVICT-6 is mandatory here: also for files that no redone commit changed. */
 static int

@@ -50,7 +50,9 @@ struct recover_ask {
                   struct err *e); /* once, before the server opens (recovery_end_command) */
     void (*restartpoint)(void *arg, const char *oldest); /* one was made */
     void (*say)(void *arg, const char *text);            /* for the server's log */
+    void (*pass)(void *arg, enum startup_pass pass);     /* one begins; may be NULL */
     void *arg;                                           /* of all of them */
+    bool keeps_touched; /* note what redo changes in STORE_TOUCHED_PATH (store_touched.h) */
 };
 
 #define RECOVER_SHUT_DOWN 1 /* outcome: the target is reached, the server shall end */
@@ -58,12 +60,12 @@ struct recover_ask {
 /* store_recover() with more to say; 0, RECOVER_SHUT_DOWN (nothing was opened) or < 0. */
 int store_recover_as(struct store *st, const struct recover_ask *ask, struct recover_info *ret,
                      struct err *e);
-/* Phase 1: read the control file, REDO-1, redo to the end of the log, REDO-6, open the log for
- * insertion (wal_start). On return pages can be read (the catalogue with S = d), nothing is
- * checkpointed yet. < 0: refuse to start, e says why and what to do. */
+/* Passes "redo" and "resolve": read the control file, REDO-1, redo to the end of the log, REDO-6,
+ * open the log for insertion (wal_start). On return pages can be read (the catalogue with S = d),
+ * nothing is checkpointed yet. < 0: refuse to start, e says why and what to do. */
 int store_recover(struct store *st, recover_progress_fn fn, void *arg, struct recover_info *ret,
                   struct err *e);
-/* Phase 2 (REDO-7): sweep by the catalogue's list, cut files, checkpoint, control state 6 (in
+/* Pass "settle" (REDO-7): sweep by the catalogue's list, cut files, checkpoint, control state 6 (in
  * production). Then snapshots may be given (cap = H). */
 int store_recover_finish(struct store *st, const struct store_listed *list, uint32_t n,
                          struct recover_info *info, struct err *e);

@@ -27,8 +27,11 @@ struct recovery {
     struct recover_stop stop;
 };
 
+/* ---- store_recover.c ---- */
 /* The control file says "shut down in recovery": it was told to stop, or is where it shall end. */
 int recover_note_stop(struct recovery *v, struct err *e);
+/* Before the point moves where redo begins: the list of what redo has changed is on disk. */
+int recover_keep_touched(struct recovery *v, struct err *e);
 
 /* ---- store_archive.c: what archive recovery adds ---- */
 /* The control file has been read: is it archive recovery, on which timeline? Sets is_archive,

@@ -41,6 +41,7 @@ redo_done(struct redo *r)
     free(r->open);
     free(r->ghosts);
     free(r->page);
+    store_touched_done(&r->touched);
     redo_batch_free(r->batch);
     if (r->reader != NULL) {
         wal_reader_free(r->reader);

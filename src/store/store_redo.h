@@ -5,6 +5,7 @@
 #include "store/store.h"
 #include "store/store_redo_batch.h"
 #include "store/store_redo_queue.h"
+#include "store/store_touched.h"
 #include "wal/wal_reader.h"
 #include "wal/wal_source_io.h"
 
@@ -34,6 +35,8 @@ struct redo {
     uint64_t n_records, n_commits;
     struct redo_batch *batch; /* owned */
     struct redo_queue queue;
+    bool keeps_touched; /* note which files are changed, in `touched` */
+    struct store_touched touched;
 };
 
 /* `next_xid`, `next_oid` are those of the checkpoint where redo begins. */

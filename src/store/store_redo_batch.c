@@ -133,6 +133,8 @@ redo_batch_open(struct redo *r, const struct wal_rel *rel, lsn_t lsn, struct err
         rc = redo_batch_publish(r, e);
     if (rc == 0)
         rc = redo_file_want(r, rel->db, rel->rel, lsn, true, e);
+    if (rc == 0 && r->keeps_touched)
+        rc = store_touched_add(&r->touched, rel->db, rel->rel, e);
     if (rc == 0)
         rc = store_db_attach_redo(r->st, rel->db, rel->rel, &file.db, e);
     if (rc < 0)

@@ -6,6 +6,7 @@
 #include "store/store_checkpoint.h"
 #include "store/store_file.h"
 #include "store/store_gate.h"
+#include "store/store_refuse.h"
 #include "store/store_xact.h"
 
 /* store_db.word: the state in the low two bits, the references above. Also the futex word of who
@@ -69,6 +70,12 @@ struct store_ckpt_shared {
 /* Processes of which there is one, to wake. */
 enum store_role { STORE_ROLE_CHECKPOINTER, STORE_ROLE_WALWRITER, STORE_ROLE_BGWRITER, STORE_ROLES };
 
+/* A database that nobody may log in to. Written by the startup process, text before oid. */
+struct store_refused {
+    _Atomic uint32_t oid; /* 0 = none, and none behind */
+    char why[200];
+};
+
 /* One per process. */
 struct store_proc {
     alignas(64) _Atomic uint64_t xid; /* store_xact_running(): written by the owner */
@@ -87,6 +94,7 @@ struct store_shared {
     struct store_xact_shared xact;
     _Atomic uint32_t db_oid[CACHE_DBS]; /* oid of db[i], 0 = none: kept apart, for searching */
     struct store_db db[CACHE_DBS];
+    struct store_refused refused[STORE_REFUSED_MAX];
     struct store_proc proc[]; /* [max_procs], then store_gate_flag[], then fair_wait[] */
 };
 

@@ -1,5 +1,5 @@
-/* A file as a backend of the VFS: only reads, one version, no locks. Runs in: `piniond verify`.
- * Owns: nothing but the connection while a statement runs. */
+/* A file as a backend of the VFS: only reads, one version, no locks. Runs in: `piniond verify`,
+ * startup. Owns: nothing but the connection while a statement runs. */
 #include "vfs/vfs_plain.h"
 
 #include <string.h>
@@ -13,13 +13,30 @@
 #define HEADER_BYTES 100
 #define COLUMNS_MAX  16
 #define PROGRESS_OPS 5000
+#define STOP_READS   128u
+
+/* One statement: SQLite looks at the structure of a tree in one instruction, in which only reads
+ * can be stopped. */
+struct asked {
+    const struct vfs_plain *f;
+    uint32_t n_reads;
+    bool is_stopped;
+};
 
 struct plain {
+    struct asked *asked; /* borrowed */
     struct io *io;
     int fd;
     uint8_t header[HEADER_BYTES];
     pgno_t size;
 };
+
+static bool
+is_stopped(struct asked *q)
+{
+    q->is_stopped = q->is_stopped || (q->f->stop != NULL && q->f->stop(q->f->arg));
+    return q->is_stopped;
+}
 
 static int
 plain_begin(void *arg, struct err *e)
@@ -71,8 +88,11 @@ static int
 plain_read(void *arg, pgno_t pgno, void *p, struct err *e)
 {
     const struct plain *t = arg;
-    ssize_t n = io_pread(t->io, t->fd, p, PAGE_BYTES, (uint64_t) (pgno - 1) * PAGE_BYTES);
+    ssize_t n;
 
+    if (t->asked->is_stopped || (++t->asked->n_reads % STOP_READS == 0 && is_stopped(t->asked)))
+        return ERR(e, QUERY_CANCELED, "the statement was stopped");
+    n = io_pread(t->io, t->fd, p, PAGE_BYTES, (uint64_t) (pgno - 1) * PAGE_BYTES);
     if (n < 0)
         return err_set_errno(e, (int) -n, "could not read page %u", pgno);
     memset((uint8_t *) p + n, 0, PAGE_BYTES - (size_t) n);
@@ -159,28 +179,26 @@ static const struct vfs_ops plain_ops = {
 static int
 on_progress(void *arg)
 {
-    const struct vfs_plain *f = arg;
-
-    return f->stop != NULL && f->stop(f->arg);
+    return is_stopped(arg);
 }
 
 static int
-connect_plain(const struct vfs_plain *f, sqlite3 **ret_db, struct vfs_handle **ret_handle,
-              struct err *e)
+connect_plain(struct asked *q, sqlite3 **ret_db, struct vfs_handle **ret_handle, struct err *e)
 {
     struct vfs_open_args args = { .ops = &plain_ops };
     struct plain *t = calloc(1, sizeof *t);
 
     if (t == NULL)
         return ERR(e, OUT_OF_MEMORY, "out of memory");
-    t->io = f->io;
-    t->fd = f->fd;
+    t->asked = q;
+    t->io = q->f->io;
+    t->fd = q->f->fd;
     args.t = t;
     return vfs_connect(&args, ret_db, ret_handle, e);
 }
 
 static int
-run_statement(const struct vfs_plain *f, sqlite3 *db, struct vfs_handle *h, const char *sql,
+run_statement(const struct asked *q, sqlite3 *db, struct vfs_handle *h, const char *sql,
               struct err *e)
 {
     sqlite3_stmt *stmt = NULL;
@@ -195,10 +213,13 @@ run_statement(const struct vfs_plain *f, sqlite3 *db, struct vfs_handle *h, cons
 
         for (int i = 0; i < n; i++)
             values[i] = (const char *) sqlite3_column_text(stmt, i);
-        r = f->row(f->arg, n, values);
+        if (!q->is_stopped) /* what it says of pages that it could not read is no finding */
+            r = q->f->row(q->f->arg, n, values);
         rc = SQLITE_OK;
     }
-    if (r == 0 && rc != SQLITE_OK && rc != SQLITE_DONE)
+    if (q->is_stopped)
+        r = ERR(e, QUERY_CANCELED, "the statement was stopped");
+    else if (r == 0 && rc != SQLITE_OK && rc != SQLITE_DONE)
         r = vfs_err_set(db, h, rc, e);
     (void) sqlite3_finalize(stmt);
     return r;
@@ -207,14 +228,15 @@ run_statement(const struct vfs_plain *f, sqlite3 *db, struct vfs_handle *h, cons
 int
 vfs_plain_query(const struct vfs_plain *f, const char *sql, struct err *e)
 {
+    struct asked q = { .f = f };
     struct vfs_handle *h = NULL;
     sqlite3 *db = NULL;
-    int r = connect_plain(f, &db, &h, e);
+    int r = connect_plain(&q, &db, &h, e);
 
     if (r < 0)
         return r;
-    sqlite3_progress_handler(db, PROGRESS_OPS, on_progress, (void *) (uintptr_t) f);
-    r = run_statement(f, db, h, sql, e);
+    sqlite3_progress_handler(db, PROGRESS_OPS, on_progress, &q);
+    r = run_statement(&q, db, h, sql, e);
     (void) sqlite3_close(db);
     return r;
 }

@@ -8,6 +8,7 @@
 #include "sim/cluster.h"
 #include "store/store_checkpoint.h"
 #include "store/store_page.h"
+#include "store/store_touched.h"
 #include "support/test.h"
 #include "wal/wal_format.h"
 
@@ -393,6 +394,69 @@ recovery_cut_off_anywhere_ends_in_the_same_files(void **state)
     cluster_end(&c);
 }
 
+/* ---- what redo touched ---- */
+
+static void
+recover_noting_task(void *arg)
+{
+    const struct recover_ask ask = { .keeps_touched = true };
+    struct store_listed list[4];
+    struct recover_info info;
+    struct err e = ERR_INIT;
+    uint32_t n;
+
+    (void) arg;
+    assert_ok(cluster_recover_as(&c, &ask, list, 4, &n, &info, &e), &e);
+}
+
+/* A second recovery may begin behind the checkpoint that the first one made, and redo nothing. */
+static bool
+notes_survive_a_cut(const struct io_sim *origin, uint64_t at)
+{
+    struct store_touched found = { .n = 0 };
+    struct err e = ERR_INIT;
+    bool was_cut = false;
+
+    stand_on(io_sim_clone(origin, at));
+    for (bool again = true; again;) {
+        coro_reset(at);
+        io_sim_cut_after(c.disk, was_cut ? 0 : at, on_cut, NULL);
+        coro_spawn(recover_noting_task, NULL);
+        again = coro_run() == CORO_CRASH;
+        was_cut |= again;
+        if (again)
+            lose_power();
+    }
+    assert_ok(store_touched_read(&found, c.io, &e), &e);
+    if (found.n != 1 || !store_touched_has(&found, POSTGRES_DB_OID, POSTGRES_DB_OID))
+        fail_msg("cut at call %u: %u files are noted", (unsigned) at, found.n);
+    store_touched_done(&found);
+    cluster_forget(&c);
+    io_sim_free(c.disk);
+    return was_cut;
+}
+
+static void
+what_redo_touched_is_known_after_a_cut_anywhere(void **state)
+{
+    struct io_sim *origin;
+    uint64_t at = 1;
+
+    (void) state;
+    cluster_begin(&c, 7);
+    recover();
+    checkpoint();
+    for (uint64_t i = 0; i < 5; i++)
+        (void) write_page((pgno_t) (3 + i), i);
+    lose_power();
+    origin = c.disk;
+    while (notes_survive_a_cut(origin, at))
+        at++;
+    assert_true(at > 20);
+    stand_on(origin);
+    cluster_end(&c);
+}
+
 int
 main(void)
 {
@@ -405,6 +469,7 @@ main(void)
         cmocka_unit_test(a_damaged_record_before_a_begun_segment_is_not_the_end_of_the_log),
         cmocka_unit_test(a_damaged_first_copy_of_the_control_file_is_no_harm),
         cmocka_unit_test(recovery_cut_off_anywhere_ends_in_the_same_files),
+        cmocka_unit_test(what_redo_touched_is_known_after_a_cut_anywhere),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

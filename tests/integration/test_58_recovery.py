@@ -4,8 +4,10 @@ import re
 import shutil
 import signal
 
+import psycopg2
 import pytest
 import server as support
+from failing import Failing
 from wire import Closed, connect
 
 
@@ -242,6 +244,24 @@ def test_timelines_can_be_chosen(archive):
     missing.start(check=False)
     missing.wait_gone()
     assert "recovery target timeline 9 does not exist" in missing.log()
+
+
+def test_a_damaged_page_at_a_promotion_is_found_and_costs_its_database(archive):
+    """AC143: the disk gives back something else than was written; the server says so, and is a primary all the same."""
+    s = archive.restore("recovery_target_lsn = '" + archive.end[5] + "'\nrecovery_target_action = promote\nstartup_verify = touched")
+    f = Failing(server=s)
+    path = s.data / "base/5/5"
+    with f.held("fsync", "/data/base"):   # the pages are written, the checkpoint is not made
+        s.start(env=f.env, wait=False)
+        support.until(lambda: s.status().get("progress", {}).get("phase") == "settle" and path.stat().st_size > 8 * 8192, "it settles")
+        with open(path, "r+b") as file:
+            file.seek(5 * 8192 + 4000)
+            file.write(b"damage")
+    support.until(lambda: s.status().get("state") == "ready", "it is promoted")
+    assert s.status()["refusedDatabases"] == 1 and s.status()["timeline"] == 2
+    with pytest.raises(psycopg2.OperationalError, match="found damaged at the start(.|\n)*page 6: checksum"):
+        s.connect()
+    assert 'database "postgres", base/5/5, page 6' in s.log() and "database system is ready" in s.log()
 
 
 def test_a_kill_in_the_middle_starts_again(archive):

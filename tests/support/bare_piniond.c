@@ -72,6 +72,7 @@ startup_main(const struct child_start *start)
     struct self self = begin(start);
 
     (void) self;
+    startup_pass_begin(&st->startup, STARTUP_REDO);
     set64(&st->redo_from_lsn, 0x1000000);
     set64(&st->redo_end_lsn, 0x1000000 + msec * 1000);
     atomic_store_explicit(&st->in_recovery, 1, memory_order_relaxed);

@@ -11,14 +11,16 @@ import server as support
 class Failing:
     """The next call of a kind on a file fails, once, or ends its process; or all calls of a kind wait."""
 
-    def __init__(self, cluster, conf="shared_buffers = 1MB\nmax_wal_size = 64MB\n", **kw):
-        self.server = cluster(conf=conf, **kw)
+    def __init__(self, cluster=None, conf="shared_buffers = 1MB\nmax_wal_size = 64MB\n", server=None, **kw):
+        """A server of its own, which runs; or a given one, to be started with `env`."""
+        self.server = server or cluster(conf=conf, **kw)
         so, self.order = self.server.dir / "failing_io.so", self.server.dir / "order"
         source = Path(support.__file__).with_name("failing_io.c")
         subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", so, source, "-ldl"], check=True)
         so.chmod(0o755)
         self.env = {"LD_PRELOAD": str(so), "FAILING_IO": str(self.order)}
-        self.server.start(env=self.env)
+        if server is None:
+            self.server.start(env=self.env)
 
     def next(self, call, part, error=errno.EIO):
         """`error` < 0: the process that makes the call ends, with exit code 0, 1 … for -1, -2 …"""
@@ -42,3 +44,13 @@ class Failing:
             self.order.unlink()
             self.end = os.open(gate, os.O_RDWR)   # lets through who stands there; stays open for who is on the way
             gate.unlink()
+
+    def hold_next(self, call, part):
+        """Inside held(): who stands there goes on, and such calls stand still from now on."""
+        gate, old = Path(f"{self.order}.gate"), Path(f"{self.order}.old")
+        os.rename(gate, old)
+        os.mkfifo(gate)
+        gate.chmod(0o644)
+        self.next(call, part, 0)
+        os.close(os.open(old, os.O_RDWR))
+        old.unlink()

@@ -43,12 +43,34 @@ texts_are_cut_to_their_field(void **state)
     assert_string_equal(wait_event_name(WAIT_WRITER_LOCK), "WriterLock");
 }
 
+static void
+a_pass_lasts_until_the_next_one_that_ran(void **state)
+{
+    struct shm_startup s = { .pid = 0 };
+
+    (void) state;
+    assert_int_equal(startup_pass_usec(&s, STARTUP_REDO, 1000), 0);
+    s.began_usec[STARTUP_REDO] = 100;
+    assert_int_equal(startup_pass_usec(&s, STARTUP_REDO, 1000), 900);
+    s.began_usec[STARTUP_SETTLE] = 300; /* nothing was to be resolved */
+    assert_int_equal(startup_pass_usec(&s, STARTUP_REDO, 1000), 200);
+    assert_int_equal(startup_pass_usec(&s, STARTUP_RESOLVE, 1000), 0);
+    assert_int_equal(startup_pass_usec(&s, STARTUP_SETTLE, 200), 0); /* a clock is not trusted */
+    s.began_usec[STARTUP_DONE] = 700;
+    assert_int_equal(startup_pass_usec(&s, STARTUP_SETTLE, 1000), 400);
+    assert_string_equal(startup_pass_name(STARTUP_VERIFY), "verify");
+    assert_string_equal(startup_pass_name(99), "");
+    assert_string_equal(checkpoint_phase_name(CHECKPOINT_PHASE_BUFFERS), "writing buffers");
+    assert_string_equal(checkpoint_phase_name(99), "");
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reset_gives_zeros_in_place_and_the_same_layout),
         cmocka_unit_test(texts_are_cut_to_their_field),
+        cmocka_unit_test(a_pass_lasts_until_the_next_one_that_ran),
     };
 
     return cmocka_run_group_tests_name("shm", tests, NULL, NULL);
