@@ -17,7 +17,7 @@ from wire import Closed, Wire, connect
 LONG = bool(os.environ.get("PINION_LONG"))
 HELPERS = ("checkpointer", "bgwriter", "walwriter", "archiver", "autovacuum launcher", "stats", "background worker")
 KINDS = (*HELPERS, "backend", "silent")   # dead ends and the startup process have their own tests
-ALL_KINDS = (*KINDS, "syslogger", "worker")   # these two as well, but not once more in the first
+ALL_KINDS = (*KINDS, "syslogger", "worker", "background worker")   # those have tests of their own, too
 BUSY = "autovacuum_naptime = 1s\nautovacuum_analyze_threshold = 5\nautovacuum_analyze_scale_factor = 0\n"   # there are workers
 SIGNALS = {"TERM": (signal.SIGTERM,), "QUIT": (signal.SIGQUIT,), "KILL": (signal.SIGKILL,), "SEGV": (signal.SIGSEGV,),
            "STOP+CONT": (signal.SIGSTOP, signal.SIGCONT)}
@@ -127,6 +127,14 @@ def strike(c, kind, name):
             support.until(lambda: not support.state_of(pid), "it is gone")
         support.until(lambda: [n for _, n in children_of(c.pm).values()].count("syslogger") == 1, "there is one")
         return False
+    if kind == "background worker":
+        pid = s.child(kind)
+        assert give(pid, name)
+        if name == "TERM":   # it has done its work: nobody makes another before he is asked
+            support.until(lambda: not support.state_of(pid), "it is gone")
+            s.ctl("reload", "-D", s.data)
+            s.child(kind)
+        return name not in ("TERM", "STOP+CONT")
     if kind == "worker":
         pid = catch_worker(c)
         assert give(pid, name)
@@ -174,19 +182,6 @@ def test_each_kind_with_each_signal_under_load(cluster, kind):
     c.s.stop()
 
 
-def test_the_collector_of_the_log_with_each_signal(cluster):
-    """It is attached to nothing: another one takes its place, and nobody else notices."""
-    c = Cluster(cluster, conf="logging_collector = on\n")
-    with Load(c.s, writers=4, readers=1) as load:
-        for name in SIGNALS:
-            strike(c, "syslogger", name)
-            c.check(load)
-            assert c.s.status()["crashRestarts"] == 0
-    assert not load.wrong, load.wrong
-    check_content(c.s, load)
-    c.s.stop()
-
-
 def catch_worker(c):
     """An autovacuum worker is there for a few milliseconds: look without a pause. It stands when this returns."""
     end = time.monotonic() + support.DEADLINE
@@ -197,11 +192,13 @@ def catch_worker(c):
     raise AssertionError("no autovacuum worker was met")
 
 
-def test_an_autovacuum_worker_with_each_signal(cluster):
-    c = Cluster(cluster, conf=BUSY)
+@pytest.mark.parametrize("kind, conf", [("syslogger", "logging_collector = on\n"), ("worker", BUSY), ("background worker", "autoprewarm = on\n")])
+def test_who_is_not_always_there_with_each_signal(cluster, kind, conf):
+    """The collector of the log is attached to nothing: its end is nobody's crash."""
+    c = Cluster(cluster, conf=conf)
     with Load(c.s, writers=4, readers=1) as load:
         for name in SIGNALS:
-            if strike(c, "worker", name):
+            if strike(c, kind, name):
                 c.crashes += 1
             support.until(lambda: c.s.status().get("crashRestarts") == c.crashes, f"{c.crashes} crashes after {name}")
             c.check(load)
@@ -267,7 +264,7 @@ def test_the_startup_process_with_each_signal(cluster):
 
 def test_draws(cluster):
     rng = random.Random(SEED)
-    c = Cluster(cluster, conf=f"logging_collector = on\n{BUSY}")
+    c = Cluster(cluster, conf=f"logging_collector = on\nautoprewarm = on\n{BUSY}")
     counts = {}
     with Load(c.s) as load:
         for _ in range(100 if LONG else 6):
