@@ -178,6 +178,12 @@ bool cache_is_short(const struct cache *c);
 uint64_t cache_frames_most(const struct cache *c);
 void cache_frames_give_back(struct cache *c, const uint32_t *frames, uint32_t n);
 uint8_t *cache_frame(struct cache *c, uint32_t frame);
+/* Redo fills thousands of frames that were never used, and a quarter of its time was the kernel's,
+ * finding memory for them: another process can do that ahead of it. Having taken `frame`: should
+ * somebody call cache_make_ahead()? */
+bool cache_wants_ahead(const struct cache *c, uint32_t frame);
+/* Give frames that will be used next their memory; returns how many. */
+uint32_t cache_make_ahead(struct cache *c);
 /* Pages that publishing will need but that have no Page yet are reserved together with the frames,
  * so this cannot fail (COMMIT-5): link frames[i] as the newest version (LSN lsn) of (oid of db,
  * rel, blocks[i]); the old head is superseded and retired. In redo (`redo` true) disk_lsn of a new

@@ -8,6 +8,7 @@
 #include "cache/cache_over.h"
 #include "cache/cache_snapshot.h"
 #include "cache/cache_version.h"
+#include "shm/shm.h"
 
 #define READER_STEPS 64    /* EVICT-2 */
 #define OVER_LOOKS   4096u /* overflow frames per round of the bgwriter */
@@ -587,6 +588,38 @@ uint8_t *
 cache_frame(struct cache *c, uint32_t frame)
 {
     return cache_frame_at(c, frame);
+}
+
+bool
+cache_wants_ahead(const struct cache *c, uint32_t frame)
+{
+    uint32_t made = atomic_load_explicit(&c->sh->n_made, memory_order_relaxed);
+
+    return frame >= CACHE_AHEAD / 2 && made < c->sh->n_frames && made < frame + CACHE_AHEAD / 2;
+}
+
+uint32_t
+cache_make_ahead(struct cache *c)
+{
+    struct cache_shared *sh = c->sh;
+    uint32_t n_done = 0;
+
+    for (;;) {
+        uint32_t made = atomic_load_explicit(&sh->n_made, memory_order_relaxed);
+        uint32_t fresh, n;
+
+        spin_take(c->self, &sh->free_lock, LOCK_FREE_LIST);
+        fresh = sh->n_fresh;
+        spin_drop(c->self, &sh->free_lock, LOCK_FREE_LIST);
+        made = MAX(made, fresh); /* who was faster has made its own */
+        n = MIN(fresh + CACHE_AHEAD, sh->n_frames) - MIN(made, sh->n_frames);
+        if (made >= fresh + CACHE_AHEAD || n == 0)
+            return n_done;
+        n = MIN(n, (uint32_t) CACHE_BATCH);
+        shm_populate(cache_frame_at(c, made), (uint64_t) n * CACHE_FRAME_BYTES);
+        atomic_store_explicit(&sh->n_made, made + n, memory_order_relaxed);
+        n_done += n;
+    }
 }
 
 /* ---- bgwriter ---- */

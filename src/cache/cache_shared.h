@@ -10,6 +10,7 @@
 #include "cache/cache.h"
 
 #define CACHE_BATCH     64                   /* EVICT-1: frames per scan of the pins */
+#define CACHE_AHEAD     1024u                /* frames that get their memory ahead of redo */
 #define CACHE_SEEN      32                   /* snapshots remembered from the last look at `held` */
 #define CACHE_OVER_STEP (UINT64_C(16) << 20) /* OVER-1, bytes */
 #define CACHE_HELD_USEC (10 * USEC_PER_MSEC) /* EVICT-1: `held` is walked at most this often */
@@ -127,6 +128,7 @@ struct cache_shared {
     uint32_t free_first;     /* ref of a frame < NF */
     uint32_t n_fresh;        /* frames [n_fresh, NF) were never used */
     _Atomic uint32_t n_free; /* frames < NF that are free, fresh ones too */
+    _Atomic uint32_t n_made; /* frames below it have their memory; bgwriter, a hint */
     struct cache_list limbo;
     _Atomic uint32_t n_limbo;
     uint32_t chain_first;           /* ref of a free chain */

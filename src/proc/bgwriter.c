@@ -55,8 +55,11 @@ run(struct attached *a)
             (void) child_reload(a->start, NULL);
         (void) atomic_fetch_add_explicit(&a->slot->progress, 1, memory_order_relaxed);
         space_look(a);
-        if (attach_in_recovery(a))
-            continue; /* redo writes what it needs to write */
+        if (attach_in_recovery(a)) { /* redo writes what it needs to write */
+            if ((bits & REQ_WORK) != 0)
+                (void) cache_make_ahead(&a->cache);
+            continue;
+        }
         n_idle = store_bgwriter_round(&a->store, (uint32_t) v->bgwriter_lru_maxpages, &e) > 0
                      ? 0
                      : n_idle + 1;

@@ -86,6 +86,19 @@ shm_region(const struct shm *s, uint32_t region_idx)
 }
 
 void
+shm_populate(void *p, uint64_t n)
+{
+#ifdef MADV_POPULATE_WRITE
+    uintptr_t begin = (uintptr_t) p & ~(uintptr_t) (REGION_ALIGN - 1);
+
+    (void) madvise((void *) begin, (uintptr_t) p + n - begin, MADV_POPULATE_WRITE);
+#else
+    (void) p;
+    (void) n;
+#endif
+}
+
+void
 shm_close(struct shm *s)
 {
     if (s->head != NULL)

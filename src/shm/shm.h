@@ -89,3 +89,7 @@ shm_touch(const void *p)
 {
     (void) *(const volatile uint8_t *) p;
 }
+
+/* Give this part of the segment its memory now, and leave what is in it. A kernel that cannot
+ * (before 5.14) does so when it is written. */
+void shm_populate(void *p, uint64_t n);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/fault.h"
+#include "shm/shm.h"
 #include "store/store_db.h"
 #include "store/store_page.h"
 #include "store/store_redo.h"
@@ -14,6 +15,8 @@
 #include "wal/wal_record.h"
 
 #define WRITE_IDS  64u
+#define ASK_FRAMES 128u
+#define WARM_BYTES 16384u /* of log: what it changes is still in the processor's cache */
 #define PAGES_MOST 65536u /* 2 MB of notes for 512 MB of pages */
 
 /* ---- the table ---- */
@@ -156,12 +159,13 @@ redo_batch_fetch(const struct redo *r, const struct wal_block *b)
 }
 
 const uint8_t *
-redo_batch_look(const struct redo *r, const struct wal_block *b)
+redo_batch_look(const struct redo *r, const struct wal_block *b, lsn_t lsn)
 {
     uint32_t file = find_file(r->batch, &b->rel);
     const struct redo_page *page = slot_of(r->batch, file, b->blk);
 
-    return page->lsn == 0 ? NULL : cache_frame(r->st->cache, page->frame);
+    return page->lsn == 0 || page->lsn + WARM_BYTES > lsn ? NULL
+                                                          : cache_frame(r->st->cache, page->frame);
 }
 
 uint8_t *
@@ -208,6 +212,21 @@ make_room(struct redo *r)
     }
 }
 
+/* To be written; it may never have been used before. */
+static uint8_t *
+fresh_frame(struct redo *r, uint32_t frame)
+{
+    struct redo_batch *b = r->batch;
+    uint8_t *p = cache_frame(r->st->cache, frame);
+
+    if (frame >= b->asked && cache_wants_ahead(r->st->cache, frame)) {
+        b->asked = frame + ASK_FRAMES;
+        store_role_wake(r->st, STORE_ROLE_BGWRITER);
+    }
+    shm_touch(p);
+    return p;
+}
+
 /* The newest version, in a frame of ours: out of the cache, or read from the disk through it. */
 static int
 bring(struct redo *r, blk_t block, uint32_t *frame, struct err *e)
@@ -244,7 +263,7 @@ redo_batch_add(struct redo *r, blk_t block, lsn_t lsn, bool is_new, uint8_t **re
                     : bring(r, block, &frame, e);
     if (rc < 0)
         return rc;
-    *ret = cache_frame(r->st->cache, frame);
+    *ret = fresh_frame(r, frame);
     memset(*ret + PAGE_TAIL_AT, 0, PAGE_TAIL_BYTES);
     *slot_of(b, b->file, block) = (struct redo_page){ .lsn = lsn,
                                                       .block = block,

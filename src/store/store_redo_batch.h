@@ -40,6 +40,7 @@ struct redo_batch {
     uint32_t full_at;
     uint32_t n_clean;  /* pages written back for their frames, not yet needed */
     uint32_t scan_pos; /* where the next dirty one is looked for */
+    uint32_t asked;    /* no frame below it makes us ask for memory (again) */
 };
 
 /* NULL = no memory. How many pages it can hold follows from the number of frames there are. */
@@ -54,8 +55,9 @@ int redo_batch_open(struct redo *r, const struct wal_rel *rel, lsn_t lsn, struct
 uint8_t *redo_batch_find(struct redo *r, blk_t block, lsn_t lsn);
 /* Have the processor fetch the note about this block. */
 void redo_batch_fetch(const struct redo *r, const struct wal_block *b);
-/* The block's page, or NULL; only to fetch ahead. */
-const uint8_t *redo_batch_look(const struct redo *r, const struct wal_block *b);
+/* The block's page, or NULL if it is not there or has been changed just before `lsn`; only to fetch
+ * ahead. */
+const uint8_t *redo_batch_look(const struct redo *r, const struct wal_block *b, lsn_t lsn);
 /* A page of the current file that is not in the batch: as it is now, or if `is_new` with any
  * content, to be changed by the commit at lsn. May write pages back, and wait for a frame. < 0:
  * also a base that fails its CRC (REDO-3). */

@@ -34,12 +34,12 @@ fetch_notes(struct redo *r, const struct redo_open *o)
 
 /* … and when they have come, the bytes that change. */
 static void
-fetch_bytes(struct redo *r, const struct redo_open *o)
+fetch_bytes(struct redo *r, const struct redo_open *o, lsn_t lsn)
 {
     for (uint32_t i = 0; i < o->n; i++)
         for (uint32_t k = 0; k < o->items[i].n_blocks; k++) {
             const struct wal_block *b = &o->items[i].blocks[k];
-            const uint8_t *frame = redo_batch_look(r, b);
+            const uint8_t *frame = redo_batch_look(r, b, lsn);
 
             if (frame != NULL)
                 wal_delta_fetch(frame, b->data, b->data_bytes);
@@ -57,8 +57,11 @@ redo_queue_add(struct redo *r, struct redo_open *o, lsn_t lsn)
     last->lsn = lsn;
     q->n++;
     fetch_notes(r, &last->open);
-    if (q->n > REDO_QUEUE_COMMITS / 2)
-        fetch_bytes(r, &nth(q, q->n - 1 - REDO_QUEUE_COMMITS / 2)->open);
+    if (q->n > REDO_QUEUE_COMMITS / 2) {
+        const struct redo_decided *d = nth(q, q->n - 1 - REDO_QUEUE_COMMITS / 2);
+
+        fetch_bytes(r, &d->open, d->lsn);
+    }
 }
 
 int

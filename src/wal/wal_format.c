@@ -51,6 +51,11 @@ wal_usable_of(lsn_t lsn, uint32_t segment_bytes)
 lsn_t
 wal_end_of(lsn_t start, uint64_t bytes, uint32_t segment_bytes)
 {
+    uint32_t at = wal_page_offset(start);
+
+    if (at >= wal_page_header_bytes(start, segment_bytes) &&
+        MAXALIGN(at + bytes) <= WAL_PAGE_BYTES) /* most records: all on one page */
+        return MAXALIGN(start + bytes);
     return wal_usable_to_end(MAXALIGN(wal_usable_of(start, segment_bytes) + bytes), segment_bytes);
 }
 

@@ -208,12 +208,15 @@ struct decode {
 static int
 get_image_header(struct decode *s, struct wal_block *b)
 {
+    const uint8_t *p = cur_take(&s->c, 5);
     struct wal_image *image = &b->image;
     const char *fault;
 
-    image->bytes = cur_u16(&s->c);
-    image->hole_at = cur_u16(&s->c);
-    image->info = cur_u8(&s->c);
+    if (p == NULL)
+        return 0; /* reported by the caller */
+    image->bytes = get_u16(p);
+    image->hole_at = get_u16(p + 2);
+    image->info = p[4];
     if ((image->info & WAL_IMAGE_HAS_HOLE) != 0) {
         if ((image->info & WAL_IMAGE_PACKED) != 0)
             image->hole_bytes = cur_u16(&s->c);
@@ -221,11 +224,33 @@ get_image_header(struct decode *s, struct wal_block *b)
             image->hole_bytes = (uint16_t) (WAL_PAGE_BYTES - image->bytes);
     }
     if (s->c.failed)
-        return 0; /* reported by the caller */
+        return 0;
     fault = image_fault(image);
     if (fault != NULL)
         return ERR(s->e, DATA_CORRUPTED, "the image of block reference %u %s", b->id, fault);
     s->announced += image->bytes;
+    return 0;
+}
+
+/* Relation and number of the block. */
+static int
+get_block_place(struct decode *s, struct wal_block *b)
+{
+    bool is_same = (b->flags & WAL_BLOCK_SAME_REL) != 0;
+    const uint8_t *p = cur_take(&s->c, is_same ? 4 : 16);
+
+    if (is_same && s->rel == NULL)
+        return ERR(s->e, DATA_CORRUPTED, "block reference %u repeats no relation", b->id);
+    if (p == NULL)
+        return 0; /* reported by the caller */
+    if (is_same) {
+        b->rel = *s->rel;
+        b->blk = get_u32(p);
+    } else {
+        b->rel = (struct wal_rel){ get_u32(p), get_u32(p + 4), get_u32(p + 8) };
+        b->blk = get_u32(p + 12);
+    }
+    s->rel = &b->rel;
     return 0;
 }
 
@@ -234,15 +259,15 @@ get_block_header(struct decode *s, uint8_t id)
 {
     struct wal_decoded *d = s->d;
     struct wal_block *b = &d->blocks[d->n_blocks];
+    const uint8_t *p = cur_take(&s->c, 3);
+    int r = 0;
 
     if (d->n_blocks > 0 && id <= d->blocks[d->n_blocks - 1].id)
         return ERR(s->e, DATA_CORRUPTED, "block reference %u follows %u", id,
                    d->blocks[d->n_blocks - 1].id);
-    *b = (struct wal_block){ .id = id };
-    b->flags = cur_u8(&s->c);
-    b->data_bytes = cur_u16(&s->c);
-    if (s->c.failed)
+    if (p == NULL)
         return 0;
+    *b = (struct wal_block){ .id = id, .flags = p[0], .data_bytes = get_u16(p + 1) };
     if ((b->flags & WAL_FORK_MASK) > WAL_FORK_INIT)
         return ERR(s->e, DATA_CORRUPTED, "block reference %u names fork %u", id,
                    b->flags & WAL_FORK_MASK);
@@ -250,25 +275,12 @@ get_block_header(struct decode *s, uint8_t id)
         return ERR(s->e, DATA_CORRUPTED, "block reference %u has data flag and length %u", id,
                    b->data_bytes);
     s->announced += b->data_bytes;
-    if ((b->flags & WAL_BLOCK_HAS_IMAGE) != 0) {
-        int r = get_image_header(s, b);
-
-        if (r < 0)
-            return r;
-    }
-    if ((b->flags & WAL_BLOCK_SAME_REL) == 0) {
-        b->rel.spc = cur_u32(&s->c);
-        b->rel.db = cur_u32(&s->c);
-        b->rel.rel = cur_u32(&s->c);
-    } else if (s->rel != NULL) {
-        b->rel = *s->rel;
-    } else {
-        return ERR(s->e, DATA_CORRUPTED, "block reference %u repeats no relation", id);
-    }
-    s->rel = &b->rel;
-    b->blk = cur_u32(&s->c);
+    if ((b->flags & WAL_BLOCK_HAS_IMAGE) != 0)
+        r = get_image_header(s, b);
+    if (r == 0)
+        r = get_block_place(s, b);
     d->n_blocks++;
-    return 0;
+    return r;
 }
 
 /* One header element. The main data header is the last: *ret_last. */

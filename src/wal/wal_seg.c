@@ -473,5 +473,6 @@ wal_start(struct wal *w, tli_t tli, lsn_t at, lsn_t prev, struct err *e)
         atomic_store_explicit(&w->status->write_lsn, end, memory_order_relaxed);
         atomic_store_explicit(&w->status->flush_lsn, end, memory_order_relaxed);
     }
-    return wal_keep_ahead(w, 1, e);
+    /* No more than a checkpoint needs: it recycles others, and the walwriter makes some ahead. */
+    return wal_ensure_standing(w, WAL_STANDING_BYTES, e);
 }

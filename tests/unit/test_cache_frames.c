@@ -359,6 +359,53 @@ no_overflow_frame_is_handed_out_without_disk_space(void **state)
     fake_free(f);
 }
 
+/* Pages of memory behind the frames [from, from + n) that are there. */
+static uint32_t
+pages_there(const struct cache *c, uint32_t from, uint32_t n)
+{
+    uintptr_t begin = (uintptr_t) cache_frame_at(c, from) & ~(uintptr_t) 4095;
+    size_t bytes = (uintptr_t) cache_frame_at(c, from + n) - begin;
+    CLEANUP(freep) uint8_t *is_there = calloc(bytes / 4096 + 1, 1);
+    uint32_t sum = 0;
+
+    assert_non_null(is_there);
+    assert_int_equal(mincore((void *) begin, bytes, is_there), 0);
+    for (size_t i = 0; i < bytes / 4096; i++)
+        sum += is_there[i] & 1;
+    return sum;
+}
+
+static void
+frames_have_their_memory_before_redo_takes_them(void **state)
+{
+    struct cache_cfg cfg = { .n_frames = 2 * CACHE_AHEAD, .max_procs = 2 };
+    struct fake *f = fake_new(&cfg, 16);
+    struct err e = ERR_INIT;
+    struct cache *redo = fake_cache(f, 0);
+    struct cache *helper = fake_cache(f, 1);
+    static uint32_t frames[CACHE_AHEAD];
+    uint8_t *first = cache_frame_at(redo, CACHE_AHEAD);
+
+    (void) state;
+    assert_ok(cache_frames_take(redo, 0, CACHE_AHEAD, frames, &e), &e);
+    assert_false(cache_wants_ahead(redo, 0)); /* a short redo asks for nothing */
+    assert_true(cache_wants_ahead(redo, CACHE_AHEAD - 1));
+    first = (uint8_t *) (((uintptr_t) first + 4095) & ~(uintptr_t) 4095);
+    assert_int_equal(
+        madvise(first, (size_t) (CACHE_AHEAD - 2) * CACHE_FRAME_BYTES / 4096 * 4096, MADV_DONTNEED),
+        0);
+    *first = 7; /* somebody was faster */
+    assert_true(pages_there(redo, CACHE_AHEAD + 2, CACHE_AHEAD - 8) < 8);
+    assert_int_equal(cache_make_ahead(helper), CACHE_AHEAD);
+    assert_int_equal(*first, 7);
+    if (madvise(first, 4096, 23 /* MADV_POPULATE_WRITE, Linux 5.14 */) == 0)
+        assert_true(pages_there(redo, CACHE_AHEAD + 2, CACHE_AHEAD - 8) >= 2 * (CACHE_AHEAD - 8));
+    assert_int_equal(cache_make_ahead(helper), 0); /* all there are */
+    assert_false(cache_wants_ahead(redo, CACHE_AHEAD - 1));
+    cache_frames_give_back(redo, frames, CACHE_AHEAD);
+    fake_free(f);
+}
+
 int
 main(void)
 {
@@ -375,6 +422,7 @@ main(void)
         cmocka_unit_test(an_interrupt_ends_the_wait_for_frames),
         cmocka_unit_test(no_overflow_frame_is_handed_out_without_disk_space),
         cmocka_unit_test(the_overflow_file_grows_before_use_and_its_free_tail_is_punched_out),
+        cmocka_unit_test(frames_have_their_memory_before_redo_takes_them),
     };
 
     return cmocka_run_group_tests_name("cache_frames", tests, NULL, NULL);
