@@ -232,8 +232,10 @@ cache_pin(struct cache *c, uint32_t frame)
         return CACHE_NONE;
     i = (uint32_t) __builtin_ctzll(~c->pins);
     c->pins |= BIT(i);
-    if (i >= atomic_load_explicit(&me->pin_top, memory_order_relaxed))
+    if (i >= atomic_load_explicit(&me->pin_top, memory_order_relaxed)) {
+        cache_show_proc(c);
         atomic_store_explicit(&me->pin_top, i + 1, memory_order_relaxed);
+    }
     /* relaxed: the bucket's lock, which we hold, orders it before any unlink that follows */
     atomic_store_explicit(&me->pin[i], frame + 1, memory_order_relaxed);
     return i;

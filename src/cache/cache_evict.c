@@ -146,8 +146,11 @@ reap_see(struct reap *rp, uint32_t ref)
 static void
 scan_pins(const struct cache *c, struct reap *rp)
 {
+    uint32_t n_procs;
+
     atomic_thread_fence(memory_order_seq_cst);
-    for (uint32_t i = 0; i < c->cfg.max_procs; i++) {
+    n_procs = atomic_load_explicit(&c->sh->proc_top, memory_order_acquire);
+    for (uint32_t i = 0; i < n_procs; i++) {
         const struct cache_proc *p = &c->proc[i];
         uint32_t top = atomic_load_explicit(&p->pin_top, memory_order_acquire);
 

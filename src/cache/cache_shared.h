@@ -122,6 +122,9 @@ struct cache_shared {
     _Atomic uint32_t unlimited;
     _Atomic uint32_t horizon_event; /* futex word */
     _Atomic uint32_t horizon_waiters;
+    /* Processes [proc_top, …) never had a pin or snapshot; only rises. Seen as struct cache_proc's
+     * tops are. */
+    _Atomic uint32_t proc_top;
 
     /* FREE_LIST lock: all of this group; the atomics are read without it as hints. */
     alignas(64) struct spin free_lock;
@@ -202,6 +205,19 @@ cache_list_pop(struct cache *c, struct cache_list *l)
 
 /* Wake who sleeps for frames, if any. */
 void cache_frames_announce(struct cache *c);
+/* Before this process sets a pin or a snapshot: the scans look at it from now on. */
+static inline void
+cache_show_proc(const struct cache *c)
+{
+    _Atomic uint32_t *top = &c->sh->proc_top;
+    uint32_t seen = atomic_load_explicit(top, memory_order_relaxed);
+
+    while (seen <= c->self->procno &&
+           !atomic_compare_exchange_weak_explicit(top, &seen, c->self->procno + 1,
+                                                  memory_order_release, memory_order_relaxed))
+        ;
+}
+
 /* Set one of our pins; under bucket.lock or on a frame that is ours. CACHE_NONE: all in use. */
 uint32_t cache_pin(struct cache *c, uint32_t frame);
 void cache_pin_clear(struct cache *c, uint32_t pin);

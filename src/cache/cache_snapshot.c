@@ -23,6 +23,7 @@ cache_entry_claim(struct cache *c, uint32_t db, uint32_t *ret_entry, struct err 
         if (atomic_load_explicit(&ent->db, memory_order_relaxed) != 0)
             continue;
         atomic_store_explicit(&ent->db, db + 1, memory_order_relaxed);
+        cache_show_proc(c);
         if (i >= atomic_load_explicit(&cache_me(c)->ent_top, memory_order_relaxed))
             atomic_store_explicit(&cache_me(c)->ent_top, i + 1, memory_order_relaxed);
         *ret_entry = i;
@@ -153,6 +154,8 @@ snaps_add(struct cache_snaps *s, lsn_t snap)
 void
 cache_snaps_scan(const struct cache *c, uint32_t db, struct cache_snaps *ret)
 {
+    uint32_t n_procs;
+
     ret->n = 0;
     ret->is_full = false;
     /* First cap, then the fence, then the entries: a snapshot taken after our scan of its entry
@@ -160,7 +163,8 @@ cache_snaps_scan(const struct cache *c, uint32_t db, struct cache_snaps *ret)
     ret->cap = cache_cap(c);
     atomic_thread_fence(memory_order_seq_cst);
     SIM_YIELD(scan_cap_loaded);
-    for (uint32_t i = 0; i < c->cfg.max_procs; i++) {
+    n_procs = atomic_load_explicit(&c->sh->proc_top, memory_order_acquire);
+    for (uint32_t i = 0; i < n_procs; i++) {
         uint32_t top = atomic_load_explicit(&c->proc[i].ent_top, memory_order_acquire);
 
         for (uint32_t k = 0; k < top; k++) {

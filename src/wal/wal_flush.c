@@ -29,9 +29,10 @@ static lsn_t
 slot_min_owner(const struct wal *w, lsn_t none, uint32_t *ret_procno)
 {
     const struct wal_slot *slots = wal_slots(w);
+    uint32_t top = atomic_load_explicit(&w->sh->slot_top, memory_order_acquire);
     lsn_t min = none;
 
-    for (uint32_t i = 0; i < w->cfg.max_procs; i++) {
+    for (uint32_t i = 0; i < top; i++) {
         lsn_t at = atomic_load_explicit(&slots[i].inserting, memory_order_acquire);
 
         if (at != 0 && at < min) {

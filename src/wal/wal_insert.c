@@ -304,6 +304,8 @@ take_place(struct wal *w, uint64_t u_bytes, uint64_t u_last, unsigned flags, str
         w->reserved -= used;
         sh->reserved -= used;
     }
+    if (w->self->procno >= atomic_load_explicit(&sh->slot_top, memory_order_relaxed))
+        atomic_store_explicit(&sh->slot_top, w->self->procno + 1, memory_order_release);
     atomic_store_explicit(&wal_slots(w)[w->self->procno].inserting, ret->start,
                           memory_order_release);
     reserve_drop(w);

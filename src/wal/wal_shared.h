@@ -27,6 +27,9 @@ struct wal_shared {
     uint64_t reserved;   /* bytes promised to processes (WAL-2) */
     lsn_t prev_at_start; /* prev of the first record after wal_start() */
     bool has_last;
+    /* Slots [slot_top, …) were never set; only rises. Read by anyone: who must see a slot sees it.
+     */
+    _Atomic uint32_t slot_top;
 
     /* End of the last segment made and durable under its name. Written under lock WAL_MAKE
      * (release). */

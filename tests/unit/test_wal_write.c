@@ -300,6 +300,7 @@ a_flush_up_to_a_full_page_writes_nothing_of_the_next(void **state)
              wal_page_offset(wal_insert_end(&w)) != 0);
     full = wal_insert_end(&w);
     u = w.sh->insert_u;
+    atomic_store(&w.sh->slot_top, 2);
     atomic_store(&wal_slots(&w)[1].inserting, wal_insert_at(&w));
     w.sh->insert_u += 64;
     wal_flush(&w, full);
