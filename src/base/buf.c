@@ -1,8 +1,10 @@
 /* Bounded byte writers and readers. Runs in every process; no state. */
 #include "base/buf.h"
 
-uint8_t *
-buf_grow(struct buf *b, size_t n)
+/* Inline in this file: with the number of bytes known, each function below is a few instructions.
+ */
+static inline uint8_t *
+grow(struct buf *b, size_t n)
 {
     if (b->failed || n > b->cap - b->n) {
         b->failed = true;
@@ -12,10 +14,25 @@ buf_grow(struct buf *b, size_t n)
     return b->p + b->n - n;
 }
 
+static inline void
+put(struct buf *b, const void *src, size_t n)
+{
+    uint8_t *p = grow(b, n);
+
+    if (p != NULL)
+        memcpy(p, src, n);
+}
+
+uint8_t *
+buf_grow(struct buf *b, size_t n)
+{
+    return grow(b, n);
+}
+
 void
 buf_put(struct buf *b, const void *src, size_t n)
 {
-    uint8_t *p = buf_grow(b, n);
+    uint8_t *p = grow(b, n);
 
     if (p != NULL && n > 0)
         memcpy(p, src, n);
@@ -33,43 +50,46 @@ buf_put_zero(struct buf *b, size_t n)
 void
 buf_put_u8(struct buf *b, uint8_t v)
 {
-    buf_put(b, &v, sizeof v);
+    put(b, &v, sizeof v);
 }
 
 void
 buf_put_u16(struct buf *b, uint16_t v)
 {
-    buf_put(b, &v, sizeof v);
+    put(b, &v, sizeof v);
 }
 
 void
 buf_put_u32(struct buf *b, uint32_t v)
 {
-    buf_put(b, &v, sizeof v);
+    put(b, &v, sizeof v);
 }
 
 void
 buf_put_u64(struct buf *b, uint64_t v)
 {
-    buf_put(b, &v, sizeof v);
+    put(b, &v, sizeof v);
 }
 
 void
 buf_put_be16(struct buf *b, uint16_t v)
 {
-    buf_put_u16(b, __builtin_bswap16(v));
+    v = __builtin_bswap16(v);
+    put(b, &v, sizeof v);
 }
 
 void
 buf_put_be32(struct buf *b, uint32_t v)
 {
-    buf_put_u32(b, __builtin_bswap32(v));
+    v = __builtin_bswap32(v);
+    put(b, &v, sizeof v);
 }
 
 void
 buf_put_be64(struct buf *b, uint64_t v)
 {
-    buf_put_u64(b, __builtin_bswap64(v));
+    v = __builtin_bswap64(v);
+    put(b, &v, sizeof v);
 }
 
 void

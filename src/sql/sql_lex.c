@@ -31,6 +31,19 @@ is_class(char c, uint8_t class)
     return (class_of[(unsigned char) c] & class) != 0;
 }
 
+/* Behind the bytes of these classes. */
+static void
+skip_class(struct sql_lex *lex, uint8_t class)
+{
+    const char *text = lex->text;
+    size_t pos = lex->pos;
+    size_t n = lex->n;
+
+    while (pos < n && is_class(text[pos], class))
+        pos++;
+    lex->pos = pos;
+}
+
 /* Behind white space and comments. False if a comment does not end (SQLite takes it to the end). */
 static void
 skip_space(struct sql_lex *lex)
@@ -38,11 +51,11 @@ skip_space(struct sql_lex *lex)
     const char *t = lex->text;
 
     for (;;) {
-        size_t left = lex->n - lex->pos;
+        size_t left;
 
-        if (left > 0 && is_class(t[lex->pos], C_SPACE)) {
-            lex->pos++;
-        } else if (left > 1 && t[lex->pos] == '-' && t[lex->pos + 1] == '-') {
+        skip_class(lex, C_SPACE);
+        left = lex->n - lex->pos;
+        if (left > 1 && t[lex->pos] == '-' && t[lex->pos + 1] == '-') {
             const char *nl = memchr(t + lex->pos, '\n', left);
 
             lex->pos = nl == NULL ? lex->n : (size_t) (nl - t) + 1;
@@ -74,13 +87,6 @@ skip_quoted(struct sql_lex *lex, char close)
     return false;
 }
 
-static void
-skip_word(struct sql_lex *lex)
-{
-    while (lex->pos < lex->n && is_class(lex->text[lex->pos], C_WORD))
-        lex->pos++;
-}
-
 static enum sql_token_kind
 skip_token(struct sql_lex *lex)
 {
@@ -101,7 +107,7 @@ skip_token(struct sql_lex *lex)
         break;
     }
     if (is_class((char) c, C_START)) {
-        skip_word(lex);
+        skip_class(lex, C_WORD);
         return SQL_TOKEN_WORD;
     }
     if (is_class((char) c, C_DIGIT)) {
@@ -114,7 +120,7 @@ skip_token(struct sql_lex *lex)
     if (c == '$' || c == '?' || c == ':' || c == '@') {
         size_t from = lex->pos;
 
-        skip_word(lex);
+        skip_class(lex, C_WORD);
         return lex->pos > from || c == '?' ? SQL_TOKEN_PARAM : SQL_TOKEN_OTHER;
     }
     return SQL_TOKEN_OTHER;

@@ -5,7 +5,8 @@
 
 /* Equal bytes between two changes that are cheaper kept than a new fragment header. */
 #define JOIN_BYTES WAL_DELTA_FRAGMENT_HEADER
-#define STEP_BYTES 256u
+#define LONG_STEP  1024u
+#define STEP       256u
 
 void
 wal_delta_put_fragment(struct buf *b, uint32_t at, const void *p, uint32_t n)
@@ -22,8 +23,10 @@ wal_delta_put_fragment(struct buf *b, uint32_t at, const void *p, uint32_t n)
 static uint32_t
 skip_equal(const uint8_t *from, const uint8_t *to, uint32_t i, uint32_t n)
 {
-    while (i + STEP_BYTES <= n && memcmp(from + i, to + i, STEP_BYTES) == 0)
-        i += STEP_BYTES;
+    while (i + LONG_STEP <= n && memcmp(from + i, to + i, LONG_STEP) == 0)
+        i += LONG_STEP;
+    while (i + STEP <= n && memcmp(from + i, to + i, STEP) == 0)
+        i += STEP;
     while (i + 8 <= n) {
         uint64_t x = get_u64(from + i) ^ get_u64(to + i);
 
