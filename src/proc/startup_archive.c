@@ -137,6 +137,8 @@ on_fetch(void *arg, const char *name, const char *oldest, struct err *e)
         r = check_restored(s, path, name, is_segment, e);
     if (r == 0)
         r = keep_restored(s, path, name, e);
+    if (r != 0)
+        (void) io_unlink(&s->a->io, path); /* half of a file, perhaps */
     (void) snprintf(title, sizeof title, "pinion: startup recovering %s", name);
     title_set(title);
     if (is_told_to_leave(s))

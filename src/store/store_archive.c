@@ -629,7 +629,7 @@ set_partial_aside(struct store *st, const struct recover_promotion *p, struct er
     uint32_t seg = st->wal->cfg.segsize;
     char name[WAL_SEGMENT_NAME_BYTES];
     char path[WAL_SEGMENT_PATH_BYTES];
-    char partial[WAL_SEGMENT_PATH_BYTES + 8];
+    char partial[WAL_SEGMENT_PATH_BYTES + sizeof WAL_PARTIAL];
     int r;
 
     if (wal_segment_offset(p->at, seg) == 0)
@@ -643,7 +643,7 @@ set_partial_aside(struct store *st, const struct recover_promotion *p, struct er
         return MIN(r, 0);
     if (!st->wal->cfg.archiving)
         return wal_archive_set_done(st->io, name, e);
-    (void) snprintf(partial, sizeof partial, "%s.partial", path);
+    (void) snprintf(partial, sizeof partial, "%s" WAL_PARTIAL, path);
     r = io_rename(st->io, path, partial);
     if (r == 0)
         r = io_fsync_dir(st->io, WAL_DIR);

@@ -12,6 +12,8 @@
 #define WAL_STATUS_DIR         WAL_DIR "/archive_status"
 #define WAL_ARCHIVE_NAME_BYTES 48 /* a name and a NUL */
 #define WAL_ARCHIVE_LIST_MAX   64
+/* Behind the name of a segment that its timeline left half written. */
+#define WAL_PARTIAL ".partial"
 
 enum wal_archive_state { WAL_ARCHIVE_NONE, WAL_ARCHIVE_READY, WAL_ARCHIVE_DONE };
 

@@ -290,18 +290,28 @@ struct old_segments {
     uint32_t segsize;
     lsn_t keep;
     uint32_t n, cap;
-    char (*name)[WAL_SEGMENT_NAME_BYTES]; /* heap */
+    char (*name)[WAL_ARCHIVE_NAME_BYTES]; /* heap */
 };
+
+/* A segment's name, or that of one that was set aside when its timeline ended. */
+static bool
+parse_name(const char *name, uint32_t segsize, uint64_t *ret_segno)
+{
+    char stem[WAL_SEGMENT_NAME_BYTES];
+    tli_t tli;
+
+    (void) snprintf(stem, sizeof stem, "%s", name);
+    return wal_segment_parse(stem, segsize, &tli, ret_segno) &&
+           (name[strlen(stem)] == '\0' || strcmp(name + strlen(stem), WAL_PARTIAL) == 0);
+}
 
 static int
 note_old(void *arg, const char *name, bool is_dir)
 {
     struct old_segments *old = arg;
     uint64_t segno;
-    tli_t tli;
 
-    if (is_dir || !wal_segment_parse(name, old->segsize, &tli, &segno) ||
-        (segno + 1) * old->segsize > old->keep)
+    if (is_dir || !parse_name(name, old->segsize, &segno) || (segno + 1) * old->segsize > old->keep)
         return 0;
     if (old->n == old->cap) {
         uint32_t cap = MAX(64u, old->cap * 2);
@@ -312,7 +322,7 @@ note_old(void *arg, const char *name, bool is_dir)
         old->name = p;
         old->cap = cap;
     }
-    memcpy(old->name[old->n++], name, WAL_SEGMENT_NAME_BYTES);
+    (void) snprintf(old->name[old->n++], sizeof *old->name, "%s", name);
     return 0;
 }
 
@@ -330,7 +340,7 @@ keep_unarchived(struct wal *w, struct old_segments *old, struct err *e)
         if (r < 0)
             return r;
         if (r == WAL_ARCHIVE_DONE)
-            memmove(old->name[n++], old->name[i], WAL_SEGMENT_NAME_BYTES);
+            memmove(old->name[n++], old->name[i], sizeof *old->name);
     }
     old->n = n;
     return 0;
@@ -341,13 +351,13 @@ keep_unarchived(struct wal *w, struct old_segments *old, struct err *e)
 static int
 dispose(struct wal *w, const char *name, lsn_t recycle_until, struct wal_recycled *ret)
 {
-    char from[WAL_SEGMENT_PATH_BYTES];
+    char from[WAL_SEGMENT_PATH_BYTES + sizeof WAL_PARTIAL];
     char to[WAL_SEGMENT_PATH_BYTES];
     int r = FAULT(WAL_RECYCLE);
 
     rwlock_pass(w->self, &w->sh->make, LOCK_WAL_MAKE, WAIT_WAL_SEGMENT);
     (void) snprintf(from, sizeof from, WAL_DIR "/%s", name);
-    if (r == 0 && made_upto(w) < recycle_until) {
+    if (r == 0 && made_upto(w) < recycle_until && name[WAL_SEGMENT_NAME_BYTES - 1] == '\0') {
         wal_segment_path(to, wal_tli(w), made_upto(w) / w->cfg.segsize, w->cfg.segsize);
         r = install(w, from, to);
         if (r == 0) {

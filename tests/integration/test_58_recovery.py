@@ -388,6 +388,13 @@ def test_a_stop_ends_a_sleeping_restore_command_with_all_it_started(archive, mod
     assert (s.data / "recovery.signal").exists()
 
 
+def test_what_a_failing_restore_command_leaves_is_removed(archive):
+    s = archive.restore(command=f"cp {archive.dir}/%f %p || {{ echo half > %p; false; }}")
+    s.start()
+    assert rows(s) == list(range(7))
+    assert not [x for x in (s.data / "pg_wal").iterdir() if x.name.startswith("RECOVERY")]
+
+
 @pytest.mark.parametrize("command,text", [("kill -QUIT $$", "was terminated by signal 3: Quit"), ("no-such-command", "failed with exit code 127"),
                                           ("head -c 100 {dir}/%f > %p", "has wrong size: 100 instead of 1048576")])
 def test_a_restore_command_that_cannot_answer_ends_recovery(archive, command, text):

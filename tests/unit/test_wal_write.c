@@ -368,6 +368,31 @@ expect_archive_state(uint64_t segno, int want)
         fail_msg("segment %s: %d, want %d", name, wal_archive_state(&rig.dir.io, name, &e), want);
 }
 
+static void
+a_partial_segment_goes_with_those_of_its_age(void **state)
+{
+    static const char old[] = WAL_DIR "/000000010000000000000001" WAL_PARTIAL;
+    static const char young[] = WAL_DIR "/000000010000000000000009" WAL_PARTIAL;
+    struct self self;
+    struct wal w;
+    struct err e = ERR_INIT;
+    struct wal_recycled gone;
+
+    (void) state;
+    attach(&w, &self, 0);
+    assert_ok(wal_start(&w, 1, log_begin, 0, &e), &e);
+    assert_ok(io_write_file_durably(&rig.dir.io, WAL_DIR, old, "x", 1, &e), &e);
+    assert_ok(io_write_file_durably(&rig.dir.io, WAL_DIR, young, "x", 1, &e), &e);
+    leave_segment(&w, 3);
+    wal_flush(&w, wal_insert_end(&w));
+    assert_ok(wal_recycle(&w, 3 * SEG, 100 * SEG, &gone, &e), &e);
+    assert_int_equal(gone.n_recycled, 2);
+    assert_int_equal(gone.n_removed, 1); /* it may be shorter */
+    assert_int_equal(io_unlink(&rig.dir.io, old), -ENOENT);
+    assert_int_equal(io_unlink(&rig.dir.io, young), 0);
+    wal_detach(&w);
+}
+
 /* It would be archived twice, and a command that does not overwrite would fail for ever. */
 static void
 a_segment_that_another_process_finished_and_the_archive_has_is_not_marked_again(void **state)
@@ -412,6 +437,8 @@ main(void)
             a_switch_fills_the_segment_and_a_recycled_one_shows_nothing_old, setup, teardown),
         cmocka_unit_test_setup_teardown(a_segment_made_ahead_says_how_large_it_is, setup, teardown),
         cmocka_unit_test_setup_teardown(a_flush_up_to_a_full_page_writes_nothing_of_the_next, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(a_partial_segment_goes_with_those_of_its_age, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(
             a_segment_that_another_process_finished_and_the_archive_has_is_not_marked_again, setup,
