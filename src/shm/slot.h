@@ -34,6 +34,9 @@ enum slot_activity {
 #define SLOT_NAME_BYTES  64
 #define SLOT_QUERY_BYTES 1024
 
+/* What a VACUUM is at, also autovacuum's. */
+enum slot_vacuum { VACUUM_NONE, VACUUM_INIT, VACUUM_HEAP };
+
 /* Guards: `state`, `pid`, `kind`, `cancel_key`, `started_usec`: written before ATTACHED is stored
  * (release). The words marked @ are single atomics. Texts: written by the owner between two bumps
  * of `text_seq` (odd = being written); readers retry. */
@@ -55,7 +58,10 @@ struct slot {
     _Atomic uint64_t state_change_usec; /* @ real time */
     _Atomic uint64_t
         progress; /* @ grows while the process gets on: watchdog and time-out extension */
-    _Atomic uint32_t text_seq; /* @ seqlock of the texts below */
+    _Atomic uint32_t vacuum;       /* @ enum slot_vacuum */
+    _Atomic uint64_t vacuum_total; /* @ free pages that it gives back */
+    _Atomic uint64_t vacuum_done;  /* @ of them so far */
+    _Atomic uint32_t text_seq;     /* @ seqlock of the texts below */
     char role_name[SLOT_NAME_BYTES];
     char db_name[SLOT_NAME_BYTES];
     char application_name[SLOT_NAME_BYTES];

@@ -260,7 +260,7 @@ bool session_slot_is_backend(const struct slot *slot);
 bool session_slot_is_worker_of(const struct slot *slot, oid_t db);
 
 /* ---- session_progress.c ---- */
-/* pg_stat_progress_checkpoint, pg_stat_progress_recovery. */
+/* pg_stat_progress_checkpoint, pg_stat_progress_recovery, pg_stat_progress_vacuum. */
 int session_add_progress(struct session *s, struct err *e);
 
 /* ---- session_stats.c ---- */

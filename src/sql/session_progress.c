@@ -1,7 +1,7 @@
-/* pg_stat_progress_checkpoint, pg_stat_progress_recovery.
+/* pg_stat_progress_checkpoint, pg_stat_progress_recovery, pg_stat_progress_vacuum.
  *
  * Runs in: backend, inside sqlite3_step(). Owns: nothing. Source: PostgreSQL's progress views for
- * the manner; it has none for these two. A checkpoint has a row while it runs; what the startup
+ * the manner; it has none for the first two. A checkpoint has a row while it runs; what the startup
  * process did keeps its row, for nobody can ask while it works. */
 #include <stdio.h>
 
@@ -102,6 +102,38 @@ fill_recovery(struct session *s, struct rows *rows, struct err *e)
     return 0;
 }
 
+/* Of PostgreSQL's columns those of dead tuples and indexes mean nothing here. */
+static int
+fill_vacuum(struct session *s, struct rows *rows, struct err *e)
+{
+    static const char *const phases[] = {
+        [VACUUM_NONE] = "", [VACUUM_INIT] = "initializing", [VACUUM_HEAP] = "vacuuming heap"
+    };
+    uint32_t n;
+    const struct slot *slots = session_slots(s, &n);
+    struct slot copy;
+
+    (void) e;
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t phase = atomic_load_explicit(&slots[i].vacuum, memory_order_acquire);
+
+        if (phase == VACUUM_NONE || phase >= ELEMENTSOF(phases) || !slot_copy(&slots[i], &copy))
+            continue;
+        rows_int(rows, copy.pid);
+        rows_int(rows, copy.db_oid);
+        rows_text(rows, copy.db_name);
+        rows_null(rows); /* relid: free pages are the database's */
+        rows_text(rows, phases[phase]);
+        put_count(rows, &slots[i].vacuum_total);
+        put_count(rows, &slots[i].vacuum_done);
+        put_count(rows, &slots[i].vacuum_done);
+        rows_int(rows, 0);
+        rows_null(rows);
+        rows_null(rows);
+    }
+    return 0;
+}
+
 static const struct session_view views[] = {
     { "pg_stat_progress_checkpoint",
       "CREATE TABLE pg_stat_progress_checkpoint(pid integer, phase text, flags text, "
@@ -115,6 +147,11 @@ static const struct session_view views[] = {
       "redo_time double precision, resolve_time double precision, settle_time double precision, "
       "verify_time double precision)",
       12, fill_recovery },
+    { "pg_stat_progress_vacuum",
+      "CREATE TABLE pg_stat_progress_vacuum(pid integer, datid oid, datname name, relid oid, "
+      "phase text, heap_blks_total bigint, heap_blks_scanned bigint, heap_blks_vacuumed bigint, "
+      "index_vacuum_count bigint, max_dead_tuples bigint, num_dead_tuples bigint)",
+      11, fill_vacuum },
 };
 
 int

@@ -138,16 +138,31 @@ session_pause(struct session *s, usec_t usec, struct err *e)
     return r;
 }
 
-int
-session_give_back(struct session *s, int64_t keep, usec_t pause, struct session_upkeep_done *ret,
-                  struct err *e)
+/* For pg_stat_progress_vacuum. */
+static void
+show(struct session *s, enum slot_vacuum phase, int64_t total, int64_t done)
+{
+    struct slot *slot = s->self->slot;
+
+    if (slot == NULL)
+        return;
+    atomic_store_explicit(&slot->vacuum_total, (uint64_t) MAX(total, 0), memory_order_relaxed);
+    atomic_store_explicit(&slot->vacuum_done, (uint64_t) done, memory_order_relaxed);
+    atomic_store_explicit(&slot->vacuum, phase, memory_order_release);
+}
+
+static int
+give_back(struct session *s, int64_t keep, usec_t pause, struct session_upkeep_done *ret,
+          struct err *e)
 {
     int64_t left = 0;
     int64_t step = STEP_PAGES;
     int r = session_read_number(s, "PRAGMA freelist_count", NULL, &left, e);
+    int64_t total = left - keep;
 
     ret->free_before = left;
     left -= keep;
+    show(s, VACUUM_HEAP, total, 0);
     while (r == 0 && left > 0) {
         int64_t n = MIN(left, step);
         char sql[64];
@@ -159,10 +174,23 @@ session_give_back(struct session *s, int64_t keep, usec_t pause, struct session_
         ret->n_steps++;
         ret->n_pages += r == 0 ? n : 0;
         left -= n;
+        show(s, VACUUM_HEAP, total, total - left);
         step = next_step(step, held);
         if (r == 0 && pause > 0)
             r = session_pause(s, pause, e);
     }
+    return r;
+}
+
+int
+session_give_back(struct session *s, int64_t keep, usec_t pause, struct session_upkeep_done *ret,
+                  struct err *e)
+{
+    int r;
+
+    show(s, VACUUM_INIT, 0, 0);
+    r = give_back(s, keep, pause, ret, e);
+    show(s, VACUUM_NONE, 0, 0);
     return r;
 }
 

@@ -55,6 +55,25 @@ def test_a_big_delete_and_vacuum_make_the_file_small(cluster):
     c.close()
 
 
+def test_a_vacuum_shows_how_far_it_is(cluster):
+    server = start(cluster)
+    view = "SELECT pid, datname, phase, heap_blks_total, heap_blks_scanned, heap_blks_vacuumed FROM pg_stat_progress_vacuum"
+    with connect(server) as w, connect(server) as holder, connect(server) as x:
+        w.ok(TABLE)
+        fill(w, 1, 5000)
+        w.ok("DELETE FROM t WHERE id > 100")
+        free = w.ok("PRAGMA freelist_count").rows[0][0]
+        pid = w.ok("SELECT pg_backend_pid()").rows[0][0]
+        assert x.ok(view).rows == []
+        holder.ok("BEGIN; INSERT INTO t VALUES (9000, 0, 'x')")
+        t = threading.Thread(target=w.ok, args=("VACUUM",))
+        t.start()
+        support.until(lambda: x.ok(view).rows == [(pid, "postgres", "vacuuming heap", free, "0", "0")], "it waits for its first step")
+        holder.ok("ROLLBACK")
+        t.join(support.DEADLINE)
+        assert x.ok(view).rows == []
+
+
 def test_where_vacuum_is_refused(server):
     with connect(server) as w:
         w.ok("CREATE TABLE t (id integer PRIMARY KEY)")

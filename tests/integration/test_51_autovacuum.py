@@ -90,6 +90,9 @@ def test_a_worker_is_seen_and_gives_way_to_drop_database_and_to_a_stop(cluster):
         server.sql("DROP TABLE t", dbname=name)
     seen = support.until(lambda: [w for w in workers(server) if w[1] == "one"], "a worker of one")
     assert seen[0][2:] == ("active", "autovacuum: VACUUM ANALYZE")
+    done = support.until(lambda: server.sql("SELECT heap_blks_total, heap_blks_vacuumed FROM pg_stat_progress_vacuum "
+                                            f"WHERE pid = {seen[0][0]} AND datname = 'one' AND heap_blks_vacuumed > 0"), "some pages went back")
+    assert done[0][0] > done[0][1]
     server.sql("DROP DATABASE one")
     support.until(lambda: [w for w in workers(server) if w[1] == "two"], "a worker of two")
     server.stop()
