@@ -1,4 +1,4 @@
-"""Checkpoints as asked for: many requests are one, who waits hears the outcome, an idle server makes none, a spread one is spread (AC124–AC129, AC136)."""
+"""Checkpoints as asked for: many requests are one, who waits hears the outcome, an idle server makes none, a spread one is spread (AC017, AC124–AC129, AC136)."""
 import os
 import re
 import signal
@@ -108,6 +108,28 @@ def test_an_error_is_told_to_all_who_wait_and_the_next_one_works(cluster):
     s.kill9()
     s.start()
     assert s.sql("SELECT count(*) FROM t") == [(50,)]
+
+
+def test_a_checkpointer_that_ends_in_the_middle_of_a_checkpoint_costs_nothing(cluster):
+    """AC017: before its pages are synced, between its record and the control file, between the two copies of that. Redo begins where the control file says."""
+    f = Failing(cluster, conf="shared_buffers = 2MB\n", init_args=("--wal-segsize=1",))
+    s = f.server
+    s.stop()
+    prepare(s, env=f.env)
+    with Load(s, writers=3, readers=1) as load:
+        for n, (call, part) in enumerate((("fsync", "/base/5/5"), ("pwrite", "/global/pg_control"), ("fsync", "/global/pg_control")), 1):
+            more_commits(load, 30)
+            at = len(s.log())
+            f.next(call, part, -1)
+            p = s.ctl("checkpoint", "-D", s.data, check=False)
+            assert p.returncode == 1 and f.has_fired(), (p.returncode, p.stderr)
+            support.until(lambda n=n: s.status().get("crashRestarts") == n and s.status()["state"] == "ready", "it has recovered")
+            starts = re.findall(r"checkpoint starting", s.log()[at:])
+            assert starts and re.search(r"checkpointer process \(PID \d+\) exited with exit code 0", s.log()[at:]) and "redo starts at" in s.log()[at:]
+            more_commits(load, 10)
+            check_content(s, load)
+    assert not load.wrong, load.wrong
+    s.stop()
 
 
 def test_log_volume_asks_for_checkpoints_and_too_many_of_them_are_told(cluster):

@@ -98,8 +98,9 @@ class Load:
                 conn = self.connect()
 
 
-def prepare(server):
-    server.start()
+def prepare(server, **kw):
+    """Start it (`kw` as start() takes it) and make what a Load works on."""
+    server.start(**kw)
     server.sql("CREATE TABLE acct (id integer PRIMARY KEY, v integer NOT NULL)")
     server.sql("CREATE TABLE hist (w integer, n integer, pad text, PRIMARY KEY (w, n))")
     for i in range(ACCOUNTS):
