@@ -384,6 +384,7 @@ add_clocks(struct pm *pm, struct err *e)
         (void) sd_event_source_set_priority(rows[i].clock->source, PRIO_TIMER);
         pm_clock_disarm(rows[i].clock);
     }
+    (void) sd_event_source_set_time_accuracy(pm->crowd.source, USEC_PER_MSEC / 10);
     return 0;
 }
 
@@ -656,6 +657,7 @@ pm_free(struct pm *pm)
     free_clock(&pm->tick);
     free_clock(&pm->minute);
     free_clock(&pm->crowd);
+    pm_crowd_done(pm);
     free_clock(&pm->watchdog);
     (void) sd_event_source_disable_unref(pm->watchdog_turn);
     (void) sd_event_source_disable_unref(pm->observe);

@@ -7,9 +7,13 @@
  * compete with them; those that wait for their client cost nothing. So a few may be awake, and the
  * next are taken from the queue of the socket when one of them sleeps, is in, or is gone: it says
  * so (MSG_SETTLED) while page.newcomers_wait is set. Legitimate logins lose nothing: more of them
- * at once would share the same processors. Where all are refused, who cannot be answered now waits
- * as well (PM-11).
+ * at once would share the same processors. Where processors are short and sessions at work, none
+ * are taken for as long again as it took: half of the time is the sessions' alone. Where all are
+ * refused, who cannot be answered now waits as well (PM-11).
  * Source: sshd's MaxStartups for the second half; the first is ours. */
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -25,12 +29,73 @@
 /* So long may a client be silent before it gives its place to others, when few are left. */
 #define SILENCE_USEC (500 * USEC_PER_MSEC)
 
+/* A session at work: as old as this, and it did something as late as that. */
+#define SESSION_USEC (1 * USEC_PER_SEC)
+#define RECENT_USEC  (100 * USEC_PER_MSEC)
+#define PAUSE_USEC   (50 * USEC_PER_MSEC)
+
 void
 pm_crowd_init(struct pm *pm)
 {
     long n = sysconf(_SC_NPROCESSORS_ONLN);
 
     pm->newcomers_max = (unsigned) MAX(4, 2 * n);
+    pm->schedstat_fd = open("/proc/self/schedstat", O_RDONLY | O_CLOEXEC);
+}
+
+void
+pm_crowd_done(struct pm *pm)
+{
+    closep(&pm->schedstat_fd);
+}
+
+/* How long this process has waited for a processor in its life, nanoseconds; 0: it cannot be known.
+ */
+static uint64_t
+waited_for_processor(const struct pm *pm)
+{
+    char text[80];
+    uint64_t ran;
+    uint64_t waited;
+    ssize_t n = pm->schedstat_fd < 0 ? -1 : pread(pm->schedstat_fd, text, sizeof text - 1, 0);
+
+    if (n <= 0)
+        return 0;
+    text[n] = '\0';
+    return sscanf(text, "%" SCNu64 " %" SCNu64, &ran, &waited) == 2 ? waited : 0;
+}
+
+static bool
+is_at_work(const struct pm *pm, const struct pm_child *c, usec_t now, usec_t real)
+{
+    const struct slot *s = segment_slot(pm->seg, c->slot_idx);
+
+    if (c->pid == 0 || !c->is_in || now - c->started_usec < SESSION_USEC)
+        return false;
+    return atomic_load_explicit(&s->activity, memory_order_relaxed) == ACTIVITY_ACTIVE ||
+           real - atomic_load_explicit(&s->state_change_usec, memory_order_relaxed) < RECENT_USEC;
+}
+
+static bool
+are_sessions_at_work(const struct pm *pm, usec_t now)
+{
+    usec_t real = clock_real_usec();
+
+    for (unsigned i = 0; i < pm->pool[CHILD_BACKEND].n; i++)
+        if (is_at_work(pm, &pm->children[pm->pool[CHILD_BACKEND].first + i], now, real))
+            return true;
+    return false;
+}
+
+/* How long no newcomers are taken, those of the last round being settled. */
+static usec_t
+pause_for(const struct pm *pm, usec_t now)
+{
+    usec_t took = now - pm->crowd_open_usec;
+    uint64_t waited = waited_for_processor(pm);
+    bool is_short = waited == 0 || (waited - pm->crowd_waited) / 1000 > took / 16;
+
+    return is_short && are_sessions_at_work(pm, now) ? MIN(took, PAUSE_USEC) : 0;
 }
 
 /* A backend that has not logged in: *ret_asleep says whether it waits for its client. */
@@ -71,11 +136,9 @@ is_crowded(struct pm *pm)
 }
 
 static void
-set_wait(struct pm *pm, bool on)
+tell_that_we_wait(struct pm *pm, bool on)
 {
-    pm->is_crowded = on;
     atomic_store_explicit(&segment_page(pm->seg)->newcomers_wait, on, memory_order_seq_cst);
-    pm_listen_enable(pm, pm_fsm_accepts(&pm->m));
 }
 
 bool
@@ -83,8 +146,9 @@ pm_crowd_is_full(struct pm *pm)
 {
     if (!is_crowded(pm))
         return false;
-    set_wait(pm, true);
-    pm_clock_arm(&pm->crowd, LOOK_USEC);
+    pm->is_crowded = true;
+    pm_listen_enable(pm, false);
+    tell_that_we_wait(pm, true);
     pm_crowd_look(pm); /* who fell asleep meanwhile has not seen that we wait */
     return pm->is_crowded;
 }
@@ -92,14 +156,28 @@ pm_crowd_is_full(struct pm *pm)
 void
 pm_crowd_look(struct pm *pm)
 {
+    usec_t now = clock_mono_usec();
+
     if (!pm->is_crowded)
         return;
-    if (is_crowded(pm)) {
-        pm_clock_arm_by(&pm->crowd, clock_mono_usec() + LOOK_USEC);
+    if (pm->crowd_until_usec == 0) {
+        if (is_crowded(pm)) {
+            pm_clock_arm_by(&pm->crowd, now + LOOK_USEC);
+            return;
+        }
+        pm->crowd_until_usec = now + pause_for(pm, now);
+        tell_that_we_wait(pm, false);
+        pm_clock_disarm(&pm->crowd);
+    }
+    if (now < pm->crowd_until_usec) {
+        pm_clock_arm_by(&pm->crowd, pm->crowd_until_usec);
         return;
     }
-    pm_clock_disarm(&pm->crowd);
-    set_wait(pm, false);
+    pm->is_crowded = false;
+    pm->crowd_until_usec = 0;
+    pm->crowd_open_usec = now;
+    pm->crowd_waited = waited_for_processor(pm);
+    pm_listen_enable(pm, pm_fsm_accepts(&pm->m));
 }
 
 /* The client that has been silent for longest, and long enough. */

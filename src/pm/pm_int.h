@@ -136,8 +136,12 @@ struct pm {
     struct pm_clock kill, patience, retry, tick, minute, crowd;
     struct pm_clock drain; /* armed: then the smart stop becomes a fast one */
 
-    unsigned newcomers_max; /* pm_crowd.c */
-    bool is_crowded;        /* no client is taken until some of them sleep or are in */
+    unsigned newcomers_max;  /* pm_crowd.c */
+    bool is_crowded;         /* no client is taken until some of them sleep or are in */
+    usec_t crowd_open_usec;  /* monotonic: since when they are taken again */
+    uint64_t crowd_waited;   /* what schedstat said then */
+    usec_t crowd_until_usec; /* monotonic: until when sessions are alone; 0: newcomers are awake */
+    int schedstat_fd;
 
     enum pm_event queue[32]; /* events that came up while one is being handled */
     unsigned n_queued;
@@ -226,6 +230,7 @@ void pm_launch_worker(struct pm *pm);
 
 /* pm_crowd.c */
 void pm_crowd_init(struct pm *pm);
+void pm_crowd_done(struct pm *pm);
 /* May no further client be taken now? Then none is until pm_crowd_look() finds that it may. */
 bool pm_crowd_is_full(struct pm *pm);
 /* A newcomer has settled or gone, or some time has passed: go on? */

@@ -21,13 +21,14 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
 enum kind { GOOD, BAD, SILENT, HALF, GONE, CANCEL, KINDS };
-enum { BUSY_MAX = 256, HELD_MAX = 300, CONNS = BUSY_MAX + HELD_MAX, PATIENCE_MS = 20000 };
+enum { BUSY_MAX = 2000, HELD_MAX = 300, CONNS = BUSY_MAX + HELD_MAX, PATIENCE_MS = 20000 };
 
 static const char *const kind_names[KINDS] = { "good", "bad", "silent", "half", "gone", "cancel" };
 
@@ -323,7 +324,7 @@ storm(int64_t msec)
 
         for (int i = 0; i < 16 && has_room; i++)
             has_room = s.n_busy < BUSY_MAX && s.free != NULL && connect_one();
-        look(has_room ? 0 : 1);
+        look(0);
         if (now >= next_look) {
             give_up(now);
             next_look = now + 100;
@@ -385,10 +386,12 @@ report(double seconds)
 int
 main(int argc, char **argv)
 {
+    struct rlimit files = { 4096, 4096 };
     cpu_set_t one;
     int64_t begin;
 
     (void) prctl(PR_SET_PDEATHSIG, 9);
+    (void) setrlimit(RLIMIT_NOFILE, &files);
     if (argc == 3 && strcmp(argv[1], "--listen") == 0)
         return listen_plain(argv[2]);
     if (argc < 3 || argc > 10) {
