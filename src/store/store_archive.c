@@ -60,8 +60,12 @@ read_promotion(struct recovery *v, struct err *e)
         return err_set_errno(e, (int) -n, "could not read file \"%s\"", MARKER_PATH);
     if (sscanf(text, "timeline: %u\nparent: %u\nswitch: %X/%X\nreason: %n", &tli, &parent, &high,
                &low, &used) != 4 ||
-        used == 0 || parent == 0 || tli <= parent)
-        return ERR(e, DATA_CORRUPTED, "file \"%s\" is not of its form", MARKER_PATH);
+        used == 0 || parent == 0 || tli <= parent) {
+        (void) ERR(e, DATA_CORRUPTED, "file \"%s\" is not of its form", MARKER_PATH);
+        err_hint(e, "It holds where the new timeline was to begin, which cannot be decided twice. "
+                    "Restore the copy of the cluster and recover it again.");
+        return -ERR_DATA_CORRUPTED;
+    }
     *p = (struct recover_promotion){ .tli = tli, .parent = parent, .at = (lsn_t) high << 32 | low };
     n = (ssize_t) strlen(text + used);
     n -= n > 0 && text[used + n - 1] == '\n';

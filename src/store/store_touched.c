@@ -50,8 +50,12 @@ add_lines(struct store_touched *t, char *text, struct err *e)
 
         if (line[0] == '\0')
             continue;
-        if (sscanf(line, "%u %u%n", &oid, &rel, &used) != 2 || line[used] != '\0')
-            return ERR(e, DATA_CORRUPTED, "file \"%s\" is not of its form", STORE_TOUCHED_PATH);
+        if (sscanf(line, "%u %u%n", &oid, &rel, &used) != 2 || line[used] != '\0') {
+            (void) ERR(e, DATA_CORRUPTED, "file \"%s\" is not of its form", STORE_TOUCHED_PATH);
+            err_hint(e, "It only says which files the next start verifies: remove it, and start "
+                        "once with startup_verify = full.");
+            return -ERR_DATA_CORRUPTED;
+        }
         r = store_touched_add(t, oid, rel, e);
     }
     return r;
