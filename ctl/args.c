@@ -249,7 +249,7 @@ args_help(const struct verb *v)
     (void) printf("Usage: pinionctl [OPTION…] COMMAND [ARGUMENT…]\n\n"
                   "Operate a Pinion database server.\n\nCommands:\n");
     for (size_t i = 0; i < n_verbs; i++)
-        (void) printf("  %-12s %s\n", verbs[i].name, verbs[i].summary);
+        (void) printf("  %-15s %s\n", verbs[i].name, verbs[i].summary);
     (void) printf("\nOptions:\n");
     print_options(OPT_COMMON);
     (void) printf("\n'pinionctl COMMAND --help' says more about one of them.\n");

@@ -43,6 +43,10 @@ int cmd_checkpoint(const struct args *a, struct problem *p);
 /* cmd_conf.c */
 int cmd_reload(const struct args *a, struct problem *p);
 int cmd_check_config(const struct args *a, struct problem *p);
+/* Of a server that does not run: {"valid":…, "problems":[…]} from `piniond --check`. */
+int conf_check_stopped(const struct target *t, json_t **ret, struct problem *p);
+/* Says no (CTL_CONFIG) if the running server's files have errors; what cannot be asked is fine. */
+int conf_refuse_errors(const struct target *t, struct problem *p);
 /* cmd_make.c */
 int cmd_init(const struct args *a, struct problem *p);
 int cmd_create(const struct args *a, struct problem *p);

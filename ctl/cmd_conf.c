@@ -110,8 +110,8 @@ on_line(void *arg, char *line)
 }
 
 /* Of a server that does not run: as the owner of the data directory, as who it would read them. */
-static int
-check_stopped(const struct target *t, json_t **ret, struct problem *p)
+int
+conf_check_stopped(const struct target *t, json_t **ret, struct problem *p)
 {
     bool is_instance = t->instance[0] != '\0';
     char server[4096];
@@ -172,6 +172,28 @@ tell(const struct args *a, const struct target *t, json_t *reply, struct problem
 }
 
 int
+conf_refuse_errors(const struct target *t, struct problem *p)
+{
+    struct client c = { 0 };
+    struct problem ignored;
+    json_auto_t *reply = NULL;
+    int r = client_open(&c, t->socket, &ignored);
+    size_t i;
+    json_t *o;
+
+    if (r == 0)
+        r = client_call(&c, "CheckConfig", NULL, now_mono_usec() + REPLY_USEC, &reply, &ignored);
+    client_close(&c);
+    if (r != 0 || !json_is_false(json_object_get(reply, "valid")))
+        return 0;
+    fail(p, CTL_CONFIG,
+         "the server would not start again, and goes on: its configuration has errors");
+    json_array_foreach(json_object_get(reply, "problems"), i, o) client_add_problem(p, o);
+    hint(p, "Correct the files, look with 'pinionctl check-config'; or stop it, then start it.");
+    return CTL_CONFIG;
+}
+
+int
 cmd_check_config(const struct args *a, struct problem *p)
 {
     struct target t;
@@ -187,7 +209,7 @@ cmd_check_config(const struct args *a, struct problem *p)
         client_close(&c);
     } else if (r == CTL_NOT_RUNNING) {
         memset(p, 0, sizeof *p);
-        r = check_stopped(&t, &reply, p);
+        r = conf_check_stopped(&t, &reply, p);
     }
     return r != 0 ? r : tell(a, &t, reply, p);
 }

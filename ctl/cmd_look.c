@@ -145,8 +145,14 @@ report_stopped(const struct target *t, struct problem *p)
     (void) snprintf(
         path, sizeof path, "%s%s%s/pinion.conf", t->instance[0] != '\0' ? PINION_SYSCONFDIR : "",
         t->instance[0] != '\0' ? "/" : "", t->instance[0] != '\0' ? t->instance : t->datadir);
-    if (t->datadir[0] != '\0' && stat(path, &st) < 0)
-        return fail(p, CTL_NO_INSTANCE, "no server there: could not find \"%s\": %m", path);
+    if (t->datadir[0] != '\0' && stat(path, &st) < 0) {
+        fail(p, CTL_NO_INSTANCE, "no server there: could not find \"%s\": %m", path);
+        if (t->instance[0] != '\0')
+            hint(p, "Make it: sudo pinionctl create %.100s", t->instance);
+        else
+            hint(p, "Make it: pinionctl init -D %.300s", t->datadir);
+        return CTL_NO_INSTANCE;
+    }
     if (t->unit[0] != '\0' && has_systemd())
         ask_systemd(t, &s);
     else

@@ -16,6 +16,21 @@
 #define SERVICE_USER "pinion"
 #define ARGS_MAX     128
 
+/* Do the options of init say where? --help needs no place. */
+static bool
+names_directory(const struct args *a)
+{
+    static const char *const words[] = { "-D", "--datadir", "--pgdata", "--help" };
+
+    for (int i = 0; i < a->n_rest; i++) {
+        for (size_t k = 0; k < ELEMENTSOF(words); k++) {
+            if (strncmp(a->rest[i], words[k], strlen(words[k])) == 0)
+                return true;
+        }
+    }
+    return false;
+}
+
 int
 cmd_init(const struct args *a, struct problem *p)
 {
@@ -26,6 +41,11 @@ cmd_init(const struct args *a, struct problem *p)
 
     if (r != 0)
         return r;
+    if (!args_has(a, OPTION_DATADIR) && !names_directory(a)) {
+        fail(p, CTL_USAGE, "init needs -D DIR");
+        hint(p, "For example: pinionctl init -D ~/data; 'pinionctl init --help' has all options.");
+        return CTL_USAGE;
+    }
     if (a->n_rest > ARGS_MAX)
         return fail(p, CTL_USAGE, "too many arguments");
     argv[n++] = server;

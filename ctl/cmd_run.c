@@ -1,10 +1,12 @@
 /* Commands that change what runs: start, stop, restart, checkpoint.
  * Runs in: pinionctl. Owns: nothing. Source: systemd-ops 4.2 (waiting, systemd first), design 11.
  */
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -95,9 +97,44 @@ wait_ready(const struct args *a, struct target *t, int pidfd, struct problem *p)
     }
 }
 
+/* What the server wrote to its log before it ended, from `offset` on: the lines that say why. */
+static void
+add_last_words(const char *log_file, long offset, struct problem *p)
+{
+    static const char *const levels[] = { "FATAL:  ", "DETAIL:  ", "HINT:  ", "PANIC:  " };
+    FILE *f = fopen(log_file, "re");
+    char line[1024];
+
+    if (f == NULL || fseek(f, offset, SEEK_SET) < 0)
+        line[0] = '\0';
+    while (f != NULL && fgets(line, sizeof line, f) != NULL) {
+        for (size_t i = 0; i < ELEMENTSOF(levels); i++) {
+            const char *at = strstr(line, levels[i]);
+            size_t n = strlen(p->detail);
+
+            if (at == NULL)
+                continue;
+            line[strcspn(line, "\n")] = '\0';
+            at += i == 0 || i == 3 ? strlen(levels[i]) : 0;
+            (void) snprintf(p->detail + n, sizeof p->detail - n, "%s%s", n > 0 ? "\n" : "", at);
+            break;
+        }
+    }
+    if (f != NULL)
+        (void) fclose(f);
+}
+
+static long
+size_of(const char *path)
+{
+    struct stat st;
+
+    return path != NULL && stat(path, &st) == 0 ? (long) st.st_size : 0;
+}
+
 /* Why the server we started has ended. */
 static int
-explain_end(pid_t pid, const char *log_file, struct problem *p)
+explain_end(pid_t pid, const char *log_file, long offset, struct problem *p)
 {
     int status = 0;
 
@@ -110,8 +147,10 @@ explain_end(pid_t pid, const char *log_file, struct problem *p)
                  ? WEXITSTATUS(status)
                  : CTL_FAILED,
              "could not start the server: it ended with status %d", WEXITSTATUS(status));
-    if (log_file != NULL)
-        hint(p, "See %s.", log_file);
+    if (log_file == NULL)
+        return p->exit; /* it said why itself, on this terminal */
+    add_last_words(log_file, offset, p);
+    hint(p, "See %s.", log_file);
     return p->exit;
 }
 
@@ -122,11 +161,18 @@ start_directly(const struct args *a, struct target *t, struct problem *p)
     const char *argv[] = { server, t->instance[0] != '\0' ? "--instance" : "-D",
                            t->instance[0] != '\0' ? t->instance : t->datadir, NULL };
     CLEANUP(closep) int pidfd = -1;
+    long log_size;
     pid_t pid;
     int r;
 
     if (t->datadir[0] == '\0')
         return fail(p, CTL_USAGE, "a start needs -D or -i");
+    if (access(t->datadir, F_OK) < 0 && errno == ENOENT) {
+        fail(p, CTL_NO_INSTANCE, "there is no data directory \"%s\"", t->datadir);
+        hint(p, "Make one: pinionctl init -D %.300s", t->datadir);
+        return CTL_NO_INSTANCE;
+    }
+    log_size = size_of(a->value[OPTION_LOG]);
     if ((r = process_find_server(server, sizeof server, p)) != 0 ||
         (r = process_spawn_server(argv, a->value[OPTION_LOG], &pid, &pidfd, p)) != 0)
         return r;
@@ -135,7 +181,7 @@ start_directly(const struct args *a, struct target *t, struct problem *p)
         return CTL_OK;
     }
     r = wait_ready(a, t, pidfd, p);
-    return r >= 0 ? r : explain_end(pid, a->value[OPTION_LOG], p);
+    return r >= 0 ? r : explain_end(pid, a->value[OPTION_LOG], log_size, p);
 }
 
 /* `verb` on the unit. */
@@ -189,9 +235,11 @@ cmd_start(const struct args *a, struct problem *p)
     return start_directly(a, &t, p);
 }
 
-/* Follow the replies of a long call. Returns 0 with the final reply's parameters. */
+/* Follow the replies of a long call, a smart stop among them. Returns 0 with the final reply's
+ * parameters. */
 static int
-follow(struct client *c, const struct target *t, uint64_t deadline, json_t **ret, struct problem *p)
+follow(struct client *c, const struct target *t, bool can_cancel, uint64_t deadline, json_t **ret,
+       struct problem *p)
 {
     for (;;) {
         bool more;
@@ -199,6 +247,11 @@ follow(struct client *c, const struct target *t, uint64_t deadline, json_t **ret
         if (r != 0 || !more)
             return r;
         const json_t *progress = json_object_get(*ret, "progress");
+        const char *phase = json_string_value(json_object_get(progress, "phase"));
+        if (can_cancel && phase != NULL && strcmp(phase, "clients") == 0) {
+            out->remark("Ctrl-C: stop waiting; 'pinionctl cancel-stop': let clients in again");
+            can_cancel = false;
+        }
         out->progress(t, json_string_value(json_object_get(progress, "message")), progress);
         json_decrefp(ret);
     }
@@ -275,10 +328,8 @@ stop(const struct args *a, struct target *t, struct problem *p)
         r = client_send(&c, "Stop", stop_parameters(a), true, p);
     if (r == 0 && args_has(a, OPTION_NO_WAIT))
         return stop_requested(&c, t, p);
-    if (r == 0 && is_smart(a))
-        out->remark("Ctrl-C: stop waiting; 'pinionctl cancel-stop': let clients in again");
     if (r == 0)
-        r = follow(&c, t, deadline, &reply, p);
+        r = follow(&c, t, is_smart(a), deadline, &reply, p);
     client_close(&c);
     if (r == CTL_UNREACHABLE && pidfd >= 0) { /* it went without a word */
         memset(p, 0, sizeof *p);
@@ -304,6 +355,8 @@ cmd_restart(const struct args *a, struct problem *p)
     int r = target_find(a, &t, p);
 
     if (r != 0)
+        return r;
+    if ((r = conf_refuse_errors(&t, p)) != 0)
         return r;
     util_catch_interrupt();
     bool by_systemd = t.unit[0] != '\0' && has_systemd();
@@ -341,7 +394,7 @@ cmd_checkpoint(const struct args *a, struct problem *p)
     if (r == 0)
         r = client_send(&c, "Checkpoint", checkpoint_parameters(a), true, p);
     if (r == 0)
-        r = follow(&c, &t, deadline_of(a), &reply, p);
+        r = follow(&c, &t, false, deadline_of(a), &reply, p);
     client_close(&c);
     if (r != 0)
         return r;

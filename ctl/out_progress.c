@@ -43,20 +43,30 @@ name_phase(char *to, size_t cap, const char *message, const json_t *progress)
         (void) snprintf(to, cap, "%.*s", (int) strcspn(message, "0123456789"), message);
 }
 
-/* Is it time for a line of this phase? What is done at once needs no "0 %" before it. */
+/* What is often over before anybody has read it: its line waits for a second. */
+static bool
+is_fleeting(const json_t *progress)
+{
+    const json_t *percent = json_object_get(progress, "percent");
+    bool is_begun = percent != NULL && json_number_value(percent) >= 1;
+
+    if (strcmp(out_text_of(progress, "unit"), "processes") == 0)
+        return true;
+    return strstr(out_text_of(progress, "phase"), "checkpoint") != NULL && !is_begun;
+}
+
+/* Is it time for a line of this phase? */
 static bool
 is_due(const char *phase, const json_t *progress, bool is_terminal)
 {
     static uint64_t begun_usec;
-    const json_t *percent = json_object_get(progress, "percent");
     static char last_phase[128];
     static uint64_t last_usec;
     uint64_t now = now_mono_usec();
     bool is_new = strcmp(phase, last_phase) != 0;
 
     begun_usec = begun_usec == 0 ? now : begun_usec;
-    if (percent != NULL && json_number_value(percent) < 1 &&
-        json_object_get(progress, "unit") == NULL && now - begun_usec < USEC_PER_SEC)
+    if (is_fleeting(progress) && now - begun_usec < USEC_PER_SEC)
         return false;
     if (!is_new && now - last_usec < (is_terminal ? REDRAW_EVERY_USEC : LINE_EVERY_USEC))
         return false;

@@ -43,7 +43,9 @@ static const char usage_text[] =
     "      --check        check the settings and pg_hba.conf, tell all that is wrong, then exit\n"
     "      --help         this text\n"
     "      --version      version of this program\n"
-    "\n"
+    "\n";
+
+static const char usage_init_text[] =
     "Options of init:\n"
     "  -U NAME                    name of the superuser (default: you)\n"
     "  -X, --waldir=DIR           directory of the log (absolute); pg_wal is a link to it\n"
@@ -51,7 +53,9 @@ static const char usage_text[] =
     "      --auth-local=METHOD    peer, trust or reject for Unix sockets (default: peer)\n"
     "      --auth-host=METHOD     trust or reject for TCP (default: reject)\n"
     "  -E, --encoding=UTF8        the only encoding\n"
-    "      --locale=C             the only locale\n"
+    "      --locale=C             the only locale\n";
+
+static const char usage_end_text[] =
     "\n"
     "Options of verify, which prints lines for programs; people use pinionctl verify (exit codes\n"
     "0 no problem, 1 problems found, 4 no data directory, 5 no problem found but not everything\n"
@@ -84,7 +88,17 @@ usage(const char *what)
 static int
 help(void)
 {
-    (void) fputs(usage_text, stdout);
+    (void) printf("%s%s%s", usage_text, usage_init_text, usage_end_text);
+    return 0;
+}
+
+static int
+help_init(void)
+{
+    (void) printf(
+        "Usage: pinionctl init -D DIR [OPTION]...\n\n"
+        "Make a new data directory: configuration, an empty database \"postgres\", a log.\n\n%s",
+        usage_init_text);
     return 0;
 }
 
@@ -95,10 +109,20 @@ version(void)
     return 0;
 }
 
+static bool is_tool; /* init: a person waits for it, no log is kept */
+
 /* The one place where a refusal to start is told. */
 static int
 refuse(int r, const struct err *e)
 {
+    if (is_tool) {
+        (void) fprintf(stderr, "piniond: error: %s\n", e->message);
+        if (e->detail[0] != '\0')
+            (void) fprintf(stderr, "  detail: %s\n", e->detail);
+        if (e->hint[0] != '\0')
+            (void) fprintf(stderr, "  hint: %s\n", e->hint);
+        return pm_exit_code(r);
+    }
     log_err_event(LOG_LEVEL_FATAL, LOG_EVENT_REFUSED, NULL, "", e);
     pm_notify_refused(e);
     return pm_exit_code(r);
@@ -131,6 +155,7 @@ enum {
 
 static const struct option init_options[] = {
     { "pgdata", required_argument, NULL, 'D' },
+    { "datadir", required_argument, NULL, 'D' },
     { "username", required_argument, NULL, 'U' },
     { "waldir", required_argument, NULL, 'X' },
     { "wal-segsize", required_argument, NULL, OPT_SEGSIZE },
@@ -182,7 +207,7 @@ take_init_option(int c, struct init_params *p)
             return refuse_value("locale", optarg);
         break;
     case OPT_HELP:
-        return help();
+        return help_init();
     default: /* getopt's characters, not an enum of ours */
         return usage("unknown option of init");
     }
@@ -197,6 +222,7 @@ init(int argc, char **argv)
     int r;
     int c;
 
+    is_tool = true;
     while ((c = getopt_long(argc, argv, "D:U:E:X:", init_options, NULL)) !=
            -1) { /* NOLINT: one thread */
         r = take_init_option(c, &p);

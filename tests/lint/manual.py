@@ -41,7 +41,7 @@ for name, level in methods:
 wrong += [f"{name}: in pinion.control(7), but no method" for name in sorted(set(re.findall(r"\b[A-Z][a-z]+[A-Z]\w+\b", "".join(who))) - {m[0] for m in methods})]
 
 # piniond(8): the options of --help
-usage = re.findall(r'^    "  +(-\w)?(?:, )?(--[\w-]+)?', (ROOT / "src/main.c").read_text().split("usage_text[]")[1].split(";\n")[0], re.M)
+usage = re.findall(r'^    "  +(-\w)?(?:, )?(--[\w-]+)?', (ROOT / "src/main.c").read_text().split("usage_text[]")[1].split("struct options")[0], re.M)
 daemon = page("piniond.8")
 wrong += [f"{option}: not in piniond(8)" for pair in usage for option in pair if option and option not in daemon and option not in ("--help", "--locale", "-E", "--encoding")]
 

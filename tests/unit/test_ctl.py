@@ -347,7 +347,33 @@ class Ctl(unittest.TestCase):
         self.assertIn(f"hint: See {self.top}/log.", p.stderr)
 
     def test_status_of_nothing_exits_4(self):
-        self.assertIn("no server there", self.ctl("status", "-D", f"{self.top}/none", code=4).stderr)
+        p = self.ctl("status", "-D", f"{self.top}/none", code=4)
+        self.assertIn("no server there", p.stderr)
+        self.assertIn(f"hint: Make it: pinionctl init -D {self.top}/none\n", p.stderr)
+        p = self.ctl("start", "-D", f"{self.top}/none", code=4)
+        self.assertEqual(p.stderr, f'pinionctl: error: there is no data directory "{self.top}/none"\n  hint: Make one: pinionctl init -D {self.top}/none\n')
+        self.assertIn("init needs -D DIR", self.ctl("init", "-U", "x", code=2).stderr)
+
+    def test_a_failed_start_says_what_the_server_said_and_nothing_older(self):
+        path = os.path.join(self.top, "piniond")
+        os.makedirs(self.dir)
+        with open(f"{self.top}/log", "w", encoding="utf-8") as f:
+            f.write("x FATAL:  an old one\n")
+        with open(path, "w", encoding="utf-8") as f:
+            f.write("#!/bin/sh\necho '2026 [1] LOG:  hello' >&2; echo '2026 [1] FATAL:  port is taken' >&2; echo '2026 [1] HINT:  Move.' >&2; exit 69\n")
+        os.chmod(path, 0o755)
+        p = self.ctl("start", "-D", self.dir, "-l", f"{self.top}/log", code=1, PINIOND=path)
+        self.assertEqual(p.stderr, "pinionctl: error: could not start the server: it ended with status 69\n  port is taken\n  HINT:  Move.\n"
+                                   f"  hint: See {self.top}/log.\n")
+
+    def test_a_restart_with_errors_in_the_files_does_nothing(self):
+        self.start()
+        open(f"{self.dir}/broken", "w", encoding="utf-8").close()
+        self.ctl("reload", "-D", self.dir, code=78)
+        p = self.ctl("restart", "-D", self.dir, code=78)
+        self.assertIn("would not start again", p.stderr)
+        self.assertIn("pinion.conf:12: max_connections must be >= 1", p.stderr)
+        self.assertEqual(self.ctl("status", "-D", self.dir, "--field=state").stdout, "ready\n")
 
     def test_a_stop_that_takes_long_times_out_and_goes_on(self):
         self.start(FAKE_STOP_MSEC="1000")
