@@ -2,6 +2,7 @@
  * Runs in: pinionctl. Owns: nothing. Source: systemd-ops 4.4; `show` without a name after
  * postgresql's \dconfig: what is not as built. */
 #include <errno.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -146,6 +147,38 @@ cmd_version(const struct args *a, struct problem *p)
 }
 
 /* ---- texts ---- */
+struct matches {
+    const char *words[16];
+    size_t n;
+    char bytes[5][256];
+};
+
+/* All that an instance says: as journalctl -u, and by the name it gives itself. Of a process that
+ * ends right behind its last words journald may come too late to see which unit it was of. */
+static void
+journal_matches(const struct target *t, struct matches *m)
+{
+    struct passwd user;
+    char names[4096];
+    struct passwd *found = NULL;
+
+    (void) snprintf(m->bytes[0], sizeof m->bytes[0], "_SYSTEMD_UNIT=%s", t->unit);
+    (void) snprintf(m->bytes[1], sizeof m->bytes[1], "UNIT=%s", t->unit);
+    (void) snprintf(m->bytes[2], sizeof m->bytes[2], "COREDUMP_UNIT=%s", t->unit);
+    const char *const as_unit[] = { m->bytes[0], "+",         m->bytes[1], "_PID=1",
+                                    "+",         m->bytes[2], "_UID=0" };
+    memcpy(m->words, as_unit, sizeof as_unit);
+    m->n = ELEMENTSOF(as_unit);
+    (void) getpwnam_r(SERVICE_USER, &user, names, sizeof names, &found);
+    if (found == NULL)
+        return;
+    (void) snprintf(m->bytes[3], sizeof m->bytes[3], "SYSLOG_IDENTIFIER=pinion@%s", t->instance);
+    (void) snprintf(m->bytes[4], sizeof m->bytes[4], "_UID=%u", (unsigned) user.pw_uid);
+    m->words[m->n++] = "+";
+    m->words[m->n++] = m->bytes[3];
+    m->words[m->n++] = m->bytes[4];
+}
+
 /* Becomes journalctl, which has a pager, colors and its own way with Ctrl-C. */
 int
 cmd_logs(const struct args *a, struct problem *p)
@@ -161,15 +194,16 @@ cmd_logs(const struct args *a, struct problem *p)
                 "log_directory with logging_collector.");
         return CTL_USAGE;
     }
-    const char *argv[] = { "journalctl",
-                           "-u",
-                           t.unit,
-                           "-o",
-                           args_has(a, OPTION_JSON) ? "json" : "short-iso",
-                           "-n",
-                           args_has(a, OPTION_LINES) ? a->value[OPTION_LINES] : "all",
-                           args_has(a, OPTION_FOLLOW) ? "-f" : NULL,
-                           NULL };
+    struct matches m;
+    const char *argv[32] = { "journalctl", "-o", args_has(a, OPTION_JSON) ? "json" : "short-iso",
+                             "-n", args_has(a, OPTION_LINES) ? a->value[OPTION_LINES] : "all" };
+    size_t n = 5;
+    if (args_has(a, OPTION_FOLLOW))
+        argv[n++] = "-f";
+    journal_matches(&t, &m);
+    for (size_t i = 0; i < m.n; i++)
+        argv[n++] = m.words[i];
+    argv[n] = NULL;
     (void) execvp(argv[0], (char *const *) argv);
     return fail(p, CTL_FAILED, "could not run journalctl: %m");
 }

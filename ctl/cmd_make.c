@@ -13,7 +13,6 @@
 #include "out.h"
 #include "process.h"
 
-#define SERVICE_USER "pinion"
 #define ARGS_MAX     128
 
 /* Do the options of init say where? --help needs no place. */

@@ -5,6 +5,9 @@
 
 #include "args.h"
 
+/* Whom instances belong to. */
+#define SERVICE_USER "pinion"
+
 struct target {
     char name[128];     /* for people: the instance, or the last part of the directory */
     char socket[4096];  /* of the control socket */

@@ -5,17 +5,21 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+sys.path.insert(1, str(Path(__file__).resolve().parents[1] / "support"))
 import machine as support  # noqa: E402
+import trixie  # noqa: E402
+
+UNITS = Path(__file__).resolve().parents[2] / "units"
 
 PORT = 15454
 
 
-@pytest.fixture(scope="session")
-def machine():
+def booted(**kw):
+    """Generator of a booted machine; skips if there can be none."""
     why = support.why_not()
     if why:
         pytest.skip(f"SKIP: {why}")
-    m = support.Machine()
+    m = support.Machine(**kw)
     try:
         why = m.boot()
         if why:
@@ -26,7 +30,11 @@ def machine():
 
 
 @pytest.fixture(scope="session")
-def created(machine):
+def machine():
+    yield from booted()
+
+
+def create_main(machine):
     machine.run("systemd-sysusers")
     machine.run("systemd-tmpfiles", "--create")
     machine.run("systemctl", "daemon-reload")
@@ -36,6 +44,11 @@ def created(machine):
         machine.run("systemctl", "daemon-reload")
     machine.run("pinionctl", "create", "main", "--port", PORT)
     return machine
+
+
+@pytest.fixture(scope="session")
+def created(machine):
+    return create_main(machine)
 
 
 class Instance:
@@ -91,6 +104,26 @@ def instance(created, request):
     i.restore()
     if getattr(request.node, "failed", False):
         print(i.journal()[-8000:])
+
+
+PSQL = "/usr/lib/postgresql/15/bin/psql"
+
+
+@pytest.fixture(scope="module")
+def newer():
+    """pinion@main under systemd 257, with the drop-ins for it: a Debian 13 (support/trixie.py), this machine's libraries beside its own."""
+    root, why = trixie.find()
+    if why:
+        pytest.skip(f"SKIP: {why}")
+    for m in booted(root=root, programs=(support.ROOT / "usr/sbin/piniond", support.ROOT / "usr/bin/pinionctl", PSQL)):
+        m.run("ln", "-sf", PSQL, "/usr/bin/psql")
+        m.write("/etc/hosts", "127.0.0.1 localhost\n")
+        for name in ("10-systemd-254.conf", "20-systemd-257.conf"):
+            m.write(f"/etc/systemd/system/pinion@.service.d/{name}", (UNITS / "dropins" / name).read_text())
+        i = Instance(create_main(m))
+        if i.systemctl("start", check=False).returncode != 0:
+            pytest.fail(i.journal()[-3000:])
+        yield i
 
 
 @pytest.hookimpl(hookwrapper=True)

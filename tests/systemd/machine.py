@@ -1,4 +1,4 @@
-"""A booted systemd: this machine's root file system under an overlay, with the build under test on top, in systemd-nspawn.
+"""A booted systemd: this machine's root file system (or another one) under an overlay, with the build under test on top, in systemd-nspawn.
 
 Nothing is written to the machine itself: the overlay's upper layer is a tmpfs in a mount namespace of its own, and all
 is gone with the container's first process. The build is $PINION_TEST_ROOT (packaging/dev.sh test installs it)."""
@@ -14,7 +14,7 @@ from pathlib import Path
 ROOT = Path(os.environ.get("PINION_TEST_ROOT", "/var/tmp/pinion-dev/test"))
 DEADLINE = float(os.environ.get("PINION_TEST_DEADLINE", "60"))
 
-# $1 build, $2 empty directory, $3 machine name
+# $1 build, $2 empty directory, $3 machine name, $4 root file system, $5… programs of this machine that it shall have with their libraries
 BOOT = r"""
 set -e
 mount -t tmpfs -o size=3g,mode=755 tmpfs "$2"
@@ -25,7 +25,16 @@ if [ -L /lib ] && [ -d build/lib ]; then  # merged /usr: a directory would hide 
     cp -a build/lib/. build/usr/lib/
     rm -rf build/lib
 fi
-mount -t overlay overlay -o "lowerdir=$2/build:/,upperdir=$2/up,workdir=$2/work" mnt
+made=$1 base=$4 top=$2 name=$3
+shift 4
+for program; do
+    case $program in "$made"/*) ;; *) cp -L --parents "$program" build ;; esac
+    ldd "$program" | sed -n 's/.* => \(\/[^ ]*\) .*/\1/p' | while read -r lib; do
+        [ -e "$base/usr/lib/x86_64-linux-gnu/${lib##*/}" ] || install -Dm 644 "$lib" "build/usr/lib/x86_64-linux-gnu/${lib##*/}"
+    done
+done
+set -- "" "$top" "$name"
+mount -t overlay overlay -o "lowerdir=$2/build:$base,upperdir=$2/up,workdir=$2/work" mnt
 : > mnt/etc/machine-id
 rm -f mnt/usr/sbin/policy-rc.d
 rm -rf mnt/etc/pinion mnt/var/lib/pinion mnt/var/log/journal
@@ -62,12 +71,12 @@ def until(condition, what, deadline=DEADLINE):
 
 
 class Machine:
-    def __init__(self):
+    def __init__(self, root="/", programs=()):
         self.top = tempfile.mkdtemp(prefix="pinion-systemd-", dir="/tmp")
         self.log = open(f"{self.top}.log", "w+", encoding="utf-8", errors="replace")  # outside the mount
         self.proc = subprocess.Popen(
             ["unshare", "--mount", "--propagation", "private", "bash", "-c", BOOT, "boot", str(ROOT), self.top,
-             f"pinion-{os.getpid()}"], stdin=subprocess.DEVNULL, stdout=self.log, stderr=subprocess.STDOUT)
+             f"pinion-{os.getpid()}", str(root), *map(str, programs)], stdin=subprocess.DEVNULL, stdout=self.log, stderr=subprocess.STDOUT)
         self.leader = None
 
     def boot(self):

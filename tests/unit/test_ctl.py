@@ -4,6 +4,7 @@
 Usage: test_ctl.py PINIONCTL FAKE_PINIOND"""
 import json
 import os
+import pwd
 import shutil
 import signal
 import socket
@@ -142,8 +143,13 @@ class Ctl(unittest.TestCase):
             f.write('#!/bin/sh\necho "$*"\n')
         os.chmod(f"{self.top}/journalctl", 0o755)
         path = f"{self.top}:{os.environ['PATH']}"
-        self.assertEqual(self.ctl("logs", "-i", "shop", "-f", PATH=path).stdout, "-u pinion@shop.service -o short-iso -n all -f\n")
-        self.assertEqual(self.ctl("logs", "-i", "shop", "--json", "-n", "5", PATH=path).stdout, "-u pinion@shop.service -o json -n 5\n")
+        unit = "_SYSTEMD_UNIT=pinion@shop.service + UNIT=pinion@shop.service _PID=1 + COREDUMP_UNIT=pinion@shop.service _UID=0"
+        try:
+            unit += f" + SYSLOG_IDENTIFIER=pinion@shop _UID={pwd.getpwnam('pinion').pw_uid}"
+        except KeyError:
+            pass   # without the user of instances there are no entries of his
+        self.assertEqual(self.ctl("logs", "-i", "shop", "-f", PATH=path).stdout, f"-o short-iso -n all -f {unit}\n")
+        self.assertEqual(self.ctl("logs", "-i", "shop", "--json", "-n", "5", PATH=path).stdout, f"-o json -n 5 {unit}\n")
         self.assertIn("needs an instance", self.ctl("logs", "-D", self.top, code=2).stderr)
 
     def test_the_history_is_shown_from_the_server_or_from_its_file(self):
