@@ -13,7 +13,7 @@
 #include "out.h"
 #include "process.h"
 
-#define ARGS_MAX     128
+#define ARGS_MAX 128
 
 /* Do the options of init say where? --help needs no place. */
 static bool
