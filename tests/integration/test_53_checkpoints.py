@@ -90,7 +90,7 @@ def test_an_error_is_told_to_all_who_wait_and_the_next_one_works(cluster):
         ask(w)
     ctl = subprocess.Popen(support.as_user(support.PINIONCTL, "checkpoint", "-D", s.data), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     all_wait(s, who)
-    support.until(lambda: "control call Checkpoint by" in s.log(), "pinionctl has asked")
+    support.until(lambda: "control call Checkpoint by" in s.log() and s.status(), "pinionctl has asked: the postmaster does something else by now")
     f.next("pwrite", "/base/5/5")
     os.kill(checkpointer, signal.SIGCONT)
     _, said = ctl.communicate(timeout=support.DEADLINE)
