@@ -696,7 +696,7 @@ a_socket_path_that_is_too_long_is_refused_by_the_name_of_its_setting(void **stat
         "a-long-name-a-long-name-a-long-name-a-long-name-a-long-name-a-long-name-a-long-name-"
         "a-long-name";
     start(w);
-    ends(w, "REFUSED/Unix socket path", 78);
+    ends(w, "REFUSED/command line: Unix socket path", 78);
     assert_false(exists(w, "postmaster.pid"));
 }
 
