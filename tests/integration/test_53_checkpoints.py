@@ -82,10 +82,10 @@ def test_an_error_is_told_to_all_who_wait_and_the_next_one_works(cluster):
     f = Failing(cluster)
     s = f.server
     s.sql("CREATE TABLE t (a text)")
+    checkpointer, bgwriter = s.child("checkpointer"), s.child("bgwriter")
+    assert support.freeze(checkpointer) and support.freeze(bgwriter)   # who writes the pages is the one
     s.sql(FILL.format(n=50))
     who = sessions(s, 5)
-    checkpointer, bgwriter = s.child("checkpointer"), s.child("bgwriter")
-    assert support.freeze(checkpointer) and support.freeze(bgwriter)   # who writes the page is the one
     for w in who:
         ask(w)
     ctl = subprocess.Popen(support.as_user(support.PINIONCTL, "checkpoint", "-D", s.data), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
