@@ -75,12 +75,7 @@ take_option(int argc, char **argv, int *i, struct args *ret, struct problem *p)
     const char *text = argv[*i], *value = NULL;
     int id;
 
-    if (text[1] == '-') {
-        id = find_long(text + 2, &value);
-    } else {
-        id = find_short(text[1]);
-        value = text[2] != '\0' ? text + 2 : NULL;
-    }
+    id = args_find_option(text, &value);
     if (id < 0)
         return fail(p, CTL_USAGE, "unknown option \"%s\"", text);
     if (options[id].argument == NULL && value != NULL)
@@ -255,20 +250,39 @@ args_help(const struct verb *v)
     (void) printf("\n'pinionctl COMMAND --help' says more about one of them.\n");
 }
 
-/* Names of verbs and long options hold nothing that a shell would read otherwise. */
-void
-args_print_completion(void)
+/* ---- for completion ---- */
+const struct verb *
+args_find_verb(const char *name)
 {
-    (void) printf("_pinionctl() {\n    local words=");
-    for (size_t i = 0; i < n_verbs; i++)
-        (void) printf("%s%s", i == 0 ? "'" : " ", verbs[i].name);
-    for (int i = 0; i < OPTIONS; i++)
-        (void) printf(" --%s%s", options[i].long_name, options[i].argument != NULL ? "=" : "");
-    (void) printf("'\n"
-                  "    local IFS=$' \\t\\n'\n"
-                  "    COMPREPLY=($(compgen -W \"$words\" -- \"${COMP_WORDS[COMP_CWORD]}\"))\n"
-                  "    [[ $COMPREPLY == *= ]] && compopt -o nospace 2>/dev/null\n"
-                  "    return 0\n"
-                  "}\n"
-                  "complete -o default -F _pinionctl pinionctl\n");
+    return find_verb(name);
+}
+
+int
+args_find_option(const char *text, const char **ret_value)
+{
+    *ret_value = NULL;
+    if (text[1] == '-')
+        return find_long(text + 2, ret_value);
+    *ret_value = text[2] != '\0' ? text + 2 : NULL;
+    return find_short(text[1]);
+}
+
+const char *
+args_option_name(enum option_id id)
+{
+    return options[id].long_name;
+}
+
+bool
+args_option_takes_value(enum option_id id)
+{
+    return options[id].argument != NULL;
+}
+
+bool
+args_verb_takes(const struct verb *v, enum option_id id)
+{
+    uint64_t set = v == NULL || v->options == RAW ? OPT_COMMON : v->options | OPT_COMMON;
+
+    return (set & (UINT64_C(1) << id)) != 0;
 }

@@ -50,5 +50,10 @@ args_has(const struct args *a, enum option_id id)
 /* The text of --help, for a verb or in general. */
 void args_help(const struct verb *v);
 
-/* A script for bash: the words of both tables. */
-void args_print_completion(void);
+/* The tables, for completion. An option as it is written ("-D", "-Dx", "--datadir=x"): its id, or
+ * -1; *ret_value NULL if its argument is the next word. Without a verb every option fits. */
+const struct verb *args_find_verb(const char *name);
+int args_find_option(const char *text, const char **ret_value);
+const char *args_option_name(enum option_id id);
+bool args_option_takes_value(enum option_id id);
+bool args_verb_takes(const struct verb *v, enum option_id id);

@@ -241,6 +241,14 @@ cmd_completion(const struct args *a, struct problem *p)
     }
     if (is_zsh)
         (void) puts("autoload -U +X bashcompinit && bashcompinit");
-    args_print_completion();
+    (void) puts(
+        "COMP_WORDBREAKS=${COMP_WORDBREAKS//=}\n"
+        "_pinionctl() {\n"
+        "    local IFS=$'\\n'\n"
+        "    COMPREPLY=($(pinionctl __complete \"${COMP_WORDS[@]:1:COMP_CWORD}\" 2>/dev/null))\n"
+        "    [[ ${COMPREPLY[0]} == *= ]] && compopt -o nospace 2>/dev/null\n"
+        "    return 0\n"
+        "}\n"
+        "complete -o default -F _pinionctl pinionctl");
     return CTL_OK;
 }

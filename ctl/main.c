@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "args.h"
+#include "complete.h"
 #include "out.h"
 
 const struct out *out = &out_text;
@@ -31,6 +32,8 @@ main(int argc, char **argv)
     struct args a;
     struct problem p = { 0 };
 
+    if (argc > 1 && strcmp(argv[1], "__complete") == 0)
+        return complete_print(argc - 2, argv + 2);
     (void) setlocale(LC_TIME, "");
     int r = args_parse(argc, argv, &a, &p);
     if (args_has(&a, OPTION_JSON))

@@ -282,10 +282,30 @@ class Ctl(unittest.TestCase):
     def test_the_interface_and_the_completion_are_printed(self):
         self.assertIn("complete -o default -F _pinionctl pinionctl", self.ctl("completion", "zsh").stdout)
         script = self.ctl("completion", "bash").stdout + 'COMP_WORDS=(pinionctl termi); COMP_CWORD=1; _pinionctl; echo "${COMPREPLY[*]}"'
-        self.assertEqual(subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=60, check=True).stdout, "terminate\n")
+        path = f"{os.path.dirname(CTL)}:{os.environ['PATH']}"
+        p = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=60, check=True, env={**self.env, "PATH": path})
+        self.assertEqual(p.stdout, "terminate\n")
         self.ctl("completion", "fish", code=2)
         self.start()
         self.assertIn("\nmethod SignalProcess(pid: int, action: (cancel, terminate)) -> ()", self.ctl("introspect", "-D", self.dir).stdout)
+
+    def test_what_could_stand_at_the_end_of_a_line(self):
+        def offered(*words):
+            return self.ctl("__complete", *words).stdout.split()
+        self.assertEqual(offered("sto"), ["stop"])
+        self.assertEqual(offered("stop", "--re"), ["--reason="])
+        self.assertNotIn("--mode=", offered("status", "--"))
+        self.assertEqual(offered("stop", "-m", "f"), ["fast"])
+        self.assertEqual(offered("stop", "--mode=s"), ["--mode=smart"])
+        self.assertEqual(offered("-D", "/x", "wait", "--for", ""), ["ready", "standby", "stopped"])
+        self.assertEqual(offered("call", "GetS"), ["GetStatus"])
+        self.assertEqual(offered("completion", ""), ["bash", "zsh"])
+        self.assertEqual(offered("ps", "x"), [])
+        self.assertEqual(offered("show", "-D", self.dir, "arch"), [])   # nobody answers
+        self.start()
+        self.assertEqual(offered("show", "-D", self.dir, "archive_"), ["archive_command", "archive_mode"])
+        self.assertEqual(offered("show", f"--datadir={self.dir}", "port", ""), [])
+        self.assertEqual(offered("cancel", "-D", self.dir, ""), ["102"])
 
     def test_what_is_so_already_is_fine_unless_strict(self):
         self.start()
