@@ -11,6 +11,7 @@
 #include "base/err.h"
 #include "base/types.h"
 
+struct beat;
 struct io;
 
 /* Called once per directory entry but "." and "..". Return < 0 to stop with that code. */
@@ -43,6 +44,9 @@ struct io {
     const struct io_ops *ops;
     int dir_fd; /* io_real */
     void *ctx;  /* io_sim */
+    /* io_real: who watches this process sees what call it is in, and for how long it may be. */
+    struct beat *beat; /* shared; NULL: nobody does */
+    usec_t patience;
 };
 
 /* io over real files below `dir_fd` (borrowed). */

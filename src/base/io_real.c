@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/beat.h"
 #include "base/io.h"
 
 static int
@@ -24,6 +25,17 @@ neg_errno(int r)
         neg_errno(again_);                              \
     })
 
+/* The same for a call that may take long: it is declared. */
+#define DECLARED(io, what, fd, call)                      \
+    ({                                                    \
+        int declared_;                                    \
+                                                          \
+        beat_begin((io)->beat, what, fd, (io)->patience); \
+        declared_ = AGAIN(call);                          \
+        beat_end((io)->beat);                             \
+        declared_;                                        \
+    })
+
 static int
 real_open(struct io *io, const char *path, int flags, mode_t mode)
 {
@@ -38,11 +50,10 @@ real_close(struct io *io, int fd)
 }
 
 static ssize_t
-real_pread(struct io *io, int fd, void *p, size_t n, uint64_t off)
+pread_all(int fd, void *p, size_t n, uint64_t off)
 {
     size_t done = 0;
 
-    (void) io;
     while (done < n) {
         ssize_t r = pread(fd, (char *) p + done, n - done, (off_t) (off + done));
 
@@ -58,11 +69,21 @@ real_pread(struct io *io, int fd, void *p, size_t n, uint64_t off)
 }
 
 static ssize_t
-real_pwrite(struct io *io, int fd, const void *p, size_t n, uint64_t off)
+real_pread(struct io *io, int fd, void *p, size_t n, uint64_t off)
+{
+    ssize_t r;
+
+    beat_begin(io->beat, BEAT_READ, fd, io->patience);
+    r = pread_all(fd, p, n, off);
+    beat_end(io->beat);
+    return r;
+}
+
+static ssize_t
+pwrite_all(int fd, const void *p, size_t n, uint64_t off)
 {
     size_t done = 0;
 
-    (void) io;
     while (done < n) {
         ssize_t r = pwrite(fd, (const char *) p + done, n - done, (off_t) (off + done));
 
@@ -77,18 +98,27 @@ real_pwrite(struct io *io, int fd, const void *p, size_t n, uint64_t off)
     return (ssize_t) done;
 }
 
+static ssize_t
+real_pwrite(struct io *io, int fd, const void *p, size_t n, uint64_t off)
+{
+    ssize_t r;
+
+    beat_begin(io->beat, BEAT_WRITE, fd, io->patience);
+    r = pwrite_all(fd, p, n, off);
+    beat_end(io->beat);
+    return r;
+}
+
 static int
 real_fsync(struct io *io, int fd)
 {
-    (void) io;
-    return AGAIN(fsync(fd));
+    return DECLARED(io, BEAT_FSYNC, fd, fsync(fd));
 }
 
 static int
 real_fdatasync(struct io *io, int fd)
 {
-    (void) io;
-    return AGAIN(fdatasync(fd));
+    return DECLARED(io, BEAT_FSYNC, fd, fdatasync(fd));
 }
 
 static int
@@ -99,21 +129,20 @@ real_fsync_dir(struct io *io, const char *path)
 
     if (fd < 0)
         return -errno;
-    return AGAIN(fsync(fd));
+    return DECLARED(io, BEAT_FSYNC, fd, fsync(fd));
 }
 
 static int
 real_truncate(struct io *io, int fd, uint64_t bytes)
 {
-    (void) io;
-    return AGAIN(ftruncate(fd, (off_t) bytes));
+    return DECLARED(io, BEAT_ALLOCATE, fd, ftruncate(fd, (off_t) bytes));
 }
 
 static int
 real_allocate(struct io *io, int fd, uint64_t off, uint64_t n)
 {
-    (void) io;
-    return AGAIN(fallocate(fd, FALLOC_FL_KEEP_SIZE, (off_t) off, (off_t) n));
+    return DECLARED(io, BEAT_ALLOCATE, fd,
+                    fallocate(fd, FALLOC_FL_KEEP_SIZE, (off_t) off, (off_t) n));
 }
 
 static int
@@ -190,7 +219,9 @@ real_list(struct io *io, const char *path, io_list_fn fn, void *arg)
 static int
 real_syncfs(struct io *io, int fd)
 {
-    return neg_errno(syncfs(fd >= 0 ? fd : io->dir_fd));
+    if (fd < 0)
+        fd = io->dir_fd;
+    return DECLARED(io, BEAT_FSYNC, fd, syncfs(fd));
 }
 
 static int

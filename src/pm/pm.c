@@ -282,12 +282,15 @@ on_tick(sd_event_source *s, uint64_t usec, void *arg)
 {
     struct pm *pm = arg;
     bool is_quiet = pm->m.state == PM_RUN && pm->m.stop == PM_STOP_NONE;
+    usec_t silence = (usec_t) pm->conf->v.progress_timeout;
 
     (void) s;
     (void) usec;
+    pm_beat_look(pm, clock_mono_usec());
     pm_notify_update(pm, false);
-    pm_children_check_beats(pm, clock_mono_usec());
-    pm_clock_arm(&pm->tick, (is_quiet ? 5 : 1) * USEC_PER_SEC);
+    pm->tick_usec =
+        (is_quiet && (silence == 0 || silence > 20 * USEC_PER_SEC) ? 5 : 1) * USEC_PER_SEC;
+    pm_clock_arm(&pm->tick, pm->tick_usec);
     return 0;
 }
 
@@ -590,7 +593,7 @@ pm_new(const struct pm_params *params, struct pm **ret, struct err *e)
     pm->conf = params->conf;
     pm->where = params->where;
     pm->m.state = PM_INIT;
-    pm->client_fd = pm->conf_fd = -1;
+    pm->client_fd = pm->conf_fd = pm->canary_fd = -1;
     pm->lock.fd = -1;
     pm->history.fd = -1;
     pm_logger_init(pm);
@@ -622,7 +625,9 @@ pm_run(struct pm *pm)
 {
     int r;
 
-    pm_clock_arm(&pm->tick, USEC_PER_SEC);
+    pm->beats_usec = clock_mono_usec();
+    pm->tick_usec = USEC_PER_SEC;
+    pm_clock_arm(&pm->tick, pm->tick_usec);
     pm_clock_arm(&pm->minute, MINUTE_USEC);
     pm_event(pm, EV_START);
     r = sd_event_loop(pm->loop);
@@ -659,6 +664,8 @@ pm_free(struct pm *pm)
     free_clock(&pm->crowd);
     pm_crowd_done(pm);
     free_clock(&pm->watchdog);
+    (void) sd_event_source_disable_unref(pm->canary);
+    closep(&pm->canary_fd);
     (void) sd_event_source_disable_unref(pm->watchdog_turn);
     (void) sd_event_source_disable_unref(pm->observe);
     (void) sd_event_source_disable_unref(pm->messages);

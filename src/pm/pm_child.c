@@ -8,8 +8,6 @@
 #include "base/log.h"
 #include "pm/pm_int.h"
 
-#define ABORT_USEC (5 * USEC_PER_SEC) /* from SIGABRT to SIGKILL */
-
 static bool
 was_told_to_quit(const struct pm_child *c)
 {
@@ -128,91 +126,15 @@ pm_child_names(const struct pm *pm, char *p, size_t n)
         (void) snprintf(p + at, n - at, " and %u others", n_left);
 }
 
-/* ---- beats (systemd-ops.md 3.7, rules 3 to 6) ---- */
-usec_t
-pm_child_beat_age(struct pm_child *c, usec_t now)
-{
-    const struct slot *s = segment_slot(c->pm->seg, c->slot_idx);
-    uint64_t value = atomic_load_explicit(&s->progress, memory_order_relaxed);
-
-    if (value != c->beat_value) {
-        c->beat_value = value;
-        c->beat_usec = now;
-        c->abort_usec = 0;
-    }
-    return now - c->beat_usec;
-}
-
-/* In uninterruptible sleep? Then storage stalls, and no signal would be delivered (rule 6). */
-static bool
-is_in_disk_sleep(pid_t pid)
-{
-    char path[40];
-    char text[200] = "";
-    const char *state;
-    FILE *f;
-
-    (void) snprintf(path, sizeof path, "/proc/%d/stat", (int) pid);
-    f = fopen(path, "re");
-    if (f == NULL)
-        return false;
-    if (fgets(text, sizeof text, f) == NULL)
-        text[0] = '\0';
-    (void) fclose(f);
-    state = strrchr(text, ')');
-    return state != NULL && strncmp(state, ") D", 3) == 0;
-}
-
-/* What the journal is told about a child beside the message (systemd-ops.md 3.8). */
-struct child_fields {
-    char pid[40], object[40], role[60], end[40];
-    const char *list[5];
-};
-
-static void
-child_fields(const struct pm_child *c, struct child_fields *f)
+/* ---- for the journal ---- */
+void
+pm_child_fields(const struct pm_child *c, struct pm_child_fields *f)
 {
     (void) snprintf(f->pid, sizeof f->pid, "PINION_CHILD_PID=%d", (int) c->pid);
     (void) snprintf(f->object, sizeof f->object, "OBJECT_PID=%d", (int) c->pid);
     (void) snprintf(f->role, sizeof f->role, "PINION_CHILD_ROLE=%s", child_policies[c->kind].role);
     f->end[0] = '\0';
     memcpy(f->list, (const char *[]){ f->pid, f->object, f->role, NULL, NULL }, sizeof f->list);
-}
-
-static void
-check_beat(struct pm *pm, struct pm_child *c, usec_t now)
-{
-    struct child_fields f;
-    usec_t age = pm_child_beat_age(c, now);
-
-    if (c->abort_usec != 0) {
-        if (now - c->abort_usec >= ABORT_USEC)
-            pm_child_signal(c, SIGKILL); /* stopped: no other signal reaches it */
-        return;
-    }
-    if (age < (usec_t) pm->conf->v.storage_stall_timeout)
-        return;
-    child_fields(c, &f);
-    log_event(LOG_LEVEL_WARNING, LOG_EVENT_CHILD_STUCK, f.list,
-              "%s (PID %d) has shown no progress for %.0f s", child_policies[c->kind].description,
-              (int) c->pid, (double) age / 1e6);
-    if (is_in_disk_sleep(c->pid)) {
-        c->beat_usec = now; /* said again when as much time has passed */
-        return;
-    }
-    pm_child_signal(c, SIGABRT); /* a core, then the crash cycle */
-    c->abort_usec = now;
-}
-
-void
-pm_children_check_beats(struct pm *pm, usec_t now)
-{
-    for (enum child_kind k = 0; k < CHILD_KINDS; k++) {
-        struct pm_child *c = &pm->children[pm->pool[k].first];
-
-        if (pm->pool[k].n == 1 && c->slot_idx >= 0 && c->pid != 0 && !was_told_to_quit(c))
-            check_beat(pm, c, now);
-    }
 }
 
 /* ---- deaths ---- */
@@ -259,14 +181,14 @@ static void
 log_death(struct pm *pm, const struct pm_child *c, const siginfo_t *si)
 {
     char text[120];
-    struct child_fields f;
+    struct pm_child_fields f;
 
     if (si->si_code == CLD_EXITED)
         (void) snprintf(text, sizeof text, "exited with exit code %d", si->si_status);
     else
         (void) snprintf(text, sizeof text, "was terminated by signal %d: %s", si->si_status,
                         strsignal(si->si_status));
-    child_fields(c, &f);
+    pm_child_fields(c, &f);
     (void) snprintf(f.end, sizeof f.end, "%s=%d",
                     si->si_code == CLD_EXITED ? "PINION_EXIT_CODE" : "PINION_SIGNAL",
                     si->si_status);

@@ -97,7 +97,7 @@ pm_control_process(const struct pm *pm, unsigned idx, struct pm_process *ret)
                                     .started_usec = c->started_real_usec,
                                     .beat_age_usec = -1 };
         if (ret->is_critical)
-            ret->beat_age_usec = (int64_t) pm_child_beat_age(c, clock_mono_usec());
+            ret->beat_age_usec = (int64_t) pm_beat_age(c, clock_mono_usec());
         return true;
     }
     return false;

@@ -39,11 +39,14 @@ struct pm_child {
     int told;                /* strongest signal sent, 0 = none */
     usec_t started_usec;     /* monotonic */
     usec_t started_real_usec;
-    uint64_t beat_value; /* its slot's progress as last looked at */
-    usec_t beat_usec;    /* monotonic: when that had moved */
-    usec_t abort_usec;   /* monotonic: when SIGABRT was sent because it stands still, else 0 */
-    bool is_in;          /* backend: seen logged in */
-    bool is_shed;        /* backend: told to give its place to a client that speaks */
+    /* pm_beat.c */
+    uint64_t progress; /* its slot's, as last looked at */
+    usec_t moved_usec; /* monotonic: when that had moved */
+    usec_t abort_usec; /* monotonic: when SIGABRT was sent because it stands still, else 0 */
+    bool is_stalled;   /* that is said in the log */
+    bool is_triggered; /* the service manager was asked to restart us for that */
+    bool is_in;        /* backend: seen logged in */
+    bool is_shed;      /* backend: told to give its place to a client that speaks */
 };
 
 #define PM_LISTENERS_MAX 64
@@ -147,6 +150,13 @@ struct pm {
     unsigned n_queued;
     bool is_handling;
 
+    /* pm_beat.c */
+    usec_t tick_usec;       /* from one look to the next */
+    usec_t beats_usec;      /* of the last look, monotonic */
+    usec_t beats_from_usec; /* nobody is judged by what was before */
+    char stall_text[140];   /* "" = storage does not stall */
+    bool has_unkillable;    /* a child that stands still does not even take SIGKILL */
+
     /* pm_notify.c */
     char status_text[200];
     char status_sent[200];
@@ -160,6 +170,9 @@ struct pm {
     bool is_watchdog_withheld;
     struct pm_clock watchdog;
     sd_event_source *watchdog_turn;
+    int canary_fd; /* -1: there is no watchdog */
+    sd_event_source *canary;
+    uint64_t canary_sent, canary_seen;
     struct pm_progress progress;
 
     /* pm_note.c */
@@ -215,10 +228,20 @@ void pm_child_signal(struct pm_child *c, int signal);
  * 3 others"; "nobody" if there is none. */
 void pm_child_names(const struct pm *pm, char *p, size_t n);
 
-/* How long the process has shown no progress, as seen at `now`; looks. Attached children only. */
-usec_t pm_child_beat_age(struct pm_child *c, usec_t now);
-/* Critical children that stand still for longer than storage_stall_timeout: say so, end them. */
-void pm_children_check_beats(struct pm *pm, usec_t now);
+/* What the journal is told about a child beside the message (systemd-ops.md 3.8); room for one
+ * more. */
+struct pm_child_fields {
+    char pid[40], object[40], role[60], end[40];
+    const char *list[5];
+};
+void pm_child_fields(const struct pm_child *c, struct pm_child_fields *f);
+
+/* pm_beat.c */
+/* How long ago the process last showed that it lives. Attached children only. */
+usec_t pm_beat_age(const struct pm_child *c, usec_t now);
+/* Look at the children of which there is one each: end who stands still, tell whose storage
+ * stalls. */
+void pm_beat_look(struct pm *pm, usec_t now);
 
 /* pm_launch.c */
 /* Fork one of `kind`; the client's socket is pm->client_fd for backends and dead ends. Returns 0 or

@@ -127,8 +127,9 @@ pm_launch(struct pm *pm, enum child_kind kind, struct err *e)
         pm->keys[c - pm->children] = (struct child_key){ pid, start.cancel_key };
     c->told = 0;
     c->started_usec = clock_mono_usec();
-    c->beat_usec = c->started_usec;
-    c->beat_value = 0;
+    c->progress = 0;
+    c->moved_usec = c->started_usec;
+    c->is_stalled = c->is_triggered = false;
     c->abort_usec = 0;
     c->is_in = c->is_shed = false;
     c->started_real_usec = clock_real_usec();

@@ -4,7 +4,9 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <systemd/sd-daemon.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -33,11 +35,11 @@ movement(const struct pm *pm)
     const struct shm_status *st = segment_status(pm->seg);
 
     if (pm->m.state < PM_RUN)
-        return peek64(&st->redo_lsn) + peek64(&slot_of(pm, CHILD_STARTUP)->progress) +
+        return peek64(&st->redo_lsn) + peek64(&slot_of(pm, CHILD_STARTUP)->beat.progress) +
                peek64(&st->startup.blocks_done) + (uint64_t) pm->m.state;
     if (pm->m.state == PM_WAIT_CHECKPOINT)
         return peek64(&st->checkpoint.buffers_done) + peek64(&st->checkpoint.files_synced) +
-               peek64(&slot_of(pm, CHILD_CHECKPOINTER)->progress) + (uint64_t) pm->m.state;
+               peek64(&slot_of(pm, CHILD_CHECKPOINTER)->beat.progress) + (uint64_t) pm->m.state;
     if (pm->m.state == PM_WAIT_ARCHIVER) /* a command that hangs is given no more time */
         return peek64(&st->n_archived) + ((uint64_t) pm->m.state << 32);
     return pm_view(pm).n_children + ((uint64_t) pm->m.state << 32);
@@ -208,6 +210,11 @@ add_space(const struct pm *pm, char *p, size_t n)
         if (is_full || atomic_load_explicit(&s->is_low, memory_order_relaxed) != 0)
             (void) snprintf(p + at, n - at, "; %s: %s (%" PRIu64 " MB free)", names[i],
                             is_full ? "disk full" : "low disk space", peek64(&s->free_bytes) >> 20);
+    }
+    if (pm->stall_text[0] != '\0') {
+        size_t at = strlen(p);
+
+        (void) snprintf(p + at, n - at, "; %s", pm->stall_text);
     }
 }
 
@@ -442,32 +449,41 @@ pm_notify_refused(const struct err *e)
 
 /* ---- watchdog (systemd-ops.md 3.7, rules 1, 2) ---- */
 
-/* Whoever we wait for must get on: a recovery or a last checkpoint that stands still gets neither
- * time nor pings. */
-static bool
-is_stuck(const struct pm *pm, usec_t now)
+/* Rule 2: what we wrote has come back through the dispatch of events. */
+static int
+on_canary(sd_event_source *s, int fd, uint32_t revents, void *arg)
 {
-    bool is_phase = pm->m.state < PM_RUN || pm->m.state == PM_WAIT_CHECKPOINT;
+    struct pm *pm = arg;
+    uint64_t n = 0;
 
-    return is_phase && now - pm->moved_usec > (usec_t) pm->conf->v.storage_stall_timeout;
+    (void) s;
+    (void) revents;
+    if (read(fd, &n, sizeof n) == sizeof n)
+        pm->canary_seen += n;
+    return 0;
 }
 
-/* The last source of a turn: everything that was ready has been dispatched. */
+/* The last source of a turn: everything that was ready has been dispatched. Children that stand
+ * still are ended first (pm_beat.c); only if that fails it is the service manager's turn. */
 static int
 on_turn_done(sd_event_source *s, void *arg)
 {
+    static const uint64_t one = 1;
     struct pm *pm = arg;
-    usec_t now = clock_mono_usec();
     bool was_withheld = pm->is_watchdog_withheld;
+    bool has_turned = pm->canary_seen == pm->canary_sent;
 
     (void) s;
-    pm->is_watchdog_withheld = is_stuck(pm, now);
+    pm->is_watchdog_withheld = !has_turned || pm->has_unkillable;
     if (!pm->is_watchdog_withheld)
         (void) sd_notify(0, "WATCHDOG=1");
     else if (!was_withheld)
         log_event(LOG_LEVEL_WARNING, LOG_EVENT_WATCHDOG_WITHHELD, NULL,
-                  "nothing has moved for %.0f s in %s, the watchdog is not answered any more",
-                  (double) (now - pm->moved_usec) / 1e6, pm_state_name(pm->m.state));
+                  "%s, the watchdog is not answered any more",
+                  has_turned ? "a process that stands still cannot be killed"
+                             : "the event loop does not dispatch events");
+    if (has_turned && write(pm->canary_fd, &one, sizeof one) == sizeof one)
+        pm->canary_sent++;
     return 0;
 }
 
@@ -494,13 +510,20 @@ pm_notify_init(struct pm *pm, struct err *e)
     if (r <= 0)
         return 0;
     pm->watchdog_usec = usec;
-    r = sd_event_add_time(pm->loop, &pm->watchdog.source, CLOCK_MONOTONIC, 0, 0, on_watchdog, pm);
+    pm->canary_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (pm->canary_fd < 0)
+        return ERR_ERRNO(e, "could not make the watchdog");
+    r = sd_event_add_io(pm->loop, &pm->canary, pm->canary_fd, EPOLLIN, on_canary, pm);
+    if (r >= 0)
+        r = sd_event_add_time(pm->loop, &pm->watchdog.source, CLOCK_MONOTONIC, 0, 0, on_watchdog,
+                              pm);
     if (r >= 0)
         r = sd_event_add_defer(pm->loop, &pm->watchdog_turn, on_turn_done, pm);
     if (r < 0)
         return err_set_errno(e, -r, "could not make the watchdog");
     (void) sd_event_source_set_priority(pm->watchdog.source, PRIO_TIMER);
     (void) sd_event_source_set_priority(pm->watchdog_turn, PRIO_WATCHDOG);
+    (void) sd_event_source_set_priority(pm->canary, PRIO_TIMER);
     pm_clock_arm(&pm->watchdog, 0); /* arms it already now */
     return 0;
 }

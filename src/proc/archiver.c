@@ -51,7 +51,7 @@ look(void)
 {
     child_poll(NULL);
     take_orders(atomic_load_explicit(&me.slot->request, memory_order_acquire));
-    (void) atomic_fetch_add_explicit(&me.slot->progress, 1, memory_order_relaxed);
+    beat_step(&me.slot->beat);
 }
 
 /* While a command runs: it is waited for, whatever is asked. QUIT ends both. */
@@ -238,7 +238,7 @@ sleep_until(usec_t deadline)
 
     while (bits == 0 && clock_mono_usec() < deadline) {
         bits = attach_sleep(&me, MIN(deadline, clock_mono_usec() + BEAT_USEC));
-        (void) atomic_fetch_add_explicit(&me.slot->progress, 1, memory_order_relaxed);
+        beat_step(&me.slot->beat);
     }
     take_orders(bits);
 }

@@ -22,6 +22,16 @@ on_exit_cb(void *arg)
     stat_process_exit(&a->stats);
 }
 
+/* In every wait, and by self_check(): a process that waits lives. */
+static void
+look(void *arg)
+{
+    struct slot *s = arg;
+
+    child_poll(NULL);
+    beat_alive(&s->beat);
+}
+
 static int
 init_self(struct attached *a, const struct child_start *start, struct err *e)
 {
@@ -30,10 +40,14 @@ init_self(struct attached *a, const struct child_start *start, struct err *e)
     a->start = start;
     a->slot = segment_slot(start->segment, start->slot_idx);
     self_init(&a->self, (uint32_t) start->slot_idx, a->slot);
-    a->self.poll = child_poll;
+    a->self.poll = look;
+    a->self.poll_arg = a->slot;
     if (dir_fd < 0)
         return ERR_ERRNO(e, "could not open data directory \"%s\"", start->data_dir);
     io_real_init(&a->io, dir_fd);
+    if (start->kind != CHILD_BACKEND && start->kind != CHILD_AV_WORKER)
+        a->io.beat = &a->slot->beat;
+    a->io.patience = (usec_t) start->conf->v.storage_stall_timeout;
     return 0;
 }
 
@@ -44,6 +58,7 @@ take_settings(void *arg)
     struct attached *a = arg;
     const struct conf_values *v = &a->start->conf->v;
 
+    a->io.patience = (usec_t) v->storage_stall_timeout;
     a->store.cfg.max_wal_size = (uint64_t) v->max_wal_size;
     a->store.cfg.min_wal_size = (uint64_t) v->min_wal_size;
     a->store.cfg.completion_target = v->checkpoint_completion_target;

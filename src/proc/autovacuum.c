@@ -118,7 +118,7 @@ run(void)
         }
         if (!v->autovacuum)
             return; /* the postmaster starts us again when it is on */
-        (void) atomic_fetch_add_explicit(&me.slot->progress, 1, memory_order_relaxed);
+        beat_step(&me.slot->beat);
         if (clock_mono_usec() >= next) {
             make_list();
             next = clock_mono_usec() + (usec_t) v->autovacuum_naptime;

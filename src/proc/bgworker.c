@@ -46,7 +46,7 @@ may_go_on(struct load *l)
     uint32_t spare = MAX(64u, me.cache.cfg.n_frames / 16);
 
     bits |= atomic_load_explicit(&me.slot->request, memory_order_acquire);
-    (void) atomic_fetch_add_explicit(&me.slot->progress, 1, memory_order_relaxed);
+    beat_step(&me.slot->beat);
     l->is_stopped = (bits & REQ_STOP) != 0;
     l->is_full = cache_n_free(&me.cache) <= spare;
     return !l->is_stopped && !l->is_full && (bits & REQ_TERMINATE) == 0;
@@ -174,7 +174,7 @@ run(void)
     while ((bits & (REQ_STOP | REQ_TERMINATE)) == 0 && v->autoprewarm) {
         bits = attach_sleep(&me, clock_mono_usec() + BEAT_USEC);
         slot_request_clear(me.slot, bits);
-        (void) atomic_fetch_add_explicit(&me.slot->progress, 1, memory_order_relaxed);
+        beat_step(&me.slot->beat);
         if ((bits & REQ_RELOAD) != 0)
             (void) child_reload(me.start, NULL);
         if (v->autoprewarm_interval > 0 &&

@@ -53,7 +53,7 @@ run(struct attached *a)
             return;
         if ((bits & REQ_RELOAD) != 0)
             (void) child_reload(a->start, NULL);
-        (void) atomic_fetch_add_explicit(&a->slot->progress, 1, memory_order_relaxed);
+        beat_step(&a->slot->beat);
         space_look(a);
         if (attach_in_recovery(a)) { /* redo writes what it needs to write */
             if ((bits & REQ_WORK) != 0)

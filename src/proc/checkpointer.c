@@ -338,7 +338,7 @@ run(struct attached *a)
             has_recovered = true;
             now_state.last_usec = clock_mono_usec();
         }
-        (void) atomic_fetch_add_explicit(&a->slot->progress, 1, memory_order_relaxed);
+        beat_step(&a->slot->beat);
         if ((bits & REQ_FINISH) != 0)
             finish(a, has_recovered);
         if ((bits & REQ_STOP) != 0)

@@ -146,7 +146,7 @@ on_progress(void *arg, lsn_t at)
         segment_tell(a->start->segment, MSG_REDO_STARTED);
     }
     (void) at;
-    (void) atomic_fetch_add_explicit(&a->slot->progress, 1, memory_order_relaxed);
+    beat_step(&a->slot->beat);
     return self_check(&a->self, NULL);
 }
 

@@ -34,7 +34,7 @@ on_poll(void *arg)
         slot_request_clear(s->a->slot, REQ_RELOAD);
         (void) child_reload(s->a->start, NULL); /* the next command may be another */
     }
-    (void) atomic_fetch_add_explicit(&s->a->slot->progress, 1, memory_order_relaxed);
+    beat_step(&s->a->slot->beat);
     return is_told_to_leave(s);
 }
 

@@ -103,7 +103,7 @@ on_metrics(struct evhttp_request *req, void *arg)
     struct err e = ERR_INIT;
 
     (void) arg;
-    (void) atomic_fetch_add_explicit(&me.slot->progress, 1, memory_order_relaxed);
+    beat_step(&me.slot->beat);
     if (make_page(&page, &bytes, &e) < 0) {
         log_err(LOG_LEVEL_WARNING, "metrics: ", &e);
         evhttp_send_error(req, HTTP_SERVUNAVAIL, NULL);
@@ -158,7 +158,7 @@ on_beat(evutil_socket_t fd, short what, void *arg)
     (void) fd;
     (void) what;
     (void) arg;
-    (void) atomic_fetch_add_explicit(&me.slot->progress, 1, memory_order_relaxed);
+    beat_step(&me.slot->beat);
 }
 
 static struct evhttp *

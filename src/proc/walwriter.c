@@ -36,7 +36,7 @@ run(struct attached *a)
         (void) store_walwriter_round(&a->store, &e);
         attach_report(&e, "WAL writer: ", &last_code);
         n_idle = wal_durable(&a->wal) != before ? 0 : n_idle + 1;
-        (void) atomic_fetch_add_explicit(&a->slot->progress, 1, memory_order_relaxed);
+        beat_step(&a->slot->beat);
     }
 }
 

@@ -5,6 +5,7 @@
  * postmaster before the fork; a child only fills its own. */
 #pragma once
 
+#include "base/beat.h"
 #include "base/macro.h"
 #include "base/types.h"
 
@@ -56,12 +57,11 @@ struct slot {
     _Atomic uint64_t xact_start_usec;   /* @ real time, 0 = none */
     _Atomic uint64_t query_start_usec;  /* @ real time */
     _Atomic uint64_t state_change_usec; /* @ real time */
-    _Atomic uint64_t
-        progress; /* @ grows while the process gets on: watchdog and time-out extension */
-    _Atomic uint32_t vacuum;       /* @ enum slot_vacuum */
-    _Atomic uint64_t vacuum_total; /* @ free pages that it gives back */
-    _Atomic uint64_t vacuum_done;  /* @ of them so far */
-    _Atomic uint32_t text_seq;     /* @ seqlock of the texts below */
+    struct beat beat;                   /* watchdog and time-out extension */
+    _Atomic uint32_t vacuum;            /* @ enum slot_vacuum */
+    _Atomic uint64_t vacuum_total;      /* @ free pages that it gives back */
+    _Atomic uint64_t vacuum_done;       /* @ of them so far */
+    _Atomic uint32_t text_seq;          /* @ seqlock of the texts below */
     char role_name[SLOT_NAME_BYTES];
     char db_name[SLOT_NAME_BYTES];
     char application_name[SLOT_NAME_BYTES];

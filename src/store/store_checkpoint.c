@@ -186,7 +186,7 @@ write_pages(struct run *c, struct err *e)
         if (c->pace != NULL && c->pace(c->pace_arg, (double) (i + 1) / c->n_ids))
             c->pace = NULL;
         if (c->st->self->slot != NULL)
-            (void) atomic_fetch_add_explicit(&c->st->self->slot->progress, 1, memory_order_relaxed);
+            beat_step(&c->st->self->slot->beat);
     }
     return r < 0 ? r : 0;
 }

@@ -49,7 +49,7 @@ sleep_until_request(struct self *self, uint32_t bits)
 
         (void) poll(&p, 1, 100);
         if (!is_standing)
-            (void) atomic_fetch_add_explicit(&self->slot->progress, 1, memory_order_relaxed);
+            beat_step(&self->slot->beat);
         child_poll(NULL);
         if ((atomic_load_explicit(&self->slot->request, memory_order_acquire) & bits) != 0)
             return;
@@ -679,7 +679,7 @@ a_checkpointer_that_stands_still_is_ended_and_all_start_anew(void **state)
     struct world *w = *state;
 
     play.first_checkpointer_stands = true;
-    play.arg = "storage_stall_timeout=1";
+    play.arg = "progress_timeout=1";
     start_ready(w);
     expect(w, "/crash_recovering");
     expect(w, "PM_RUN/ready");

@@ -545,7 +545,7 @@ def test_a_crash_and_a_fast_stop_end_with_1_in_either_order(cluster, first):
 
 def test_a_checkpointer_that_stands_still_in_its_last_checkpoint_does_not_hold_up_a_stop(cluster):
     """It is stopped and takes no signal but KILL; the end is a crash, the next start recovers."""
-    s = cluster(conf="storage_stall_timeout = 1s\n")
+    s = cluster(conf="progress_timeout = 1s\n")
     p = s.foreground()
     s.until_ready()
     s.sql("CREATE TABLE t (a integer)")

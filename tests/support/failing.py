@@ -32,12 +32,12 @@ class Failing:
         return not self.order.exists()
 
     @contextlib.contextmanager
-    def held(self, call, part):
-        """Inside the with every such call stands still."""
+    def held(self, call, part, in_kernel=False):
+        """Inside the with every such call stands still; `in_kernel`: in state D, where no signal is taken."""
         gate = Path(f"{self.order}.gate")
         os.mkfifo(gate)
         gate.chmod(0o644)
-        self.next(call, part, 0)
+        self.next(call, part, 1000 if in_kernel else 0)
         try:
             yield
         finally:

@@ -3,7 +3,7 @@
  * (fsync, fdatasync, pwrite, pread) on a file whose path contains PART fails with that number;
  * whoever removes the file fires; with -1, -2 … it does not fail, its process ends with exit code
  * 0, 1 … With ERRNO 0 each such call waits, as long as the file is there, until somebody opens the
- * FIFO $FAILING_IO.gate for writing. */
+ * FIFO $FAILING_IO.gate for writing; with 1000 the same, but asleep in the kernel (state D). */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -11,7 +11,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
+
+#define IN_KERNEL 1000
 
 static void
 wait_at_gate(const char *order)
@@ -23,6 +26,20 @@ wait_at_gate(const char *order)
     while ((fd = open(gate, O_RDONLY | O_CLOEXEC)) < 0 && errno == EINTR)
         ;
     (void) close(fd);
+}
+
+/* The parent of a vfork() takes no signal but KILL until its child has ended. */
+static void
+wait_in_kernel(const char *order)
+{
+    pid_t pid = vfork(); /* NOLINT */
+
+    if (pid == 0) {
+        wait_at_gate(order);
+        _exit(0);
+    }
+    while (pid > 0 && waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+        ;
 }
 
 static int
@@ -48,6 +65,8 @@ fires(const char *call, int fd)
         error = 0;
     else if (error == 0)
         wait_at_gate(order);
+    else if (error == IN_KERNEL)
+        wait_in_kernel(order), error = 0;
     else if (unlink(order) < 0)
         error = 0;
     else if (error < 0)

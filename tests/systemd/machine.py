@@ -42,6 +42,10 @@ mkdir -p mnt/etc/systemd/system
 for unit in apt-daily.timer apt-daily-upgrade.timer man-db.timer e2scrub_all.timer; do
     ln -sf /dev/null "mnt/etc/systemd/system/$unit"
 done
+# Groups of its own: two machines at once would see each other's processes in theirs.
+for groups in /sys/fs/cgroup /sys/fs/cgroup/systemd /sys/fs/cgroup/unified; do
+    if [ -w "$groups/cgroup.procs" ] && mkdir "$groups/$3"; then echo $$ > "$groups/$3/cgroup.procs"; fi
+done
 # basic.target: not the services that this machine happens to have enabled.
 exec systemd-nspawn -q --register=no --keep-unit --private-network -D "$2/mnt" -M "$3" --boot -- --unit=basic.target </dev/null
 """
@@ -73,10 +77,11 @@ def until(condition, what, deadline=DEADLINE):
 class Machine:
     def __init__(self, root="/", programs=()):
         self.top = tempfile.mkdtemp(prefix="pinion-systemd-", dir="/tmp")
+        self.name = f"pinion-{os.getpid()}-{os.path.basename(self.top)[-4:].replace("_", "x")}"
         self.log = open(f"{self.top}.log", "w+", encoding="utf-8", errors="replace")  # outside the mount
         self.proc = subprocess.Popen(
             ["unshare", "--mount", "--propagation", "private", "bash", "-c", BOOT, "boot", str(ROOT), self.top,
-             f"pinion-{os.getpid()}", str(root), *map(str, programs)], stdin=subprocess.DEVNULL, stdout=self.log, stderr=subprocess.STDOUT)
+             self.name, str(root), *map(str, programs)], stdin=subprocess.DEVNULL, stdout=self.log, stderr=subprocess.STDOUT)
         self.leader = None
 
     def boot(self):
@@ -131,8 +136,9 @@ class Machine:
         except subprocess.TimeoutExpired:
             self.proc.kill()
             self.proc.wait()
-        for top in Path("/sys/fs/cgroup").glob("*/payload"), Path("/sys/fs/cgroup").glob("*/supervisor"):
-            for group in top:  # nspawn --keep-unit leaves its empty groups; one in use is not removable
+        for top in "", "systemd", "unified":  # nspawn --keep-unit leaves its empty groups
+            group = Path("/sys/fs/cgroup", top, self.name)
+            if group.is_dir():
                 subprocess.run(["find", group, "-depth", "-type", "d", "-exec", "rmdir", "--", "{}", ";"], capture_output=True, check=False)
         self.log.close()
         os.unlink(f"{self.top}.log")

@@ -70,7 +70,7 @@ def test_the_watchdog_ends_a_postmaster_that_hangs_and_the_service_comes_back(in
     pid = instance.pid
     instance.m.run("kill", "-STOP", pid)
     until(lambda: instance.pid not in (0, pid) and instance.show("ActiveState")["ActiveState"] == "active", "the service is back")
-    assert "Watchdog timeout" in instance.journal()
+    assert "Watchdog timeout" in instance.journal() and "status=6/ABRT" in instance.journal()
     assert int(instance.show("NRestarts")["NRestarts"]) >= 1
     assert instance.sql("SELECT count(*) FROM kept;").stdout == rows
 
@@ -142,37 +142,65 @@ def test_a_slow_recovery_that_moves_is_not_killed(instance):
     assert instance.sql("SELECT count(*) FROM bulk;").stdout == rows
 
 
-def wait_watchdog(instance):
-    until(lambda: instance.show("Result")["Result"] == "watchdog", "the watchdog has ended it")
+def stands_still_is_ended(instance, pid, role):
+    """systemd-ops part 7, point 2: the right process, by SIGABRT, which leaves a core."""
+    text = instance.journal()
+    assert f"{role} (PID {pid}) has shown no progress" in text and "State T" in text, text[-3000:]
+    assert re.search(rf"{role} \(PID {pid}\) was terminated by signal 6", text), text[-3000:]
+    assert "Watchdog timeout" not in text.rpartition("Starting pinion@main.service")[2]
+
+
+def test_a_checkpointer_that_hangs_is_ended_and_the_service_stays(instance):
+    instance.systemctl("stop")
+    instance.m.write(instance.conf, instance.conf_text + "\nprogress_timeout = 2s\n")
+    instance.drop_in("WatchdogSec=8\n")
+    instance.systemctl("start")
+    rows, pid, victim = fill(instance, 1), instance.pid, role_pid(instance, "checkpointer")
+    instance.m.run("kill", "-STOP", victim)
+    until(lambda: instance.sql("SELECT count(*) FROM bulk;", check=False).stdout == rows and role_pid(instance, "checkpointer") not in (None, victim), "it has recovered")
+    stands_still_is_ended(instance, victim, "checkpointer process")
+    assert instance.pid == pid and instance.show("ActiveState", "NRestarts") == {"ActiveState": "active", "NRestarts": "0"}
+
+
+def wait_failed(instance):
     until(lambda: instance.show("ActiveState")["ActiveState"] == "failed", "the unit has failed")
 
 
-def test_a_recovery_that_stands_still_is_ended_by_the_watchdog(instance):
+def test_a_recovery_that_stands_still_is_ended_and_the_next_one_succeeds(instance):
+    """It neither gets more time nor is it left alone: within progress_timeout the startup process is ended, and the server with it. Here
+    the first limit that it meets is that of the start (part 7, point 3)."""
     rows = fill(instance, 5)
-    kill_all(instance)
-    instance.m.write(instance.conf, instance.conf_text + "\nstorage_stall_timeout = 3s\n")
-    instance.drop_in("Restart=no\nTimeoutStartSec=infinity\nWatchdogSec=2\n")
-    instance.systemctl("reset-failed")
-    holder = threading.Thread(target=instance.m.sh, args=(HOLD_STARTUP,), kwargs={"check": False})
-    holder.start()
-    instance.m.run("systemctl", "start", "--no-block", instance.unit)
-    holder.join()
-    wait_watchdog(instance)
-    instance.drop_in("")
-    instance.systemctl("reset-failed")
-    instance.systemctl("start")
-    assert instance.sql("SELECT count(*) FROM bulk;").stdout == rows
+    for conf, drop_in, result in (("progress_timeout = 2s", "TimeoutStartSec=infinity\nWatchdogSec=8\n", "exit-code"),
+                                  ("progress_timeout = 0", "TimeoutStartSec=4\nTimeoutStopSec=4\n", "timeout")):
+        kill_all(instance)
+        instance.m.write(instance.conf, instance.conf_text + f"\n{conf}\n")
+        instance.drop_in("Restart=no\n" + drop_in)
+        instance.systemctl("reset-failed")
+        holder = threading.Thread(target=instance.m.sh, args=(HOLD_STARTUP + "; echo $pid > /tmp/held",), kwargs={"check": False})
+        holder.start()
+        instance.m.run("systemctl", "start", "--no-block", instance.unit)
+        holder.join()
+        wait_failed(instance)
+        assert instance.show("Result")["Result"] == result
+        if result == "exit-code":
+            stands_still_is_ended(instance, int(instance.m.run("cat", "/tmp/held").stdout), "startup process")
+        instance.drop_in("")
+        instance.systemctl("reset-failed")
+        instance.systemctl("start")
+        assert instance.sql("SELECT count(*) FROM bulk;").stdout == rows
 
 
-def test_a_shutdown_checkpoint_that_hangs_is_ended_by_the_watchdog(instance):
+def test_a_shutdown_checkpoint_that_hangs_is_ended(instance):
     instance.systemctl("stop")
-    instance.m.write(instance.conf, instance.conf_text + "\nstorage_stall_timeout = 3s\n")
-    instance.drop_in("Restart=no\nWatchdogSec=2\n")
+    instance.m.write(instance.conf, instance.conf_text + "\nprogress_timeout = 2s\n")
+    instance.drop_in("Restart=no\nWatchdogSec=8\n")
     instance.systemctl("start")
-    rows = fill(instance, 1)
-    instance.m.run("kill", "-STOP", role_pid(instance, "checkpointer"))
+    rows, victim = fill(instance, 1), role_pid(instance, "checkpointer")
+    instance.m.run("kill", "-STOP", victim)
     instance.m.run("systemctl", "stop", "--no-block", instance.unit)
-    wait_watchdog(instance)
+    wait_failed(instance)
+    assert instance.show("Result")["Result"] == "exit-code"
+    stands_still_is_ended(instance, victim, "checkpointer process")
     instance.drop_in("")
     instance.systemctl("reset-failed")
     instance.systemctl("start")

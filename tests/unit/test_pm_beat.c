@@ -1,0 +1,188 @@
+/* Who stands still: pm_beat_judge() over the table of systemd-ops.md 3.7. Times in seconds. */
+#include "pm/pm_beat.h"
+#include "proc/mains.h"
+#include "support/test.h"
+
+/* The table of kinds names the mains; none is called here. */
+#define CHILD_KIND(id, role, description, main_, max, runs, attaches, exit0, exit1, phase) \
+    void main_(const struct child_start *start)                                            \
+    {                                                                                      \
+        (void) start;                                                                      \
+        abort();                                                                           \
+    }
+#include "tbl/child_kinds.def"
+#undef CHILD_KIND
+
+#define NOW 1000
+
+static const struct {
+    const char *label;
+    struct pm_beat_view v; /* in seconds */
+    enum pm_beat_verdict want;
+    unsigned want_silent;
+} rows[] = {
+    { "works", { .last_usec = 999, .moved_usec = 999, .is_critical = true }, BEAT_HEALTHY, 1 },
+    { "idle for long",
+      { .last_usec = 999, .moved_usec = 100, .is_idle = true, .is_critical = true },
+      BEAT_HEALTHY,
+      1 },
+    { "idle and dead",
+      { .last_usec = 970, .moved_usec = 970, .is_idle = true, .is_critical = true },
+      BEAT_STUCK,
+      30 },
+    { "just young enough",
+      { .last_usec = 971, .moved_usec = 971, .is_critical = true },
+      BEAT_HEALTHY,
+      29 },
+    { "silent at work",
+      { .last_usec = 970, .moved_usec = 970, .is_critical = true },
+      BEAT_STUCK,
+      30 },
+    { "turns, gets nowhere",
+      { .last_usec = 1000, .moved_usec = 940, .is_critical = true },
+      BEAT_STUCK,
+      60 },
+    { "turns, is slow",
+      { .last_usec = 1000, .moved_usec = 941, .is_critical = true },
+      BEAT_HEALTHY,
+      59 },
+    { "waits for another",
+      { .last_usec = 1000, .moved_usec = 701, .is_waiting = true, .is_critical = true },
+      BEAT_HEALTHY,
+      299 },
+    { "waits for ever",
+      { .last_usec = 1000, .moved_usec = 700, .is_waiting = true, .is_critical = true },
+      BEAT_STUCK,
+      300 },
+    { "in a call",
+      { .last_usec = 980,
+        .moved_usec = 980,
+        .call_usec = 980,
+        .deadline_usec = 1280,
+        .is_critical = true },
+      BEAT_HEALTHY,
+      20 },
+    { "in a long call",
+      { .last_usec = 860,
+        .moved_usec = 860,
+        .call_usec = 860,
+        .deadline_usec = 1160,
+        .is_critical = true },
+      BEAT_STALLED,
+      140 },
+    { "its call is just over its time",
+      { .last_usec = 690,
+        .moved_usec = 690,
+        .call_usec = 690,
+        .deadline_usec = 990,
+        .is_critical = true },
+      BEAT_HEALTHY,
+      310 },
+    { "its call does not end",
+      { .last_usec = 670,
+        .moved_usec = 670,
+        .call_usec = 670,
+        .deadline_usec = 970,
+        .is_critical = true },
+      BEAT_STUCK,
+      330 },
+    { "nor could it be killed",
+      { .last_usec = 670,
+        .moved_usec = 670,
+        .call_usec = 670,
+        .deadline_usec = 970,
+        .is_critical = true,
+        .is_in_kernel = true },
+      BEAT_STALLED,
+      330 },
+    { "in the kernel, undeclared",
+      { .last_usec = 900, .moved_usec = 900, .is_critical = true, .is_in_kernel = true },
+      BEAT_STALLED,
+      100 },
+    { "the first call of its life, long ago",
+      { .last_usec = 999,
+        .moved_usec = 999,
+        .call_usec = 0,
+        .deadline_usec = 3,
+        .is_critical = true },
+      BEAT_HEALTHY,
+      1 },
+    { "a helper has more time", { .last_usec = 701, .moved_usec = 701 }, BEAT_HEALTHY, 299 },
+    { "a helper, too, has to end", { .last_usec = 700, .moved_usec = 700 }, BEAT_STUCK, 300 },
+    { "told",
+      { .last_usec = 960, .moved_usec = 960, .abort_usec = 996, .is_critical = true },
+      BEAT_DYING,
+      40 },
+    { "told and still there",
+      { .last_usec = 960, .moved_usec = 960, .abort_usec = 995, .is_critical = true },
+      BEAT_STUBBORN,
+      40 },
+    { "killed and still there",
+      { .last_usec = 900, .moved_usec = 900, .abort_usec = 965, .is_critical = true },
+      BEAT_UNKILLABLE,
+      100 },
+    { "killed, in the kernel meanwhile",
+      { .last_usec = 900,
+        .moved_usec = 900,
+        .abort_usec = 965,
+        .is_critical = true,
+        .is_in_kernel = true },
+      BEAT_STUBBORN,
+      100 },
+    { "a clock ahead of ours",
+      { .last_usec = 1001, .moved_usec = 1001, .is_critical = true },
+      BEAT_HEALTHY,
+      0 },
+};
+
+static struct pm_beat_view
+in_usec(struct pm_beat_view v)
+{
+    v.last_usec *= USEC_PER_SEC;
+    v.moved_usec *= USEC_PER_SEC;
+    v.call_usec *= USEC_PER_SEC;
+    v.deadline_usec *= USEC_PER_SEC;
+    v.abort_usec *= USEC_PER_SEC;
+    return v;
+}
+
+static void
+who_shows_no_life_or_no_progress_is_found_and_nobody_else(void **state)
+{
+    const struct pm_beat_limits limits = { .silence = 30 * USEC_PER_SEC,
+                                           .patience = 300 * USEC_PER_SEC };
+
+    (void) state;
+    for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
+        struct pm_beat_view v = in_usec(rows[i].v);
+        usec_t silent;
+        enum pm_beat_verdict got = pm_beat_judge(&v, &limits, NOW * USEC_PER_SEC, &silent);
+
+        if (got != rows[i].want || silent != rows[i].want_silent * USEC_PER_SEC)
+            fail_msg("%s: verdict %d, want %d, silent for %llu s, want %u", rows[i].label,
+                     (int) got, (int) rows[i].want, (unsigned long long) (silent / USEC_PER_SEC),
+                     rows[i].want_silent);
+    }
+}
+
+static void
+without_a_limit_nobody_is_judged(void **state)
+{
+    const struct pm_beat_limits limits = { .patience = 300 * USEC_PER_SEC };
+    const struct pm_beat_view v = { .is_critical = true };
+    usec_t silent;
+
+    (void) state;
+    assert_int_equal(pm_beat_judge(&v, &limits, NOW * USEC_PER_SEC, &silent), BEAT_HEALTHY);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(who_shows_no_life_or_no_progress_is_found_and_nobody_else),
+        cmocka_unit_test(without_a_limit_nobody_is_judged),
+    };
+
+    return cmocka_run_group_tests_name("pm_beat", tests, NULL, NULL);
+}
