@@ -77,7 +77,7 @@ def until(condition, what, deadline=DEADLINE):
 class Machine:
     def __init__(self, root="/", programs=()):
         self.top = tempfile.mkdtemp(prefix="pinion-systemd-", dir="/tmp")
-        self.name = f"pinion-{os.getpid()}-{os.path.basename(self.top)[-4:].replace("_", "x")}"
+        self.name = "pinion-" + os.path.basename(self.top)[-8:].replace("_", "x")
         self.log = open(f"{self.top}.log", "w+", encoding="utf-8", errors="replace")  # outside the mount
         self.proc = subprocess.Popen(
             ["unshare", "--mount", "--propagation", "private", "bash", "-c", BOOT, "boot", str(ROOT), self.top,
