@@ -58,7 +58,7 @@ def test_twenty_requests_are_answered_by_one_checkpoint_or_two(server):
 
 def test_a_request_while_one_is_made_waits_for_a_later_one_and_hurries_the_first(cluster):
     """AC125, P09: the first would have lasted most of an hour."""
-    s = cluster(conf="checkpoint_timeout = 1h\n")
+    s = cluster(conf="checkpoint_timeout = 1h\nbgwriter_lru_maxpages = 0\n")
     s.start()
     s.sql("CREATE TABLE t (a text)")
     s.sql(FILL.format(n=1000))
@@ -200,8 +200,10 @@ def test_time_asks_for_checkpoints_unless_nothing_happened(cluster):
     assert sum(p.stat().st_size for p in (s.data / "pg_wal").iterdir() if p.is_file()) <= 66 << 20
 
 
-def test_an_asynchronous_commit_is_durable_soon_without_anybody_waiting_for_it(server):
+def test_an_asynchronous_commit_is_durable_soon_without_anybody_waiting_for_it(cluster):
     """AC136: within 3 × wal_writer_delay, by the WAL writer; a server that is killed then has it."""
+    server = cluster(conf="bgwriter_lru_maxpages = 0\nautovacuum = off\n")   # who writes a page makes its log durable first
+    server.start()
     walwriter = server.child("walwriter")
     with connect(server) as w, connect(server) as reader:
         w.ok("CREATE TABLE t (a integer)")
