@@ -115,6 +115,9 @@ ask_history(const struct target *t, struct out_stopped *s)
     uint64_t now = now_real_usec();
     if (last == NULL || s->is_active)
         return;
+    /* A start that was refused later wrote nothing here: the service manager knows why. */
+    if (strncmp(s->last_exit, "status ", 7) == 0 && strcmp(s->last_exit, "status 0") != 0)
+        return;
     if (strcmp(text_of(last, "event"), "stopped") != 0) {
         (void) snprintf(s->status_text, sizeof s->status_text,
                         "it ended without a word: killed, or power was cut");
