@@ -14,6 +14,7 @@
 
 #define EXTEND_USEC       (60 * USEC_PER_SEC)
 #define STATUS_EVERY_USEC USEC_PER_SEC
+#define QUIET_USEC        (USEC_PER_SEC / 2)
 #define WATCHDOG_MAX_USEC (5 * USEC_PER_SEC)
 
 /* ---- progress ---- */
@@ -98,9 +99,11 @@ startup_progress(const struct pm *pm, usec_t now, struct pm_progress *p)
 
     if (pass == STARTUP_NOT_BEGUN || pass >= STARTUP_DONE)
         return;
+    p->elapsed_usec = since(peek64(&st->startup.began_usec[pass]), now);
+    if (pm->m.state == PM_STARTUP && p->elapsed_usec < QUIET_USEC)
+        return; /* after a clean stop no pass is worth a line */
     p->is_known = true;
     p->phase = startup_pass_name(pass);
-    p->elapsed_usec = since(peek64(&st->startup.began_usec[pass]), now);
     if (pass == STARTUP_REDO && pm->m.state == PM_RECOVERY)
         redo_progress(st, p);
     if (pass == STARTUP_SETTLE &&

@@ -81,7 +81,7 @@ def until_in(s, name):
     pid = s.child("startup")
     title = support.until(lambda: open(f"/proc/{pid}/cmdline", "rb").read(), "a title").split(b"\0")[0].decode()
     assert title.rstrip() == f"pinion: startup {name}"
-    assert name in progress()["message"] or s.status()["pmState"] == "PM_STARTUP"
+    support.until(lambda: name in progress().get("message", ""), "the status line says it")
     return pid
 
 
