@@ -34,7 +34,8 @@ struct io_ops {
     int (*rmdir)(struct io *io, const char *path);
     int (*list)(struct io *io, const char *path, io_list_fn fn, void *arg);
     int (*syncfs)(struct io *io, int fd);
-    int (*dontneed)(struct io *io, int fd); /* posix_fadvise(DONTNEED), whole file (REDO-1) */
+    int (*dontneed)(struct io *io, int fd);  /* posix_fadvise(DONTNEED), whole file (REDO-1) */
+    int (*write_out)(struct io *io, int fd); /* begin to, and wait for nothing */
     int (*lock)(struct io *io, int fd, uint64_t off, uint64_t n,
                 bool exclusive); /* OFD, no wait: -EAGAIN */
     int (*unlock)(struct io *io, int fd, uint64_t off, uint64_t n);
@@ -136,6 +137,11 @@ static inline int
 io_dontneed(struct io *io, int fd)
 {
     return io->ops->dontneed(io, fd);
+}
+static inline int
+io_write_out(struct io *io, int fd)
+{
+    return io->ops->write_out(io, fd);
 }
 static inline int
 io_lock(struct io *io, int fd, uint64_t off, uint64_t n, bool exclusive)

@@ -33,7 +33,9 @@ struct store {
     struct self *self;
     struct shm_status *status; /* may be NULL in tests */
     struct store_fds *fds;
-    uint8_t *page_buf;        /* one aligned page, for write-back */
+    uint8_t *page_buf; /* one aligned page, for write-back */
+    oid_t wrote_oid;   /* file that was written back to last; 0 = none */
+    oid_t wrote_rel;
     uint8_t *spare_buf;       /* another, for reading through (CACHE-7) */
     struct store_encode *enc; /* buffers of prepare and commit, made at the first: store_commit.c */
     struct store_txn *txns;   /* open handles, a list */

@@ -122,7 +122,8 @@ take_redo_point(struct run *c)
 
 /* ---- pages (CKPT-3) ---- */
 
-#define SCAN_IDS 256u
+#define SCAN_IDS        256u
+#define WRITE_OUT_PAGES 128u /* after so many the disk begins: what the fsync has to wait for */
 
 static int
 collect_dirty(struct run *c, struct err *e)
@@ -169,6 +170,14 @@ write_owed(struct run *c, uint32_t id, struct err *e)
     return n_written;
 }
 
+static void
+note_written(struct run *c)
+{
+    show(&c->shown->buffers_written, ++c->stats->n_pages);
+    if (c->stats->n_pages % WRITE_OUT_PAGES == 0)
+        store_write_out(c->st);
+}
+
 static int
 write_pages(struct run *c, struct err *e)
 {
@@ -179,7 +188,7 @@ write_pages(struct run *c, struct err *e)
     for (uint32_t i = 0; i < c->n_ids && r >= 0; i++) {
         r = write_owed(c, c->ids[i], e);
         if (r > 0)
-            show(&c->shown->buffers_written, ++c->stats->n_pages);
+            note_written(c);
         show(&c->shown->buffers_done, i + 1);
         if (r >= 0)
             r = FAULT(CHECKPOINT_AFTER_PAGE);

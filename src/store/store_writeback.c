@@ -120,6 +120,8 @@ write_page(struct store *st, struct store_db *d, const struct cache_wb *wb, stru
      * checkpoint that owes nothing of this page may take the set in between, and the next one finds
      * the page clean and the file not in the set (sim_recovery, mutant syncorder). */
     atomic_store_explicit(&d->needs_sync, 1, memory_order_seq_cst);
+    st->wrote_oid = wb->key.oid;
+    st->wrote_rel = wb->key.rel;
     return 0;
 }
 
@@ -332,6 +334,28 @@ store_file_cut(struct store *st, uint32_t db, bool alone, struct err *e)
 
 /* ---- syncing (CKPT-3) ---- */
 
+NORETURN static void
+not_synced(int r, oid_t oid, oid_t rel, struct err *e)
+{
+    /* never retried: the kernel may have dropped what it could not write */
+    (void) err_set_errno(e, -r, "could not fsync file \"base/%u/%u\"", oid, rel);
+    log_panic(e);
+}
+
+void
+store_write_out(struct store *st)
+{
+    struct err e = ERR_INIT;
+    int fd = -1;
+    int r;
+
+    if (st->wrote_oid == 0 || store_fd_get(st->fds, st->wrote_oid, st->wrote_rel, &fd, NULL) < 0)
+        return; /* it is only a hint */
+    r = io_write_out(st->io, fd);
+    if (r < 0)
+        not_synced(r, st->wrote_oid, st->wrote_rel, &e);
+}
+
 int
 store_file_sync(struct store *st, uint32_t db, struct err *e)
 {
@@ -352,9 +376,7 @@ store_file_sync(struct store *st, uint32_t db, struct err *e)
     r = FAULT(STORE_FILE_SYNC);
     if (r == 0)
         r = io_fsync(st->io, fd);
-    if (r < 0) { /* never retried: the kernel may have dropped what it could not write */
-        (void) err_set_errno(e, -r, "could not fsync file \"base/%u/%u\"", oid, rel);
-        log_panic(e);
-    }
+    if (r < 0)
+        not_synced(r, oid, rel, e);
     return 1;
 }

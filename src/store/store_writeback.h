@@ -35,6 +35,9 @@ void store_file_give_back(struct store *st, uint32_t db);
  * now (a snapshot, or the writer lock is taken; not asked for with `alone`: shutdown and
  * recovery). */
 int store_file_cut(struct store *st, uint32_t db, bool alone, struct err *e);
+/* Have the kernel begin to write out what it holds of the file written last, so that its fsync
+ * finds less to do. Nothing counts as durable by it; a failure is a PANIC, as the fsync's. */
+void store_write_out(struct store *st);
 /* Take the database out of the fsync set and fsync its file; a failure is a PANIC. Returns 1 if
  * there was something to sync, 0 if not. */
 int store_file_sync(struct store *st, uint32_t db, struct err *e);

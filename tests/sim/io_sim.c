@@ -368,6 +368,15 @@ sim_syncfs(struct io *io, int fd)
     return 0;
 }
 
+/* What is not synced may reach the disk at any time anyway (cut()). */
+static int
+sim_write_out(struct io *io, int fd)
+{
+    struct io_sim *s = sim_of(io);
+
+    return hits_rule(s, SIM_OTHER, s->fds[fd].path) ? -s->fail.error : 0;
+}
+
 /* Clean pages are read from the disk again; dirty ones stay. */
 static int
 sim_dontneed(struct io *io, int fd)
@@ -430,6 +439,7 @@ static const struct io_ops sim_ops = {
     .list = sim_list,
     .syncfs = sim_syncfs,
     .dontneed = sim_dontneed,
+    .write_out = sim_write_out,
     .lock = sim_lock,
     .unlock = sim_unlock,
 };

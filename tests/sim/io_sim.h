@@ -24,7 +24,7 @@ enum io_sim_op {
     SIM_UNLINK,
     SIM_MKDIR, /* and rmdir */
     SIM_SYNCFS,
-    SIM_OTHER, /* size, list, dontneed */
+    SIM_OTHER, /* size, list, dontneed, write_out */
     SIM_ANY,   /* in a rule: each of them */
     SIM_OPS
 };

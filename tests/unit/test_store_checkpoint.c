@@ -1,5 +1,6 @@
 /* Checkpoints over plain pages: what is on disk afterwards, what old snapshots still read,
  * requests, and writers, readers and a checkpointer at once. Also run under TSan. */
+#include <errno.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
@@ -308,6 +309,83 @@ a_failed_write_fails_the_checkpoint_and_the_next_one_makes_it_good(void **state)
     assert_int_equal(on_disk(1, &lsn), 2);
 }
 
+/* ---- the disk begins while pages are still being written ---- */
+
+#define MANY 400u
+
+static struct io_ops told_ops;
+static uint32_t n_told;
+static int answer;
+
+static int
+note_write_out(struct io *io, int fd)
+{
+    (void) io;
+    (void) fd;
+    n_told++;
+    return answer;
+}
+
+static int
+setup_many(void **state)
+{
+    (void) state;
+    tmpdir_make(&dir);
+    world_init(&dir.io);
+    db = world_open(&w, &dir.io, PROCS, 4 * MANY, txns);
+    told_ops = *dir.io.ops;
+    told_ops.write_out = note_write_out;
+    dir.io.ops = &told_ops;
+    n_told = 0;
+    answer = 0;
+    return 0;
+}
+
+static void
+commit_many(void)
+{
+    static struct world_change changes[MANY];
+
+    for (uint32_t i = 0; i < MANY; i++)
+        changes[i] = (struct world_change){ i + 2, 7 };
+    commit(0, 2, MANY + 1, changes, MANY);
+}
+
+static void
+the_disk_is_told_to_begin_before_the_sync_and_that_alone_counts(void **state)
+{
+    struct checkpoint_stats stats;
+    lsn_t lsn;
+
+    (void) state;
+    commit_many();
+    checkpoint(CKPT_FORCE, &stats);
+    assert_int_equal(stats.n_pages, MANY + 1);
+    assert_int_equal(stats.n_files, 1); /* synced as ever (CKPT-3) */
+    assert_int_equal(n_told, (MANY + 1) / 128);
+    assert_int_equal(on_disk(MANY + 1, &lsn), 7);
+    checkpoint(CKPT_FORCE, &stats);
+    assert_int_equal(n_told, (MANY + 1) / 128); /* nothing to write */
+}
+
+static void
+a_disk_that_cannot_begin_is_a_panic_as_a_failed_sync_is(void **state)
+{
+    struct checkpoint_stats stats;
+    struct err e = ERR_INIT;
+    int status;
+    pid_t pid;
+
+    (void) state;
+    commit_many();
+    answer = -EIO;
+    pid = fork();
+    if (pid == 0)
+        _exit(store_checkpoint(store(0), CKPT_FORCE, NULL, NULL, &stats, &e) == 0 ? 0 : 9);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status), 2);
+}
+
 /* ---- requests ---- */
 
 struct asker {
@@ -508,6 +586,10 @@ main(void)
         T(after_a_shutdown_checkpoint_the_files_are_whole_and_the_log_goes_on),
         T(a_commit_beside_the_shutdown_checkpoint_is_a_panic),
         T(a_failed_write_fails_the_checkpoint_and_the_next_one_makes_it_good),
+        cmocka_unit_test_setup_teardown(
+            the_disk_is_told_to_begin_before_the_sync_and_that_alone_counts, setup_many, teardown),
+        cmocka_unit_test_setup_teardown(a_disk_that_cannot_begin_is_a_panic_as_a_failed_sync_is,
+                                        setup_many, teardown),
         T(none_is_due_when_nothing_was_logged_since_the_last),
         T(who_asks_waits_for_one_that_began_afterwards),
         T(writers_readers_and_a_checkpointer_do_not_disturb_one_another),
