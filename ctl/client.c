@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -199,11 +200,15 @@ static void
 permission_problem(struct client *c, struct problem *p)
 {
     const char *name = strrchr(c->method, '.');
+    const struct passwd *pw = getpwuid(geteuid()); /* NOLINT(concurrency-mt-unsafe): one thread */
+    const char *who = pw == NULL ? "you" : pw->pw_name;
 
-    fail(p, CTL_PERMISSION, "permission denied for %s, uid %u", name == NULL ? c->method : name + 1,
-         (unsigned) getuid());
-    hint(p, "It needs root, the service user or membership in group pinion-admin "
-            "(to look: pinion-monitor).");
+    fail(p, CTL_PERMISSION, "permission denied for %s, uid %u (%s)",
+         name == NULL ? c->method : name + 1, (unsigned) geteuid(), who);
+    hint(p,
+         "It needs root, the server's user or membership in group pinion-admin (to look: "
+         "pinion-monitor): sudo adduser %s pinion-admin, then log in again.",
+         who);
 }
 
 /* An error reply in words. */

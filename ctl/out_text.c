@@ -137,8 +137,10 @@ print_data(const json_t *s)
     uint64_t now = now_real_usec();
 
     format_duration(ago, sizeof ago, now > ended ? now - ended : 0);
-    (void) snprintf(row, sizeof row, "%s%s%s%s", out_text_of(s, "dataDirectory"),
-                    c != NULL ? "  last checkpoint " : "", c != NULL ? ago : "",
+    const char *dir = out_text_of(s, "dataDirectory");
+
+    (void) snprintf(row, sizeof row, "%s%s%s%s%s", dir, dir[0] != '\0' && c != NULL ? "  " : "",
+                    c != NULL ? "last checkpoint " : "", c != NULL ? ago : "",
                     c != NULL ? " ago" : "");
     print_row("Data", row);
 }

@@ -5,6 +5,7 @@ import re
 import signal
 import tarfile
 
+import pytest
 import server as support
 from wire import connect
 
@@ -91,6 +92,24 @@ def test_a_drain_that_is_taken_back_does_not_end_later(server):
         assert "fast stop in" not in server.status()["progress"]["message"]
         server.ctl("stop", "-D", server.data, "--drain=1h", "--no-wait")
         assert support.until(lambda: re.search(r"fast stop in 59 min \d+ s", server.status()["progress"]["message"]), "the limit is told")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="SKIP: not root, there is one user only")
+def test_a_stranger_sees_the_state_and_hears_what_he_would_need(cluster):
+    s = cluster()
+    s.dir.chmod(0o755)
+    s.configure(f"control_socket = '{s.dir}/control'\n")
+    s.start()
+
+    def stranger(*argv):
+        return support.run("setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", "--", support.PINIONCTL, "--socket", s.dir / "control", *argv,
+                           user=False, check=False)
+    p = stranger("status")
+    assert p.returncode == 0 and "ready (primary)" in p.stdout and str(s.data) not in p.stdout
+    p = stranger("reload")
+    assert p.returncode == 77 and p.stderr.startswith("pinionctl: error: permission denied for Reload, uid 65534 (nobody)\n  hint: It needs root")
+    assert stranger("history").returncode == 77
+    assert stranger("doctor").returncode in (0, 1, 5)
 
 
 def test_the_log_is_rotated_over_the_socket(cluster):
