@@ -82,6 +82,8 @@ new_part(struct log_pipe *lp, int pid, enum log_format format)
 static bool
 grow(struct log_pipe_part *part, const char *p, size_t n)
 {
+    if (n == 0)
+        return true; /* of an empty chunk, perhaps the first: there is no memory yet */
     if (part->n + n > part->cap) {
         size_t cap = MAX(2 * part->cap, part->n + n);
         char *more = realloc(part->p, cap);

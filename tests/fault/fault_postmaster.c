@@ -680,8 +680,8 @@ a_checkpointer_that_stands_still_is_ended_and_all_start_anew(void **state)
 
     play.first_checkpointer_stands = true;
     play.arg = "progress_timeout=1";
-    start_ready(w);
-    expect(w, "/crash_recovering");
+    start(w);
+    expect(w, "/crash_recovering"); /* on a slow machine before it was ever ready */
     expect(w, "PM_RUN/ready");
     stop(w);
 }
