@@ -73,7 +73,8 @@ do_log_patience(struct pm *pm)
 static void
 do_log_crash(struct pm *pm)
 {
-    (void) pm;
+    if (pm->crash_usec == 0)
+        pm->crash_usec = clock_mono_usec();
     log_msg(LOG_LEVEL_LOG, "terminating any other active server processes");
 }
 

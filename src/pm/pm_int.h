@@ -162,6 +162,7 @@ struct pm {
     char status_sent[200];
     usec_t status_sent_usec;
     char last_crash[160];
+    usec_t crash_usec; /* when the crash that is being recovered from was seen; 0: there is none */
     uint64_t moved_value; /* progress as last seen */
     bool has_moved;       /* and the service manager does not know yet */
     usec_t moved_usec;    /* when it moved last, monotonic */

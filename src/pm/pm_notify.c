@@ -375,7 +375,13 @@ void
 pm_notify_ready(struct pm *pm)
 {
     pm->progress = pm_notify_progress(pm, clock_mono_usec());
-    make_text(pm, pm->status_text, sizeof pm->status_text);
+    if (pm->crash_usec != 0)
+        (void) snprintf(pm->status_text, sizeof pm->status_text,
+                        "Ready: primary, crash restart %u completed after %.1f s", pm->n_restarts,
+                        (double) (clock_mono_usec() - pm->crash_usec) / 1e6);
+    else
+        make_text(pm, pm->status_text, sizeof pm->status_text);
+    pm->crash_usec = 0;
     add_warnings(pm);
     (void) sd_notifyf(0, "READY=1\nSTATUS=%s", pm->status_text);
     pm_park_all(pm);
@@ -445,7 +451,10 @@ pm_notify_exit(struct pm *pm)
 void
 pm_notify_refused(const struct err *e)
 {
-    (void) sd_notifyf(0, "STATUS=%.150s\nERRNO=%d", e->message,
+    bool is_conf = e->code == -ERR_CONFIG_FILE_ERROR || e->code == -ERR_INVALID_PARAMETER_VALUE;
+
+    (void) sd_notifyf(0, "STATUS=%s: %.150s\nERRNO=%d",
+                      is_conf ? "Configuration error" : "Refused to start", e->message,
                       e->sys_errno != 0 ? e->sys_errno : EINVAL);
     (void) sd_notify_barrier(0, 5 * USEC_PER_SEC);
 }

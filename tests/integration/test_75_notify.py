@@ -4,6 +4,7 @@ import signal
 
 import pytest
 import server as support
+from failing import Failing
 from manager import Manager
 
 
@@ -91,6 +92,62 @@ def test_a_crash_inside_is_a_status_and_no_change_of_the_unit(told):
     assert not any(x.startswith(("RELOADING", "STOPPING")) for x in m.got[begin:at])
 
 
+def test_a_crash_restart_is_counted_in_the_status(told):
+    server, m = told
+    at = m.wait(r"^READY=1\n")
+    for n in (1, 2):
+        os.kill(server.child("bgwriter"), signal.SIGKILL)
+        at = m.wait(rf"STATUS=Ready: primary, crash restart {n} completed after \d+\.\d s", at)
+
+
+def test_a_recovery_gets_more_time_only_while_it_moves(cluster):
+    s = cluster()
+    s.start()
+    s.sql("CREATE TABLE t (a integer)")
+    s.kill_all()
+    m, disk = Manager(s), Failing(server=s)
+    try:
+        with disk.held("pread", "pg_wal/0"):
+            s.start(wait=False, env={**m.env, **disk.env, "WATCHDOG_USEC": "1000000"})
+            m.wait(r"^EXTEND_TIMEOUT_USEC=60000000$")   # for the first step
+            pings, at = m.quiet(3)
+            assert pings >= 2 and not any("READY" in x for x in m.got)
+        at = m.wait(r"^STATUS=(Starting|Recovering).*\nEXTEND_TIMEOUT_USEC=60000000$", at)
+        m.wait(r"^READY=1\nSTATUS=Ready: primary", at)
+        s.until_ready()
+        s.stop()
+    finally:
+        m.done()
+
+
+def test_a_last_checkpoint_gets_more_time_only_while_it_moves(cluster):
+    s = cluster(conf="bgwriter_lru_maxpages = 0\n")
+    m, disk = Manager(s), Failing(server=s)
+    try:
+        s.start(env={**m.env, **disk.env, "WATCHDOG_USEC": "1000000"})
+        s.sql("CREATE TABLE t (a integer)")
+        with disk.held("pwrite", "base/5/5"):
+            os.kill(s.pid, signal.SIGINT)
+            at = m.wait(r"^STOPPING=1\nSTATUS=Stopping: .*\nEXTEND_TIMEOUT_USEC=60000000$")
+            at = m.wait(r"^STATUS=Stopping: checkpoint \d+ %", at)
+            pings, at = m.quiet(3)
+            assert pings >= 2
+        at = m.wait(r"^STATUS=Stopping: .*\nEXTEND_TIMEOUT_USEC=60000000$", at)
+        at = m.wait(r"^STATUS=Stopped cleanly$", at)
+        support.until(lambda: m.got[at:] == ["BARRIER=1"], "the barrier is the last")
+        s.wait_gone()
+    finally:
+        m.done()
+
+
+def test_without_a_change_of_state_a_status_comes_once_a_second_at_most(told):
+    server, m = told
+    begin = m.wait(r"^READY=1\n")
+    support.until(lambda: server.sql("SELECT 1") and sum("STATUS=Ready" in x for x in m.got[begin:]) >= 3, "its number of connections changes")
+    when = [t for x, t in zip(m.got, m.when) if x.startswith("STATUS=Ready")]
+    assert all(b - a > 0.8 for a, b in zip(when, when[1:])), when
+
+
 def test_pings_go_on_and_every_message_is_one_line_of_utf8(told):
     server, m = told
     m.wait(r"^READY=1\n")
@@ -110,6 +167,7 @@ def test_a_refusal_is_told_with_its_reason(cluster):
     try:
         p = support.run(support.PINIOND, "-D", s.data, check=False, env={"NOTIFY_SOCKET": m.path})
         assert p.returncode == 78
-        m.wait(r"^STATUS=.*max_connections")
+        at = m.wait(r"^STATUS=Configuration error: .*pinion\.conf:\d+: .*max_connections.*\nERRNO=22$")
+        assert m.got[at:] == ["BARRIER=1"], "it was read before the process has gone"
     finally:
         m.done()

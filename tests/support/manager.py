@@ -4,6 +4,7 @@ import os
 import re
 import socket
 import threading
+import time
 
 import server as support
 
@@ -17,7 +18,7 @@ class Manager:
         self.sock.bind(self.path)
         os.chmod(self.path, 0o666)
         self.sock.settimeout(0.05)
-        self.got, self.store, self.over = [], [], False
+        self.got, self.when, self.store, self.over = [], [], [], False
         self.thread = threading.Thread(target=self.listen)
         self.thread.start()
 
@@ -44,6 +45,7 @@ class Manager:
                     self.store.append((name, fd))
                 else:
                     os.close(fd)
+            self.when.append(time.monotonic())
             self.got.append(data.decode())
 
     def drop(self, name=None):
@@ -60,6 +62,14 @@ class Manager:
         self.thread.join()
         self.sock.close()
         self.drop()
+
+    def quiet(self, seconds):
+        """Wait until nothing but pings has come for so long; returns how many those are, and where they begin."""
+        def find():
+            last = max((i for i, x in enumerate(self.got) if x != "WATCHDOG=1"), default=-1)
+            return last + 1 if time.monotonic() - self.when[last] >= seconds else 0
+        begin = support.until(find, "nothing is said any more")
+        return sum(x == "WATCHDOG=1" for x in self.got[begin:]), begin
 
     def wait(self, pattern, begin=0):
         """Index behind the first message from `begin` on that matches."""
