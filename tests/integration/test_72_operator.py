@@ -121,6 +121,14 @@ def test_the_log_is_rotated_over_the_socket(cluster):
     s.stop()
 
 
+def test_logs_finds_the_file_of_a_running_server(server):
+    assert "ready to accept connections" in server.ctl("logs", "-D", server.data).stdout
+    assert len(server.ctl("logs", "-D", server.data, "-n", "1").stdout.splitlines()) == 1
+    server.stop()
+    p = server.ctl("logs", "-D", server.data, check=False)
+    assert p.returncode == 1 and "start -l FILE" in p.stderr
+
+
 def test_the_doctor_sees_what_is_wrong(cluster):
     s = cluster()
     s.start()

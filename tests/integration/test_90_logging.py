@@ -236,7 +236,7 @@ def test_files_change_by_size_and_by_a_reload(cluster):
     s.ctl("reload", "-D", s.data)
     until(lambda: (s.data / "elsewhere/x.log").exists() and (s.data / "elsewhere/x.json").exists(), "the new files")
     assert (s.data / "elsewhere/x.log").stat().st_mode & 0o777 == 0o640
-    assert (s.data / "current_logfiles").read_text() == "stderr elsewhere/x.log\njsonlog elsewhere/x.json\n"
+    until(lambda: (s.data / "current_logfiles").read_text() == "stderr elsewhere/x.log\njsonlog elsewhere/x.json\n", "they are named")
     s.stop()
     assert (s.data / "elsewhere/x.log").read_text().rstrip().endswith("database system is shut down")
 

@@ -150,7 +150,24 @@ class Ctl(unittest.TestCase):
             pass   # without the user of instances there are no entries of his
         self.assertEqual(self.ctl("logs", "-i", "shop", "-f", PATH=path).stdout, f"-o short-iso -n all -f {unit}\n")
         self.assertEqual(self.ctl("logs", "-i", "shop", "--json", "-n", "5", PATH=path).stdout, f"-o json -n 5 {unit}\n")
-        self.assertIn("needs an instance", self.ctl("logs", "-D", self.top, code=2).stderr)
+        self.assertIn("could not find a log file", self.ctl("logs", "-D", self.top, code=1).stderr)
+
+    def test_logs_of_a_data_directory_are_a_file(self):
+        self.start()
+        with open(f"{self.dir}/postmaster.pid", "w", encoding="utf-8") as f:   # the made-up server has none
+            f.write("0\n")
+        self.ctl("logs", "-D", self.dir, code=1)
+        with open(f"{self.dir}/current_logfiles", "w", encoding="utf-8") as f:
+            f.write(f"csvlog log/x.csv\nstderr log/x.log\njsonlog {self.top}/x.json\n")
+        os.mkdir(f"{self.dir}/log")
+        with open(f"{self.dir}/log/x.log", "w", encoding="utf-8") as f:
+            f.write("one\ntwo\n")
+        with open(f"{self.top}/x.json", "w", encoding="utf-8") as f:
+            f.write("{}\n")
+        self.assertEqual(self.ctl("logs", "-D", self.dir).stdout, "one\ntwo\n")
+        self.assertEqual(self.ctl("logs", "-D", self.dir, "-n", "1").stdout, "two\n")
+        self.assertEqual(self.ctl("logs", "-D", self.dir, "--json").stdout, "{}\n")
+        os.unlink(f"{self.dir}/postmaster.pid")
 
     def test_the_history_is_shown_from_the_server_or_from_its_file(self):
         self.start()
