@@ -181,12 +181,13 @@ take_lines(struct history *h, char *text)
 
 /* Write what is kept to a new file in its place. */
 static int
-cut_file(struct history *h, const char *path, struct err *e)
+cut_file(struct history *h, struct err *e)
 {
     char tmp[256];
+    uint64_t n_bytes = 0;
     CLEANUP(closep) int fd = -1;
 
-    (void) snprintf(tmp, sizeof tmp, "%s.tmp", path);
+    (void) snprintf(tmp, sizeof tmp, "%s.tmp", h->path);
     fd = open(tmp, O_RDWR | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0)
         return ERR_ERRNO(e, "could not create file \"%s\"", tmp);
@@ -195,11 +196,13 @@ cut_file(struct history *h, const char *path, struct err *e)
 
         if (dprintf(fd, "%s\n", line) < 0)
             return ERR_ERRNO(e, "could not write file \"%s\"", tmp);
+        n_bytes += strlen(line) + 1;
     }
-    if (rename(tmp, path) < 0)
+    if (rename(tmp, h->path) < 0)
         return ERR_ERRNO(e, "could not rename file \"%s\"", tmp);
     (void) close(h->fd);
     h->fd = TAKE_FD(fd);
+    h->n_bytes = n_bytes;
     return 0;
 }
 
@@ -225,7 +228,8 @@ read_file(struct history *h, const char *path, struct err *e)
     if (n > 0 && tail[n - 1] != '\n' && write(h->fd, "\n", 1) < 0)
         return ERR_ERRNO(e, "could not write file \"%s\"", path);
     take_lines(h, tail);
-    return st.st_size > HISTORY_FILE_MAX ? cut_file(h, path, e) : 0;
+    h->n_bytes = (uint64_t) st.st_size;
+    return st.st_size > HISTORY_FILE_MAX ? cut_file(h, e) : 0;
 }
 
 int
@@ -234,6 +238,7 @@ history_open(struct history *h, const char *path, struct err *e)
     int r;
 
     memset(h, 0, sizeof *h);
+    h->path = path;
     h->fd = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
     if (h->fd < 0)
         return ERR_ERRNO(e, "could not open file \"%s\"", path);
@@ -255,6 +260,7 @@ void
 history_add(struct history *h, enum history_event event, const struct history_entry *what)
 {
     char line[HISTORY_LINE_BYTES] = "";
+    struct err e = ERR_INIT;
     size_t n;
 
     add_number(line, FIELD_TIME, what->time_usec);
@@ -269,9 +275,13 @@ history_add(struct history *h, enum history_event event, const struct history_en
     line[n] = '\n';
     if (h->fd < 0)
         return;
-    if (write(h->fd, line, n + 1) == (ssize_t) n + 1)
-        return;
+    if (write(h->fd, line, n + 1) == (ssize_t) n + 1) {
+        h->n_bytes += n + 1;
+        if (h->n_bytes <= HISTORY_FILE_MAX || cut_file(h, &e) == 0)
+            return;
+    } else
+        (void) ERR_ERRNO(&e, "could not write file \"%s\"", h->path);
     if (!h->has_failed)
-        log_msg(LOG_LEVEL_WARNING, "could not write to the history of the server: %m");
+        log_err(LOG_LEVEL_WARNING, "the history of the server: ", &e);
     h->has_failed = true;
 }

@@ -12,7 +12,7 @@
 
 #define HISTORY_FILE       "pinion_history"
 #define HISTORY_KEEP       200          /* entries in memory, and in a file that is cut */
-#define HISTORY_FILE_MAX   (256 * 1024) /* bytes; a start that finds more cuts it */
+#define HISTORY_FILE_MAX   (256 * 1024) /* bytes; a longer one is cut */
 #define HISTORY_LINE_BYTES 640
 
 /* clang-format off */
@@ -37,12 +37,15 @@ struct history_entry {
 
 struct history {
     int fd; /* -1: none, entries are in memory only */
+    const char *path;
+    uint64_t n_bytes; /* of the file */
     bool has_failed;
     unsigned n, at; /* lines in use, where the next one goes */
     char lines[HISTORY_KEEP][HISTORY_LINE_BYTES];
 };
 
-/* Open or make the file (relative to the working directory), take its newest entries into memory;
+/* Open or make the file (relative to the working directory; the name is borrowed until
+ * history_close()), take its newest entries into memory;
  * a torn last line is ended, a long file is cut to what is kept. On < 0 (e set) entries go to
  * memory only. */
 int history_open(struct history *h, const char *path, struct err *e);

@@ -102,6 +102,23 @@ a_torn_line_and_rubbish_are_passed_over(void **state)
     assert_string_equal(got.event, "ready");
 }
 
+/* Lines before those that are there, until the file is longer than `n`. */
+static void
+write_much(long n, const char *text)
+{
+    static char old[HISTORY_FILE_MAX + 1];
+    FILE *f = fopen(path, "r+");
+    size_t n_old;
+
+    assert_non_null(f);
+    n_old = fread(old, 1, sizeof old, f);
+    rewind(f);
+    while (ftell(f) <= n)
+        (void) fprintf(f, "timeUSec=1\tevent=reload\tmessage=%s\n", text);
+    (void) fwrite(old, 1, n_old, f);
+    assert_int_equal(fclose(f), 0);
+}
+
 static void
 a_long_file_is_cut_to_the_newest_entries(void **state)
 {
@@ -114,12 +131,15 @@ a_long_file_is_cut_to_the_newest_entries(void **state)
     memset(text, 'x', sizeof text);
     text[sizeof text - 1] = '\0';
     open_it();
-    for (unsigned i = 1; i <= 3 * HISTORY_KEEP; i++)
+    for (unsigned i = 1; i <= 3 * HISTORY_KEEP; i++) { /* a server that runs for years */
         history_add(&h, HISTORY_RELOAD, &(struct history_entry){ .time_usec = i, .message = text });
+        assert_int_equal(stat(path, &st), 0);
+        assert_true(st.st_size <= HISTORY_FILE_MAX && h.n_bytes == (uint64_t) st.st_size);
+    }
     assert_int_equal(h.n, HISTORY_KEEP);
+    assert_int_equal(st.st_mode & 0777, 0600);
     history_close(&h, false);
-    assert_int_equal(stat(path, &st), 0);
-    assert_true(st.st_size > HISTORY_FILE_MAX);
+    write_much(HISTORY_FILE_MAX, text); /* of a version before, which did not */
     open_it();
     assert_int_equal(stat(path, &st), 0);
     assert_true(st.st_size < HISTORY_KEEP * 600);
