@@ -44,21 +44,6 @@ open_target(const struct args *a, struct target *t, struct client *c, struct pro
     return r;
 }
 
-/* The value of KEY= in systemctl's answer. */
-static void
-get_property(const char *answer, const char *key, char *to, size_t cap)
-{
-    size_t n = strlen(key);
-
-    to[0] = '\0';
-    for (const char *line = answer; *line != '\0';) {
-        size_t len = strcspn(line, "\n");
-        if (strncmp(line, key, n) == 0 && line[n] == '=')
-            (void) snprintf(to, cap, "%.*s", (int) (len - n - 1), line + n + 1);
-        line += len + (line[len] == '\n');
-    }
-}
-
 /* What the service manager remembers of a unit that does not answer. */
 static void
 ask_systemd(const struct target *t, struct out_stopped *s)
@@ -74,11 +59,11 @@ ask_systemd(const struct target *t, struct out_stopped *s)
 
     if (process_run(argv, answer, sizeof answer, (uid_t) -1, 0) != 0)
         return;
-    get_property(answer, "ActiveState", state, sizeof state);
-    get_property(answer, "StatusText", s->status_text, sizeof s->status_text);
-    get_property(answer, "InactiveEnterTimestamp", s->since, sizeof s->since);
-    get_property(answer, "ExecMainStatus", status, sizeof status);
-    get_property(answer, "ExecMainCode", code, sizeof code);
+    (void) process_property(answer, "ActiveState", state, sizeof state);
+    (void) process_property(answer, "StatusText", s->status_text, sizeof s->status_text);
+    (void) process_property(answer, "InactiveEnterTimestamp", s->since, sizeof s->since);
+    (void) process_property(answer, "ExecMainStatus", status, sizeof status);
+    (void) process_property(answer, "ExecMainCode", code, sizeof code);
     s->is_active = strcmp(state, "active") == 0 || strcmp(state, "activating") == 0 ||
                    strcmp(state, "deactivating") == 0 || strcmp(state, "reloading") == 0;
     if (!s->is_active && s->since[0] != '\0')

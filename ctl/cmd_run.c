@@ -184,6 +184,59 @@ start_directly(const struct args *a, struct target *t, struct problem *p)
     return r >= 0 ? r : explain_end(pid, a->value[OPTION_LOG], log_size, p);
 }
 
+/* What the unit said last, and whether it was about the configuration. */
+static void
+explain_unit(const struct target *t, struct problem *p)
+{
+    const char *argv[] = { "systemctl", "show", "-p", "StatusText,ExecMainStatus", t->unit, NULL };
+    char answer[2048], value[600];
+
+    if (process_run(argv, answer, sizeof answer, (uid_t) -1, 0) != 0)
+        return;
+    if (strcmp(process_property(answer, "ExecMainStatus", value, sizeof value), "78") == 0)
+        p->exit = CTL_CONFIG;
+    (void) snprintf(p->detail, sizeof p->detail, "%s",
+                    process_property(answer, "StatusText", value, sizeof value));
+}
+
+/* Run systemctl and meanwhile tell what the server says. Returns 0 with its exit status; or
+ * CTL_TIMED_OUT, CTL_INTERRUPTED: its job goes on. */
+static int
+follow_systemctl(const struct args *a, const struct target *t, const char *const *argv,
+                 int *ret_status, struct problem *p)
+{
+    uint64_t deadline = deadline_of(a);
+    char message[256] = "", shown[256] = "", took[32];
+    pid_t pid = fork();
+
+    if (pid < 0)
+        return fail(p, CTL_FAILED, "could not fork: %m");
+    if (pid == 0)
+        _exit(process_run(argv, NULL, 0, (uid_t) -1, 0) & 0xff);
+    CLEANUP(closep) int pidfd = process_open(pid);
+    while (pidfd >= 0 && !process_wait(pidfd, now_mono_usec() + 4 * POLL_USEC)) {
+        json_auto_t *reply = NULL;
+
+        if (util_interrupted)
+            return fail(p, CTL_INTERRUPTED, "interrupted; the service manager goes on");
+        if (!look(t, message, sizeof message, &reply) && message[0] != '\0' &&
+            strcmp(message, shown) != 0) {
+            (void) snprintf(shown, sizeof shown, "%s", message);
+            out->progress(t, message,
+                          json_object_get(json_object_get(reply, "status"), "progress"));
+        }
+        if (now_mono_usec() < deadline)
+            continue;
+        format_duration(took, sizeof took, a->timeout_usec);
+        fail(p, CTL_TIMED_OUT, "not done after %s; the service manager goes on", took);
+        hint(p, "Follow it with 'pinionctl -i %s watch', or wait: 'pinionctl -i %s wait'.",
+             t->instance, t->instance);
+        return CTL_TIMED_OUT;
+    }
+    (void) waitpid(pid, ret_status, 0);
+    return 0;
+}
+
 /* `verb` on the unit. */
 static int
 through_systemd(const struct args *a, const struct target *t, const char *verb, const char *done,
@@ -198,11 +251,16 @@ through_systemd(const struct args *a, const struct target *t, const char *verb, 
         hint(p, "sudo systemctl %s %s", verb, t->unit);
         return CTL_PERMISSION;
     }
-    int status = process_run(argv, NULL, 0, (uid_t) -1, 0);
+    int status;
+    int r = follow_systemctl(a, t, argv, &status, p);
+    if (r != 0)
+        return r;
     if (status != 0) {
         fail(p, CTL_FAILED, "'systemctl %s %s' failed", verb, t->unit);
-        hint(p, "See 'pinionctl -i %s status' and 'journalctl -u %s'.", t->instance, t->unit);
-        return CTL_FAILED;
+        explain_unit(t, p);
+        hint(p, "See 'pinionctl -i %s status' and 'pinionctl -i %s logs -n 20'.", t->instance,
+             t->instance);
+        return p->exit;
     }
     out->result(t, args_has(a, OPTION_NO_WAIT) ? "requested" : done, NULL);
     return CTL_OK;

@@ -211,22 +211,6 @@ doctor_check_metrics(struct doctor *d)
 
 /* ---- the unit ---- */
 
-/* The value of KEY= in systemctl's answer. */
-static const char *
-property(const char *answer, const char *key, char *to, size_t cap)
-{
-    size_t n = strlen(key);
-
-    to[0] = '\0';
-    for (const char *line = answer; *line != '\0';) {
-        size_t len = strcspn(line, "\n");
-        if (strncmp(line, key, n) == 0 && line[n] == '=')
-            (void) snprintf(to, cap, "%.*s", (int) (len - n - 1), line + n + 1);
-        line += len + (line[len] == '\n');
-    }
-    return to;
-}
-
 void
 doctor_check_unit(struct doctor *d)
 {
@@ -241,25 +225,25 @@ doctor_check_unit(struct doctor *d)
     if (d->t->unit[0] == '\0' || !has_systemd() ||
         process_run(argv, answer, sizeof answer, (uid_t) -1, 0) != 0)
         return;
-    if (strcmp(property(answer, "LoadState", value, sizeof value), "loaded") != 0) {
+    if (strcmp(process_property(answer, "LoadState", value, sizeof value), "loaded") != 0) {
         doctor_say(d, "unit", DOCTOR_BAD, "The service manager cannot start it.",
                    "Install the units, then systemctl daemon-reload.", "%s is %s", d->t->unit,
                    value);
         return;
     }
-    if (strcmp(property(answer, "NeedDaemonReload", value, sizeof value), "yes") == 0)
+    if (strcmp(process_property(answer, "NeedDaemonReload", value, sizeof value), "yes") == 0)
         doctor_say(d, "unit", DOCTOR_WARNING, "What its file says is not what is in force.",
                    "systemctl daemon-reload.", "the unit's file has changed on disk");
-    if (is_home && strcmp(property(answer, "ProtectHome", value, sizeof value), "yes") == 0)
+    if (is_home && strcmp(process_property(answer, "ProtectHome", value, sizeof value), "yes") == 0)
         doctor_say(d, "unit", DOCTOR_BAD, "The unit does not see /home.",
                    "Move the data below /var/lib or /srv.", "the data directory is below /home");
-    if (strcmp(property(answer, "UnitFileState", value, sizeof value), "enabled") != 0)
+    if (strcmp(process_property(answer, "UnitFileState", value, sizeof value), "enabled") != 0)
         doctor_say(d, "unit", DOCTOR_NOTE, "It is not started after a reboot.",
                    "systemctl enable it, if it shall be.", "%s is %s", d->t->unit,
                    value[0] != '\0' ? value : "not enabled");
     else
         doctor_say(d, "unit", DOCTOR_OK, NULL, NULL, "%s, enabled", d->t->unit);
-    if (property(answer, "DropInPaths", value, sizeof value)[0] != '\0')
+    if (process_property(answer, "DropInPaths", value, sizeof value)[0] != '\0')
         doctor_say(d, "drop-ins", DOCTOR_NOTE, NULL, NULL, "%s", value);
 }
 

@@ -218,3 +218,18 @@ process_run_lines(const char *const *argv, uid_t uid, gid_t gid, process_line_fn
         closep(&fd);
     return wait_for(pid);
 }
+
+const char *
+process_property(const char *answer, const char *key, char *to, size_t cap)
+{
+    size_t n = strlen(key);
+
+    to[0] = '\0';
+    for (const char *line = answer; *line != '\0';) {
+        size_t len = strcspn(line, "\n");
+        if (strncmp(line, key, n) == 0 && line[n] == '=')
+            (void) snprintf(to, cap, "%.*s", (int) (len - n - 1), line + n + 1);
+        line += len + (line[len] == '\n');
+    }
+    return to;
+}

@@ -31,3 +31,7 @@ bool process_wait(int pidfd, uint64_t deadline_usec);
 
 /* A pidfd, or -1 (no such process). */
 int process_open(pid_t pid);
+
+/* The value of KEY= in the answer of `systemctl show`, in `to`; "" if it is not there. Returns
+ * `to`. */
+const char *process_property(const char *answer, const char *key, char *to, size_t cap);

@@ -24,6 +24,20 @@ def test_a_restart_with_errors_in_the_files_leaves_the_server_alone(instance):
     assert p.returncode == 1 and re.search(r"(?m)^BAD +configuration +1 error: /etc/pinion/main/pinion.conf:\d+: ", p.stdout)
 
 
+def test_a_start_that_fails_says_why_and_one_that_takes_long_goes_on(instance):
+    instance.ctl("stop")
+    instance.m.write(instance.conf, instance.conf_text + "max_connections = 0\n")
+    p = instance.ctl("start", check=False)
+    assert p.returncode == 78 and re.search(r"pinion.conf:\d+: 0 is outside the valid range", p.stderr) and "logs -n 20" in p.stderr
+    instance.m.write(instance.conf, instance.conf_text)
+    instance.systemctl("reset-failed")
+    instance.drop_in("ExecStartPre=/bin/sleep 3\n")
+    p = instance.ctl("start", "--timeout=0.5", check=False)
+    assert p.returncode == 75 and "not done after 0.5 s; the service manager goes on" in p.stderr
+    instance.ctl("wait", "--timeout=60")
+    instance.drop_in("")
+
+
 def test_the_history_names_who_stopped_it(instance):
     instance.ctl("stop", "--reason", "for the test")
     p = instance.ctl("status", check=False)
