@@ -563,9 +563,24 @@ run(int argc, char **argv)
     return serve(&o, &where, &conf, argc, argv);
 }
 
+/* Descriptors 0 to 2 exist: else the first files that we open would be "standard error", and the
+ * log, and what commands print, would be written into them. */
+static void
+keep_standard_descriptors(void)
+{
+    int fd;
+
+    do
+        fd = open("/dev/null", O_RDWR); /* inherited by commands, as those that were there */
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd >= 0)
+        (void) close(fd);
+}
+
 int
 main(int argc, char **argv)
 {
+    keep_standard_descriptors();
     argv = title_init(argc, argv);
     log_init("postmaster", LOG_LEVEL_WARNING);
     if (argc > 1 && strcmp(argv[1], "init") == 0)

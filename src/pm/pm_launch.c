@@ -72,9 +72,9 @@ run_child(struct pm *pm, const struct child_start *start)
 /* A child needs a descriptor of ours, by which we see its end: better not born than killed at once,
  * wherever it is by then. */
 static int
-check_descriptor(void)
+check_descriptor(const struct pm *pm)
 {
-    int fd = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0);
+    int fd = fcntl(pm->lock.fd, F_DUPFD_CLOEXEC, 0);
 
     if (fd < 0)
         return -errno;
@@ -111,7 +111,7 @@ pm_launch(struct pm *pm, enum child_kind kind, struct err *e)
     if (kind == CHILD_BACKEND &&
         getrandom(&start.cancel_key, sizeof start.cancel_key, 0) != sizeof start.cancel_key)
         return ERR_ERRNO(e, "could not draw a cancel key");
-    r = check_descriptor();
+    r = check_descriptor(pm);
     pid = r < 0 ? -1 : fork();
     if (pid == 0)
         run_child(pm, &start);

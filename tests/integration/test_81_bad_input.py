@@ -145,6 +145,23 @@ def test_a_database_file_that_may_not_be_opened_costs_only_its_database(cluster)
     assert s.sql("SELECT 1") == [(1,)]
 
 
+def test_a_server_started_without_standard_descriptors_writes_no_log_into_its_files(cluster):
+    s = cluster()
+    p = subprocess.Popen(support.as_user("sh", "-c", f"exec {support.PINIOND} -D {s.data} <&- >&- 2>&-"))
+    try:
+        s.until_ready()
+        for fd in range(3):
+            assert os.readlink(f"/proc/{s.pid}/fd/{fd}") == "/dev/null", fd
+        s.configure("lock_timeout = 7s\n")   # goes by a memory file, which was "standard error"
+        s.ctl("reload", "-D", s.data)
+        support.until(lambda: s.sql("SHOW lock_timeout") == [("7s",)], "children have it")
+        s.stop()
+        assert p.wait(support.DEADLINE) == 0
+    finally:
+        p.kill()
+        p.wait()
+
+
 # ---- full tables
 
 def children_of(pid):
