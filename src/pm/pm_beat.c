@@ -211,8 +211,12 @@ look_at(struct pm *pm, struct pm_child *c, usec_t now)
     usec_t age;
     enum pm_beat_verdict verdict = pm_beat_judge(&v, &limits, now, &age);
 
-    if (verdict == BEAT_STUCK || verdict == BEAT_UNKILLABLE) { /* that costs a look into /proc */
-        v.is_in_kernel = state_of(c->pid) == 'D';
+    if (verdict != BEAT_HEALTHY && verdict != BEAT_DYING) { /* that costs a look into /proc */
+        char state = state_of(c->pid);
+
+        v.is_in_kernel = state == 'D';
+        if (state == 'T') /* stopped in the middle of a call: that is not the storage's fault */
+            v.call_usec = v.deadline_usec = 0;
         verdict = pm_beat_judge(&v, &limits, now, &age);
     }
     if (verdict != BEAT_STALLED && c->is_stalled) {
