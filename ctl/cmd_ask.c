@@ -6,11 +6,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "client.h"
 #include "cmd.h"
+#include "logfile.h"
 #include "out.h"
 
 #define REPLY_USEC (10 * USEC_PER_SEC) /* the postmaster answers from its loop */
@@ -180,45 +180,6 @@ journal_matches(const struct target *t, struct matches *m)
     m->words[m->n++] = m->bytes[4];
 }
 
-/* The log file the collector writes now, in the format asked for: "stderr log/x.log". */
-static bool
-find_collected(const struct target *t, const char *format, char *to, size_t cap)
-{
-    char path[4200], line[4096];
-    bool found = false;
-
-    (void) snprintf(path, sizeof path, "%s/current_logfiles", t->datadir);
-    FILE *f = fopen(path, "re");
-    while (f != NULL && !found && fgets(line, sizeof line, f) != NULL) {
-        size_t n = strcspn(line, " ");
-
-        line[strcspn(line, "\n")] = '\0';
-        found = strncmp(line, format, n) == 0 && format[n] == '\0' && line[n] == ' ';
-        if (found && line[n + 1] == '/')
-            (void) snprintf(to, cap, "%s", line + n + 1);
-        else if (found)
-            (void) snprintf(to, cap, "%s/%s", t->datadir, line + n + 1);
-    }
-    if (f != NULL)
-        (void) fclose(f);
-    return found;
-}
-
-/* The file that is the running server's standard error. */
-static bool
-find_output(const struct target *t, char *to, size_t cap)
-{
-    char link[64];
-    struct stat st;
-
-    (void) snprintf(link, sizeof link, "/proc/%d/fd/2", (int) t->pid);
-    if (t->pid <= 0 || !target_is_locked(t) || stat(link, &st) < 0 || !S_ISREG(st.st_mode))
-        return false;
-    ssize_t n = readlink(link, to, cap - 1);
-    to[n > 0 ? n : 0] = '\0';
-    return n > 0;
-}
-
 /* Becomes tail. */
 static int
 show_file(const struct args *a, const struct target *t, struct problem *p)
@@ -231,8 +192,7 @@ show_file(const struct args *a, const struct target *t, struct problem *p)
 
     if (args_has(a, OPTION_LINES))
         (void) snprintf(count, sizeof count, "%s", a->value[OPTION_LINES]);
-    if (!find_collected(t, is_json ? "jsonlog" : "stderr", path, sizeof path) &&
-        (is_json || !find_output(t, path, sizeof path))) {
+    if (!logfile_find(t, is_json ? "jsonlog" : "stderr", path, sizeof path)) {
         fail(p, CTL_FAILED, "could not find a log file of this server%s",
              is_json ? " in JSON" : "");
         hint(p, "It is where the server's output went (start -l FILE), or in log_directory with "

@@ -95,7 +95,7 @@ check_server(struct doctor *d, const struct problem *p)
         doctor_say(
             d, "server", DOCTOR_BAD, "It cannot be operated like this.",
             "See its log; if nothing helps: systemctl kill, or kill -QUIT to the postmaster.", "%s",
-            p->message);
+            p->exit == CTL_TIMED_OUT ? "it does not answer on its control socket" : p->message);
     else if (strcmp(state, "ready") != 0 && strcmp(state, "standby") != 0)
         doctor_say(d, "server", DOCTOR_WARNING, "Clients are refused meanwhile.",
                    "Follow it with 'pinionctl watch'.", "%s", state);

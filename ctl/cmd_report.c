@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "cmd.h"
+#include "logfile.h"
 #include "out.h"
 #include "process.h"
 
@@ -187,29 +188,27 @@ read_journal(const char *unit, FILE *to)
     (void) process_run_lines(argv, (uid_t) -1, 0, on_journal, to);
 }
 
-/* Where the standard error of the server goes, if that is a file. */
+/* The end of the log, if that is a file. */
 static FILE *
-open_log(pid_t pid)
+open_log(const struct target *t)
 {
-    char path[64];
+    char path[8400], rest[4096];
     struct stat st;
+    FILE *f = logfile_find(t, "stderr", path, sizeof path) ? fopen(path, "re") : NULL;
 
-    (void) snprintf(path, sizeof path, "/proc/%d/fd/2", (int) pid);
-    CLEANUP(closep) int fd = pid > 0 ? open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK) : -1;
-    if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
+    if (f == NULL)
         return NULL;
-    if (st.st_size > LOG_BYTES)
-        (void) lseek(fd, st.st_size - LOG_BYTES, SEEK_SET);
-    FILE *f = fdopen(fd, "r");
-    if (f != NULL)
-        fd = -1;
+    if (fstat(fileno(f), &st) == 0 && st.st_size > LOG_BYTES) {
+        (void) fseek(f, st.st_size - LOG_BYTES, SEEK_SET);
+        (void) fgets(rest, sizeof rest, f); /* of the line that is cut */
+    }
     return f;
 }
 
 static void
-add_log(struct report *r, const struct target *t, pid_t pid)
+add_log(struct report *r, const struct target *t)
 {
-    FILE *in = open_log(pid);
+    FILE *in = open_log(t);
 
     if (in != NULL) {
         FILE *to = begin(r, "server.log");
@@ -250,9 +249,9 @@ add_machine(struct report *r)
         (void) fclose(os);
 }
 
-/* What the server answers; in any state, and without it nothing. Returns its pid. */
-static pid_t
-add_replies(struct report *r, const struct target *t)
+/* What the server answers; in any state, and without it nothing. It also knows best who it is. */
+static void
+add_replies(struct report *r, struct target *t)
 {
     static const struct {
         const char *method, *file;
@@ -265,7 +264,6 @@ add_replies(struct report *r, const struct target *t)
     };
     struct client c = { 0 };
     struct problem ignored;
-    pid_t pid = 0;
 
     for (size_t i = 0; i < ELEMENTSOF(rows) && client_open(&c, t->socket, &ignored) == 0; i++) {
         json_auto_t *reply = NULL;
@@ -276,12 +274,11 @@ add_replies(struct report *r, const struct target *t)
                 rows[i].hide(reply);
             write_json(r, rows[i].file, reply);
             if (i == 0)
-                pid = (pid_t) json_integer_value(
+                t->pid = (pid_t) json_integer_value(
                     json_object_get(json_object_get(reply, "status"), "mainPid"));
         }
         client_close(&c);
     }
-    return pid;
 }
 
 /* Reasons are people's words; they stay, as do the names of settings. */
@@ -365,7 +362,8 @@ cmd_report(const struct args *a, struct problem *p)
     (void) snprintf(file, sizeof file, "%s.tar.gz", r.name);
     const char *to = args_has(a, OPTION_OUTPUT) ? a->value[OPTION_OUTPUT] : file;
     add_machine(&r);
-    add_log(&r, &t, add_replies(&r, &t));
+    add_replies(&r, &t);
+    add_log(&r, &t);
     add_history(&r, &t);
     (void) doctor_examine(&t, &checks);
     write_json(&r, "doctor.json", checks);
