@@ -368,7 +368,7 @@ def test_PM_RECOVERY_tells_its_clients_what_is_not_there_yet_and_ends_with_its_s
         else:
             os.kill(p.pid, signal.SIGINT)
             assert p.wait(10) == 0 and control(s)["Database cluster state"] == "shut down in recovery"
-        assert not s.processes()
+        s.wait_gone()   # a sleep of the command may outlast its shell
     block.unlink()
     s.start()
     assert rows(s) == list(range(7))
