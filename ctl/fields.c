@@ -30,6 +30,19 @@ is_number(const char *key, const struct field *table, size_t n)
     return false; /* of a newer server */
 }
 
+/* JSON is UTF-8; a path or a message need not be: then what is not ASCII is shown as '?'. */
+static json_t *
+text_of(char *value)
+{
+    json_t *text = json_string(value);
+
+    if (text != NULL)
+        return text;
+    for (char *p = value; *p != '\0'; p++)
+        *p = (unsigned char) *p < 0x80 ? *p : '?';
+    return json_string(value);
+}
+
 json_t *
 fields_read(char *line, const struct field *table, size_t n_table)
 {
@@ -46,7 +59,7 @@ fields_read(char *line, const struct field *table, size_t n_table)
         (void) json_object_set_new(o, key,
                                    is_number(key, table, n_table)
                                        ? json_integer(strtoll(value, NULL, 10))
-                                       : json_string(value));
+                                       : text_of(value));
     }
     return o;
 }

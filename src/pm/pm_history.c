@@ -179,9 +179,10 @@ take_lines(struct history *h, char *text)
     }
 }
 
-/* Write what is kept to a new file in its place. */
+/* Write what is kept to a new file in its place. `sync`: durable before the old one goes; while the
+ * server runs the loop does not wait for storage. */
 static int
-cut_file(struct history *h, struct err *e)
+cut_file(struct history *h, bool sync, struct err *e)
 {
     char tmp[256];
     uint64_t n_bytes = 0;
@@ -198,6 +199,8 @@ cut_file(struct history *h, struct err *e)
             return ERR_ERRNO(e, "could not write file \"%s\"", tmp);
         n_bytes += strlen(line) + 1;
     }
+    if (sync && fdatasync(fd) < 0)
+        return ERR_ERRNO(e, "could not sync file \"%s\"", tmp);
     if (rename(tmp, h->path) < 0)
         return ERR_ERRNO(e, "could not rename file \"%s\"", tmp);
     (void) close(h->fd);
@@ -229,7 +232,7 @@ read_file(struct history *h, const char *path, struct err *e)
         return ERR_ERRNO(e, "could not write file \"%s\"", path);
     take_lines(h, tail);
     h->n_bytes = (uint64_t) st.st_size;
-    return st.st_size > HISTORY_FILE_MAX ? cut_file(h, e) : 0;
+    return st.st_size > HISTORY_FILE_MAX ? cut_file(h, true, e) : 0;
 }
 
 int
@@ -277,7 +280,7 @@ history_add(struct history *h, enum history_event event, const struct history_en
         return;
     if (write(h->fd, line, n + 1) == (ssize_t) n + 1) {
         h->n_bytes += n + 1;
-        if (h->n_bytes <= HISTORY_FILE_MAX || cut_file(h, &e) == 0)
+        if (h->n_bytes <= HISTORY_FILE_MAX || cut_file(h, false, &e) == 0)
             return;
     } else
         (void) ERR_ERRNO(&e, "could not write file \"%s\"", h->path);

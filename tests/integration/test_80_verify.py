@@ -207,6 +207,14 @@ def test_a_name_with_tab_new_line_and_backslash_arrives_as_it_is(cluster):
     assert json.loads(server.ctl("verify", "-D", path, "--json").stdout)["directory"] == str(path)
 
 
+def test_a_name_that_is_not_utf_8_is_shown_as_far_as_it_can_be(cluster):
+    server = make(cluster, rows=10)
+    server.stop()
+    path = os.fsdecode(os.fsencode(server.dir) + b"/n\xe9")
+    support.run("cp", "-a", server.data, path)
+    assert json.loads(server.ctl("verify", "-D", path, "--json").stdout)["directory"] == f"{server.dir}/n?"
+
+
 def test_an_interrupt_ends_the_question_at_the_server_too(cluster):
     server = make(cluster, rows=100000)   # long enough to be met in the middle
     with connect(server) as w:
