@@ -234,7 +234,8 @@ is_open_rule(char *line)
     const char *method =
         n > 5 && strchr(word[3], '/') == NULL && strchr(word[4], '.') != NULL ? word[5] : word[4];
     return strcmp(method, "trust") == 0 && strncmp(word[3], "127.", 4) != 0 &&
-           strncmp(word[3], "::1", 3) != 0 && strcmp(word[3], "localhost") != 0;
+           strncmp(word[3], "::1", 3) != 0 && strcmp(word[3], "localhost") != 0 &&
+           strcmp(word[3], "samehost") != 0;
 }
 
 void

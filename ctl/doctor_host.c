@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/timex.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -16,7 +17,8 @@
 #include "doctor.h"
 #include "process.h"
 
-#define FILES_WANTED (4096 + 512) /* as src/main.c */
+#define FILES_WANTED    (4096 + 512) /* as src/main.c */
+#define CONNECT_SECONDS 3
 
 /* The first number behind `key` in a file of lines, or UINT64_MAX. */
 static uint64_t
@@ -163,7 +165,19 @@ doctor_check_clock(struct doctor *d)
         doctor_say(d, "clock", DOCTOR_OK, NULL, NULL, "synchronized");
 }
 
-/* Connect to "host:port" or a path. */
+static int
+connect_address(int family, const void *address, socklen_t n)
+{
+    CLEANUP(closep) int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    const struct timeval most = { .tv_sec = CONNECT_SECONDS };
+
+    if (fd < 0)
+        return -errno;
+    (void) setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &most, sizeof most); /* of connect(), too */
+    return connect(fd, address, n) < 0 ? -errno : 0;
+}
+
+/* Connect to "host:port" or a path; 0 or -errno. */
 static int
 connect_to(const char *where)
 {
@@ -171,24 +185,21 @@ connect_to(const char *where)
     struct addrinfo want = { .ai_socktype = SOCK_STREAM }, *all = NULL;
     const char *colon = strrchr(where, ':');
     char host[256];
+    int r = -EADDRNOTAVAIL;
 
     if (where[0] == '/' && strlen(where) < sizeof un.sun_path) {
-        CLEANUP(closep) int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
         (void) snprintf(un.sun_path, sizeof un.sun_path, "%s", where);
-        return connect(fd, (struct sockaddr *) &un, sizeof un);
+        return connect_address(AF_UNIX, &un, sizeof un);
     }
     if (colon == NULL || (size_t) (colon - where) >= sizeof host)
-        return -1;
+        return r;
     (void) snprintf(host, sizeof host, "%.*s", (int) (colon - where), where);
     char *name = host[0] == '[' ? host + 1 : host;
     name[strcspn(name, "]")] = '\0';
     if (getaddrinfo(strcmp(name, "*") == 0 ? NULL : name, colon + 1, &want, &all) != 0)
-        return -1;
-    int r = -1;
-    for (const struct addrinfo *a = all; a != NULL && r < 0; a = a->ai_next) {
-        CLEANUP(closep) int fd = socket(a->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-        r = fd < 0 ? -1 : connect(fd, a->ai_addr, a->ai_addrlen);
-    }
+        return r;
+    for (const struct addrinfo *a = all; a != NULL && r < 0; a = a->ai_next)
+        r = connect_address(a->ai_family, a->ai_addr, a->ai_addrlen);
     freeaddrinfo(all);
     return r;
 }
@@ -198,10 +209,16 @@ doctor_check_metrics(struct doctor *d)
 {
     const char *where = doctor_setting(d, "metrics_listen");
     const char *state = json_string_value(json_object_get(d->status, "state"));
+    int r;
 
     if (where[0] == '\0' || state == NULL || strcmp(state, "ready") != 0)
         return;
-    if (connect_to(where) < 0)
+    r = connect_to(where);
+    if (r == -EACCES)
+        doctor_say(d, "metrics", DOCTOR_NOTE, "Whether they are served was not looked at.",
+                   "Run this as root or as the server's user.", "%s is not yours to connect to",
+                   where);
+    else if (r < 0)
         doctor_say(d, "metrics", DOCTOR_BAD, "Monitoring sees nothing of this server.",
                    "See the log: the address may be in use, or not be one of this machine.",
                    "nobody answers at metrics_listen (%s)", where);

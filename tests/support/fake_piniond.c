@@ -42,6 +42,22 @@ env_usec(const char *name, usec_t msec)
     return (text == NULL ? msec : strtoul(text, NULL, 10)) * 1000;
 }
 
+/* One more, if FAKE_METRICS says where. */
+static int
+fake_settings(void *ctx, const char *name, control_setting_fn fn, void *arg, struct err *e)
+{
+    struct control_setting metrics = { .name = "metrics_listen",
+                                       .value = getenv("FAKE_METRICS"), /* NOLINT: one thread */
+                                       .initial = "",
+                                       .source = "command line",
+                                       .context = "postmaster",
+                                       .text = "Where." };
+
+    if (name == NULL && metrics.value != NULL)
+        fn(arg, &metrics);
+    return fake.base->settings(ctx, name, fn, arg, e);
+}
+
 static int
 fake_stop(void *ctx, enum control_stop_mode mode, usec_t drain_usec, const struct control_ask *ask,
           struct err *e)
@@ -142,6 +158,7 @@ serve(void)
     fake.view = control_fake_view(&fake.server);
     fake.base = fake.view.ops;
     fake.ops = *fake.base;
+    fake.ops.settings = fake_settings;
     fake.ops.stop = fake_stop;
     fake.ops.checkpoint = fake_checkpoint;
     fake.ops.reload = fake_reload;

@@ -244,11 +244,11 @@ class Ctl(unittest.TestCase):
     def test_the_doctor_asks_a_running_server(self):
         self.start()
         with open(f"{self.dir}/hba", "w", encoding="utf-8") as f:
-            f.write("local all all trust\nhost all all 127.0.0.1/32 trust\nhost all all 0.0.0.0/0 reject\n# host all all 0.0.0.0/0 trust\n"
+            f.write("local all all trust\nhost all all 127.0.0.1/32 trust\nhost all all 0.0.0.0/0 reject\nhost all all samehost trust\n# host all all 0.0.0.0/0 trust\n"
                     "host all all 10.0.0.0 255.0.0.0 trust # open\n")
         found = self.doctor(code=5)
         self.assertEqual(sorted(found), ["access", "configuration"])
-        self.assertIn("hba:5 trusts", found["access"]["finding"])
+        self.assertIn("hba:6 trusts", found["access"]["finding"])
         self.assertIn("1 setting waits for a restart: shared_buffers", found["configuration"]["finding"])
         os.makedirs(f"{self.dir}/pg_wal/archive_status")
         path = f"{self.dir}/pg_wal/archive_status/000000010000000000000001.ready"
@@ -260,6 +260,17 @@ class Ctl(unittest.TestCase):
         self.ctl("reload", "-D", self.dir)
         os.utime(path, (1, 1))
         self.assertIn("1 file waits for archive_command", self.doctor(code=1)["archive"]["finding"])
+
+    def test_the_doctor_does_not_wait_for_a_metrics_page_for_ever(self):
+        with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
+            clients = [socket.socket() for _ in range(3)]
+            for client in clients:  # nobody takes them: the next one's connect() hangs
+                client.setblocking(False)
+                client.connect_ex(full.getsockname())
+            self.start(FAKE_METRICS=f"127.0.0.1:{full.getsockname()[1]}")
+            self.assertIn("nobody answers at metrics_listen", self.doctor(code=1)["metrics"]["finding"])
+            for client in clients:
+                client.close()
 
     def test_a_report_has_all_but_secrets(self):
         self.start()
