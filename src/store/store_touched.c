@@ -37,6 +37,15 @@ store_touched_add(struct store_touched *t, oid_t oid, oid_t rel, struct err *e)
 }
 
 static int
+not_of_its_form(struct err *e)
+{
+    (void) ERR(e, DATA_CORRUPTED, "file \"%s\" is not of its form", STORE_TOUCHED_PATH);
+    err_hint(e, "It only says which files the next start verifies: remove it, and start once with "
+                "startup_verify = full.");
+    return -ERR_DATA_CORRUPTED;
+}
+
+static int
 add_lines(struct store_touched *t, char *text, struct err *e)
 {
     char *rest = text;
@@ -50,12 +59,8 @@ add_lines(struct store_touched *t, char *text, struct err *e)
 
         if (line[0] == '\0')
             continue;
-        if (sscanf(line, "%u %u%n", &oid, &rel, &used) != 2 || line[used] != '\0') {
-            (void) ERR(e, DATA_CORRUPTED, "file \"%s\" is not of its form", STORE_TOUCHED_PATH);
-            err_hint(e, "It only says which files the next start verifies: remove it, and start "
-                        "once with startup_verify = full.");
-            return -ERR_DATA_CORRUPTED;
-        }
+        if (sscanf(line, "%u %u%n", &oid, &rel, &used) != 2 || line[used] != '\0')
+            return not_of_its_form(e);
         r = store_touched_add(t, oid, rel, e);
     }
     return r;
@@ -90,6 +95,8 @@ store_touched_read(struct store_touched *t, struct io *io, struct err *e)
     if (n < 0)
         return err_set_errno(e, (int) -n, "could not read file \"%s\"", STORE_TOUCHED_PATH);
     text[n] = '\0';
+    if (strlen(text) != (size_t) n) /* zeros, from which a list would end early */
+        return not_of_its_form(e);
     r = add_lines(t, text, e);
     t->is_dirty = was_dirty || before > 0; /* what was read is in the file already */
     return r;

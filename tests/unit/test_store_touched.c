@@ -68,6 +68,9 @@ a_file_of_another_form_is_an_error(void **state)
         err_clear(&e);
         assert_int_equal(store_touched_read(&t, c.io, &e), -ERR_DATA_CORRUPTED);
     }
+    err_clear(&e);
+    assert_ok(io_write_file_durably(c.io, "", STORE_TOUCHED_PATH, "1 2\n\0\0\0\n", 8, &e), &e);
+    assert_int_equal(store_touched_read(&t, c.io, &e), -ERR_DATA_CORRUPTED); /* cut by zeros */
     store_touched_done(&t);
     cluster_end(&c);
 }
