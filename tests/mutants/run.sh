@@ -45,7 +45,7 @@ sources_of() {
         local no_wait; no_wait=$(echo $shm | tr ' ' '\n' | grep -v /wait.c)
         local no_clock; no_clock=$(echo $base | tr ' ' '\n' | grep -v /clock.c)
         echo "-DPINION_FAULTS=1 -Wl,--wrap=fault_hit,--wrap=spin_drop |" tests/sim/sql*.c tests/sim/cluster.c tests/sim/coro.c \
-            tests/sim/io_sim*.c src/sql/*.c src/vfs/*.c src/conf/*.c src/store/*.c src/wal/*.c $cache $no_wait $no_clock \
+            tests/sim/io_sim*.c src/sql/*.c src/vfs/*.c src/conf/*.c src/pgwire/*.c src/store/*.c src/wal/*.c $cache $no_wait $no_clock \
             "| -lsqlite3 -lsystemd -llz4 -lm" ;;
     test_vfs)
         echo "| tests/unit/test_vfs.c" $(echo src/vfs/*.c | tr ' ' '\n' | grep -vE '/vfs_(store|build|plain).c') $base \
