@@ -40,8 +40,10 @@ pm_beat_judge(const struct pm_beat_view *v, const struct pm_beat_limits *l, usec
     usec_t excused = MIN(v->deadline_usec, now);
     usec_t silent = since(now, MAX(v->last_usec, excused));
     usec_t still = since(now, MAX(v->moved_usec, excused));
-    usec_t most_silent = v->is_critical ? l->silence : l->patience;
-    usec_t most_still = v->is_critical && !v->is_waiting ? 2 * l->silence : l->patience;
+    /* Who waits, or is less needed, is never judged sooner than who works. */
+    usec_t patience = MAX(l->patience, l->silence);
+    usec_t most_silent = v->is_critical ? l->silence : patience;
+    usec_t most_still = v->is_critical && !v->is_waiting ? 2 * l->silence : patience;
     bool is_late = silent >= most_silent || (!v->is_idle && still >= most_still);
 
     *ret_silent =
@@ -82,7 +84,7 @@ view_of(const struct pm *pm, struct pm_child *c, usec_t now)
     uint32_t wait = atomic_load_explicit(&s->wait_event, memory_order_relaxed);
     uint32_t call = atomic_load_explicit(&s->beat.call, memory_order_acquire);
     uint64_t progress = peek64(&s->beat.progress);
-    usec_t from = MAX(c->started_usec, pm->beats_from_usec);
+    usec_t from = MAX(MAX(c->started_usec, c->traced_usec), pm->beats_from_usec);
 
     if (progress != c->progress) {
         c->progress = progress;
@@ -214,6 +216,10 @@ look_at(struct pm *pm, struct pm_child *c, usec_t now)
     if (verdict != BEAT_HEALTHY && verdict != BEAT_DYING) { /* that costs a look into /proc */
         char state = state_of(c->pid);
 
+        if (state == 't' && c->abort_usec == 0) { /* a debugger holds it: somebody knows */
+            c->traced_usec = now;
+            return;
+        }
         v.is_in_kernel = state == 'D';
         if (state == 'T') /* stopped in the middle of a call: that is not the storage's fault */
             v.call_usec = v.deadline_usec = 0;

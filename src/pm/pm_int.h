@@ -40,13 +40,14 @@ struct pm_child {
     usec_t started_usec;     /* monotonic */
     usec_t started_real_usec;
     /* pm_beat.c */
-    uint64_t progress; /* its slot's, as last looked at */
-    usec_t moved_usec; /* monotonic: when that had moved */
-    usec_t abort_usec; /* monotonic: when SIGABRT was sent because it stands still, else 0 */
-    bool is_stalled;   /* that is said in the log */
-    bool is_triggered; /* the service manager was asked to restart us for that */
-    bool is_in;        /* backend: seen logged in */
-    bool is_shed;      /* backend: told to give its place to a client that speaks */
+    uint64_t progress;  /* its slot's, as last looked at */
+    usec_t moved_usec;  /* monotonic: when that had moved */
+    usec_t abort_usec;  /* monotonic: when SIGABRT was sent because it stands still, else 0 */
+    usec_t traced_usec; /* monotonic: when it was last found held by a debugger */
+    bool is_stalled;    /* that is said in the log */
+    bool is_triggered;  /* the service manager was asked to restart us for that */
+    bool is_in;         /* backend: seen logged in */
+    bool is_shed;       /* backend: told to give its place to a client that speaks */
 };
 
 #define PM_LISTENERS_MAX 64

@@ -130,7 +130,7 @@ pm_launch(struct pm *pm, enum child_kind kind, struct err *e)
     c->progress = 0;
     c->moved_usec = c->started_usec;
     c->is_stalled = c->is_triggered = false;
-    c->abort_usec = 0;
+    c->abort_usec = c->traced_usec = 0;
     c->is_in = c->is_shed = false;
     c->started_real_usec = clock_real_usec();
     if (kind == CHILD_SYSLOGGER)

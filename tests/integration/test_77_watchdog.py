@@ -1,5 +1,6 @@
 """Processes that stand still (systemd-ops 3.7): the child is ended first, a disk that stalls is told and ends nobody, pings prove that the loop turns."""
 import contextlib
+import ctypes
 import os
 import re
 import signal
@@ -46,6 +47,25 @@ def test_a_process_that_stands_still_is_ended_alone_and_the_server_recovers(watc
     assert s.pid == pid and s.sql("SELECT a FROM t") == [(1,)]
     pings = [i for i, x in enumerate(m.got[at:]) if "WATCHDOG=1" in x]
     assert pings and not any("STOPPING" in x for x in m.got[at:])
+
+
+PTRACE_DETACH, PTRACE_SEIZE, PTRACE_INTERRUPT = 17, 0x4206, 0x4207
+
+
+def test_a_process_that_a_debugger_holds_is_left_alone(watched):
+    s, _, _ = watched()
+    pid = s.child("checkpointer")
+    libc = ctypes.CDLL(None)
+    libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
+    if libc.ptrace(PTRACE_SEIZE, pid, None, None) < 0:
+        pytest.skip("this machine traces nothing")
+    assert libc.ptrace(PTRACE_INTERRUPT, pid, None, None) == 0
+    support.until(lambda: support.state_of(pid) == "t", "it is held")
+    since = time.monotonic()
+    support.until(lambda: time.monotonic() - since > 4, "longer than anybody may be silent")
+    assert libc.ptrace(PTRACE_DETACH, pid, None, None) == 0
+    s.ctl("checkpoint", "-D", s.data)
+    assert s.child("checkpointer") == pid and "no progress" not in s.log()
 
 
 @contextlib.contextmanager

@@ -176,12 +176,34 @@ without_a_limit_nobody_is_judged(void **state)
     assert_int_equal(pm_beat_judge(&v, &limits, NOW * USEC_PER_SEC, &silent), BEAT_HEALTHY);
 }
 
+static void
+who_waits_or_helps_is_never_judged_sooner_than_who_works(void **state)
+{
+    const struct pm_beat_limits limits = { .silence = 30 * USEC_PER_SEC,
+                                           .patience = 1 * USEC_PER_SEC };
+    struct pm_beat_view waits = {
+        .last_usec = 1000, .moved_usec = 971, .is_waiting = true, .is_critical = true
+    };
+    struct pm_beat_view helps = { .last_usec = 971, .moved_usec = 971 };
+    usec_t silent;
+
+    (void) state;
+    waits = in_usec(waits);
+    helps = in_usec(helps);
+    assert_int_equal(pm_beat_judge(&waits, &limits, NOW * USEC_PER_SEC, &silent), BEAT_HEALTHY);
+    assert_int_equal(pm_beat_judge(&helps, &limits, NOW * USEC_PER_SEC, &silent), BEAT_HEALTHY);
+    waits.moved_usec = helps.last_usec = 970 * USEC_PER_SEC;
+    assert_int_equal(pm_beat_judge(&waits, &limits, NOW * USEC_PER_SEC, &silent), BEAT_STUCK);
+    assert_int_equal(pm_beat_judge(&helps, &limits, NOW * USEC_PER_SEC, &silent), BEAT_STUCK);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(who_shows_no_life_or_no_progress_is_found_and_nobody_else),
         cmocka_unit_test(without_a_limit_nobody_is_judged),
+        cmocka_unit_test(who_waits_or_helps_is_never_judged_sooner_than_who_works),
     };
 
     return cmocka_run_group_tests_name("pm_beat", tests, NULL, NULL);
