@@ -14,7 +14,7 @@
 
 #include "proc/child.h"
 
-#define LOOK_EVERY_MSEC 1000
+#define LOOK_EVERY_MSEC 100 /* as in every wait (shm/wait.c): the postmaster sees that we live */
 
 /* ---- the text ---- */
 
