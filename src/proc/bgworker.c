@@ -171,7 +171,8 @@ run(void)
     usec_t written = clock_mono_usec();
     uint32_t bits = 0;
 
-    while ((bits & (REQ_STOP | REQ_TERMINATE)) == 0 && v->autoprewarm) {
+    /* REQ_TERMINATE, too late: who drops a database saw us there a moment before we had left. */
+    while ((bits & REQ_STOP) == 0 && v->autoprewarm) {
         bits = attach_sleep(&me, clock_mono_usec() + BEAT_USEC);
         slot_request_clear(me.slot, bits);
         beat_step(&me.slot->beat);
