@@ -18,7 +18,7 @@
 
 #define HEAD     "pinion prewarm 1\n"
 #define CRC_LINE "crc "
-#define FILE_MAX ((size_t) 64 << 20)
+#define FILE_MAX ((size_t) 1 << 30) /* a line for each page of the largest caches */
 
 /* ---- the list ---- */
 static int
