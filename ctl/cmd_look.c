@@ -178,6 +178,18 @@ print_field(const json_t *status, const char *path, struct problem *p)
     return CTL_OK;
 }
 
+/* Nobody listens (any more): not so if it closes each connection, having too many. */
+static bool
+is_gone(const struct target *t)
+{
+    struct client c = { 0 };
+    struct problem ignored;
+    int r = target_is_locked(t) ? 0 : client_open(&c, t->socket, &ignored);
+
+    client_close(&c);
+    return r == CTL_NOT_RUNNING;
+}
+
 static int
 status_of(const struct target *t, const char *field, struct problem *p)
 {
@@ -201,7 +213,7 @@ status_of(const struct target *t, const char *field, struct problem *p)
     if (r == 0)
         r = client_call(&c, "GetStatus", NULL, now_mono_usec() + LOOK_USEC, &reply, p);
     client_close(&c);
-    if (r == CTL_UNREACHABLE && !target_is_locked(t)) /* it ended while we asked */
+    if (r == CTL_UNREACHABLE && is_gone(t)) /* it ended while we asked */
         return status_of(t, field, p);
     if (r != 0)
         return r == CTL_TIMED_OUT ? fail(p, CTL_UNREACHABLE, "the server does not answer") : r;

@@ -488,6 +488,21 @@ class Ctl(unittest.TestCase):
             self.assertIn("not a Varlink reply", self.ctl("--socket", path, "ps", code=76).stderr)
             t.join()
 
+    def test_a_server_that_has_no_room_for_us_is_asked_once(self):
+        path = f"{self.top}/full"
+        n = [0]
+        with socket.socket(socket.AF_UNIX) as s:
+            s.bind(path)
+            s.listen(1)
+
+            def refuse():
+                while n[0] < 1000:
+                    s.accept()[0].close()
+                    n[0] += 1
+            threading.Thread(target=refuse, daemon=True).start()
+            self.assertRegex(self.ctl("--socket", path, "status", code=69).stderr, "closed the connection|could not send")
+        self.assertLess(n[0], 10)
+
 
 if __name__ == "__main__":
     unittest.main(argv=sys.argv[:1])
