@@ -137,7 +137,7 @@ def test_a_slow_recovery_that_moves_is_not_killed(instance):
     took = time.monotonic() - begun
     brake.join()
     assert p.returncode == 0, instance.journal()[-3000:]
-    assert took > 25, f"the recovery took only {took:.1f} s: nothing was shown"
+    assert took > 2 * 5, f"the recovery took only {took:.1f} s: nothing was shown"
     assert instance.show("Result")["Result"] == "success"
     assert instance.sql("SELECT count(*) FROM bulk;").stdout == rows
 
