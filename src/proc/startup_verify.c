@@ -204,6 +204,21 @@ keep(struct startup_check *c, struct err *e)
     return store_touched_write(&c->damaged, &c->a->io, e);
 }
 
+/* The start ends before all was looked at: what was found joins what is still owed. */
+static void
+keep_found(struct startup_check *c)
+{
+    struct err e = ERR_INIT;
+    int r = 0;
+
+    if (c->damaged.n > 0)
+        r = store_touched_read(&c->damaged, &c->a->io, &e);
+    if (r == 0)
+        r = store_touched_write(&c->damaged, &c->a->io, &e);
+    if (r < 0)
+        log_err(LOG_LEVEL_WARNING, "", &e);
+}
+
 static void
 log_done(const struct startup_check *c, usec_t took)
 {
@@ -233,6 +248,8 @@ startup_verify(struct attached *a, struct err *e)
         r = check_database(&c, &c.v.dbs[i], e);
     if (r == 0)
         r = keep(&c, e);
+    else
+        keep_found(&c);
     if (r == 0 && c.n_dbs > 0)
         log_done(&c, clock_mono_usec() - start);
     return r;

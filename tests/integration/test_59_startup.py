@@ -215,8 +215,11 @@ def test_a_damaged_catalogue_ends_the_start(cluster):
     _, mend = damage(s.data / "base/1/1")
     p = support.run(support.PINIOND, "-D", s.data, check=False)
     assert p.returncode == 65 and "the cluster catalogue is damaged" in p.stderr and "HINT" in p.stderr
+    s.configure("startup_verify = touched\n")   # which does not forget it
+    assert support.run(support.PINIOND, "-D", s.data, check=False).returncode == 65
     mend()
     s.start()
+    assert not (s.data / "pinion_verify").exists()
     assert rows(s) == (300, 0)
 
 
