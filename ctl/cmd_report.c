@@ -300,16 +300,19 @@ add_history(struct report *r, const struct target *t)
     write_json(r, "history.json", reply);
 }
 
+/* The file is made by us, not found: one that is there may be a link, or somebody else's. */
 static int
 pack(const struct report *r, const char *file, struct problem *p)
 {
     const char *argv[] = { "tar", "--force-local", "-czf", file, "-C", r->top, r->name, NULL };
-    mode_t mask = umask(0077);
-    int status = process_run(argv, NULL, 0, (uid_t) -1, 0);
+    CLEANUP(closep) int fd = open(file, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 
-    (void) umask(mask);
+    if (fd < 0)
+        return fail(p, CTL_FAILED, "could not create \"%s\": %m", file);
+    int status = process_run(argv, NULL, 0, (uid_t) -1, 0);
     if (status == 0)
         return 0;
+    (void) unlink(file);
     return fail(p, CTL_FAILED, "could not write \"%s\": tar ended with status %d", file, status);
 }
 
