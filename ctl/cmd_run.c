@@ -251,7 +251,7 @@ through_systemd(const struct args *a, const struct target *t, const char *verb, 
         hint(p, "sudo systemctl %s %s", verb, t->unit);
         return CTL_PERMISSION;
     }
-    int status;
+    int status = -1;
     int r = follow_systemctl(a, t, argv, &status, p);
     if (r != 0)
         return r;

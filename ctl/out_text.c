@@ -17,12 +17,39 @@ static const struct {
     /* clang-format on */
 };
 
+/* A terminal obeys it: of names that SQL clients chose, '?' is shown instead. */
+static bool
+is_control(const unsigned char *p)
+{
+    bool is_c1 = p[0] == 0xc2 && p[1] >= 0x80 && p[1] < 0xa0; /* U+0080 to U+009F */
+
+    return (*p < ' ' && *p != '\n' && *p != '\t') || *p == 0x7f || is_c1;
+}
+
 const char *
 out_text_of(const json_t *o, const char *key)
 {
-    const char *s = json_string_value(json_object_get(o, key));
+    json_t *string = json_object_get(o, key);
+    CLEANUP(freep) char *copy = NULL;
+    const char *s = json_string_value(string);
+    size_t at = 0;
 
-    return s == NULL ? "" : s;
+    while (s != NULL && s[at] != '\0' && !is_control((const unsigned char *) s + at))
+        at++;
+    if (s == NULL || s[at] == '\0')
+        return s == NULL ? "" : s;
+    copy = strdup(s);
+    if (copy == NULL)
+        return "?";
+    for (; copy[at] != '\0'; at++) {
+        if (!is_control((const unsigned char *) copy + at))
+            continue;
+        if ((unsigned char) copy[at] == 0xc2)
+            copy[at++] = '?';
+        copy[at] = '?';
+    }
+    (void) json_string_set_nocheck(string, copy);
+    return json_string_value(string);
 }
 
 uint64_t

@@ -292,6 +292,9 @@ class Ctl(unittest.TestCase):
         self.assertNotIn("postgres", files["processes.json"])
         self.assertEqual(os.listdir(self.top).count("r.tgz"), 1)
         self.ctl("report", "-D", self.dir, "-o", "/nowhere/r.tgz", code=1)
+        os.symlink(f"{self.top}/elsewhere", f"{self.top}/link")
+        self.assertIn("File exists", self.ctl("report", "-D", self.dir, "-o", f"{self.top}/link", code=1).stderr)
+        self.assertFalse(os.path.exists(f"{self.top}/elsewhere"))
 
     def test_waiting_for_a_state(self):
         self.ctl("init", "-D", self.dir)
@@ -488,6 +491,22 @@ class Ctl(unittest.TestCase):
             self.assertIn("not a Varlink reply", self.ctl("--socket", path, "ps", code=76).stderr)
             t.join()
 
+    def test_a_name_does_not_command_the_terminal(self):
+        path = f"{self.top}/names"
+        with socket.socket(socket.AF_UNIX) as s:
+            s.bind(path)
+            s.listen(1)
+
+            def talk():
+                with s.accept()[0] as c:
+                    c.recv(1000)
+                    user = r"a\u001b[2J\u009bé\u007f"
+                    c.sendall(b'{"parameters":{"processes":[{"pid":7,"role":"backend","user":"%s"}]}}\0' % user.encode())
+            t = threading.Thread(target=talk)
+            t.start()
+            self.assertRegex(self.ctl("--socket", path, "ps").stdout, r"a\?\[2J\?\?é\? ")
+            t.join()
+
     def test_a_server_that_has_no_room_for_us_is_asked_once(self):
         path = f"{self.top}/full"
         n = [0]
@@ -496,11 +515,18 @@ class Ctl(unittest.TestCase):
             s.listen(1)
 
             def refuse():
-                while n[0] < 1000:
-                    s.accept()[0].close()
-                    n[0] += 1
-            threading.Thread(target=refuse, daemon=True).start()
-            self.assertRegex(self.ctl("--socket", path, "status", code=69).stderr, "closed the connection|could not send")
+                try:
+                    while n[0] < 1000:
+                        s.accept()[0].close()
+                        n[0] += 1
+                except OSError:
+                    pass   # shut down
+            t = threading.Thread(target=refuse)
+            t.start()
+            p = self.ctl("--socket", path, "status", code=69)
+            s.shutdown(socket.SHUT_RDWR)
+            t.join()
+        self.assertRegex(p.stderr, "closed the connection|could not send")
         self.assertLess(n[0], 10)
 
 
