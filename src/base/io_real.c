@@ -234,9 +234,8 @@ real_dontneed(struct io *io, int fd)
 static int
 real_write_out(struct io *io, int fd)
 {
-    int r = neg_errno(sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE));
+    int r = DECLARED(io, BEAT_WRITE, fd, sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE));
 
-    (void) io;
     return r == -ENOSYS ? 0 : r; /* the fsync does all of it, then */
 }
 

@@ -280,8 +280,9 @@ void pm_park_begin(struct pm *pm);
 void pm_park_done(struct pm *pm);
 /* Has it come back with listening sockets of ours? */
 bool pm_park_has_stored(const struct pm *pm);
-/* Keep the stored socket with this address, if there is one, when the others are discarded. */
-bool pm_park_want(struct pm *pm, const struct sockaddr *sa);
+/* Keep the stored socket with this address, if there is one, when the others are discarded. `ino`:
+ * only if that is its inode (0: whatever it is). */
+void pm_park_want(struct pm *pm, const struct sockaddr *sa, ino_t ino);
 /* The stored socket with this address: its descriptor, now the caller's, and its number in the
  * store (-1: it is not there any more); or -1. */
 int pm_park_take(struct pm *pm, const struct sockaddr *sa, int *ret_no);

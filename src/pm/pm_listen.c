@@ -211,7 +211,7 @@ static int
 want_address(struct pm *pm, const struct addrinfo *ai, struct err *e)
 {
     (void) e;
-    (void) pm_park_want(pm, ai->ai_addr);
+    pm_park_want(pm, ai->ai_addr, 0);
     return 0;
 }
 
@@ -288,20 +288,23 @@ static int
 write_lock(const struct pm *pm, const struct pm_listener *l, struct err *e)
 {
     char text[PATH_MAX + 128];
-    int n = snprintf(text, sizeof text, "%d\n%s\n%lld\n%d\n%s\n%llu:%llu\n", (int) getpid(),
-                     pm->where.data_dir, (long long) (pm->started_usec / USEC_PER_SEC),
-                     (int) pm->conf->v.port, "", (unsigned long long) l->dev,
-                     (unsigned long long) l->ino);
+    struct stat st = { 0 };
+    int n;
 
+    (void) fstat(l->fd, &st);
+    n = snprintf(text, sizeof text, "%d\n%s\n%lld\n%d\n%s\n%llu:%llu:%llu\n", (int) getpid(),
+                 pm->where.data_dir, (long long) (pm->started_usec / USEC_PER_SEC),
+                 (int) pm->conf->v.port, "", (unsigned long long) l->dev,
+                 (unsigned long long) l->ino, (unsigned long long) st.st_ino);
     if (ftruncate(l->lock_fd, 0) < 0 ||
         pwrite(l->lock_fd, text, MIN((size_t) n, sizeof text), 0) < 0)
         return ERR_ERRNO(e, "could not write lock file \"%s\"", l->lock_path);
     return 0;
 }
 
-/* Is `path` the socket that its lock file tells of? */
+/* Is `path` the name that its lock file tells of? *ret_ino: the inode of the socket itself. */
 static bool
-is_told_of(int lock_fd, const char *path)
+is_told_of(int lock_fd, const char *path, unsigned long long *ret_ino)
 {
     char text[PATH_MAX + 128];
     unsigned long long dev;
@@ -315,19 +318,20 @@ is_told_of(int lock_fd, const char *path)
         line = strchr(line, '\n');
         line = line != NULL ? line + 1 : NULL;
     }
-    return line != NULL && sscanf(line, "%llu:%llu", &dev, &ino) == 2 && stat(path, &st) == 0 &&
-           S_ISSOCK(st.st_mode) && st.st_dev == dev && st.st_ino == ino;
+    return line != NULL && sscanf(line, "%llu:%llu:%llu", &dev, &ino, ret_ino) == 3 &&
+           stat(path, &st) == 0 && S_ISSOCK(st.st_mode) && st.st_dev == dev && st.st_ino == ino;
 }
 
 void
 pm_listen_unlink(const char *path)
 {
     char lock_path[140];
+    unsigned long long sock_ino;
     CLEANUP(closep) int fd = -1;
 
     (void) snprintf(lock_path, sizeof lock_path, "%s.lock", path);
     fd = open(lock_path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
-    if (fd < 0 || pm_lock_fd(fd) < 0 || !is_told_of(fd, path))
+    if (fd < 0 || pm_lock_fd(fd) < 0 || !is_told_of(fd, path, &sock_ino))
         return;
     (void) unlink(path);
     (void) unlink(lock_path);
@@ -350,12 +354,14 @@ unix_address(const struct pm *pm, const char *dir, struct sockaddr_un *ret, stru
     return 0;
 }
 
-/* A parked socket is one of ours as long as its name leads to it. */
+/* A parked socket is one of ours as long as its name leads to it, and not to one of a server that
+ * ran meanwhile. */
 static int
 want_unix(struct pm *pm, const char *dir, struct err *e)
 {
     struct sockaddr_un sa;
     char lock_path[140];
+    unsigned long long sock_ino;
     int r = unix_address(pm, dir, &sa, e);
     CLEANUP(closep) int fd = -1;
 
@@ -363,8 +369,8 @@ want_unix(struct pm *pm, const char *dir, struct err *e)
         return r;
     (void) snprintf(lock_path, sizeof lock_path, "%s.lock", sa.sun_path);
     fd = open(lock_path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    if (fd >= 0 && is_told_of(fd, sa.sun_path))
-        (void) pm_park_want(pm, (const struct sockaddr *) &sa);
+    if (fd >= 0 && is_told_of(fd, sa.sun_path, &sock_ino))
+        pm_park_want(pm, (const struct sockaddr *) &sa, sock_ino);
     return 0;
 }
 

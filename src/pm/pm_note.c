@@ -88,16 +88,6 @@ last_timeline(const struct history *h)
     return 0;
 }
 
-static bool
-is_after_crash(const struct history *h)
-{
-    char copy[HISTORY_LINE_BYTES];
-    struct history_entry last;
-
-    return history_last(h, copy, &last) &&
-           strcmp(last.event, history_event_name(HISTORY_CRASH)) == 0;
-}
-
 void
 pm_note_ready(struct pm *pm)
 {
@@ -107,7 +97,7 @@ pm_note_ready(struct pm *pm)
     usec_t now = clock_real_usec();
     char message[200];
 
-    if (is_after_crash(&pm->history))
+    if (pm->n_restarts > 0) /* the memory is reset after crashes only */
         (void) snprintf(message, sizeof message, "ready again after the crash, restart %u",
                         pm->n_restarts);
     else

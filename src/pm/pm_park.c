@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
@@ -151,14 +152,14 @@ find_stored(struct pm *pm, const struct sockaddr *sa)
     return NULL;
 }
 
-bool
-pm_park_want(struct pm *pm, const struct sockaddr *sa)
+void
+pm_park_want(struct pm *pm, const struct sockaddr *sa, ino_t ino)
 {
     struct pm_passed *p = find_stored(pm, sa);
+    struct stat st;
 
-    if (p != NULL)
+    if (p != NULL && (ino == 0 || (fstat(p->fd, &st) == 0 && st.st_ino == ino)))
         p->is_wanted = true;
-    return p != NULL;
 }
 
 int

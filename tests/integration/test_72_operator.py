@@ -1,4 +1,5 @@
 """What an operator has besides the state: the history, a stop that drains, doctor, report."""
+import contextlib
 import json
 import os
 import re
@@ -52,6 +53,19 @@ def test_the_history_tells_every_start_stop_crash_and_reload_with_its_cause(serv
     server.stop("immediate")
     assert "recovery at next start" in entries(server, 1)[0]["message"]
     assert len(events(server)) > 10
+
+
+def test_ready_after_a_crash_is_told_as_that_whatever_was_told_between(server):
+    with connect(server) as c:
+        assert support.freeze(c.key[0])   # the crash is not over before it has left
+        os.kill(server.child("bgwriter"), signal.SIGKILL)
+        support.until(lambda: "crash" in events(server), "it was seen")
+        os.kill(server.pid, signal.SIGHUP)
+        support.until(lambda: "reload" in events(server), "and so was the reload")
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(c.key[0], signal.SIGCONT)
+        support.until(lambda: events(server, 1) == ["ready"], "it is back")
+    assert "restart 1" in entries(server, 1)[0]["message"]
 
 
 def test_a_history_that_cannot_be_kept_stops_nobody(cluster):

@@ -177,6 +177,23 @@ def test_a_socket_whose_name_was_taken_away_is_made_anew(managed):
     stop(p)
 
 
+def test_a_socket_whose_name_a_server_without_a_manager_has_taken_is_made_anew(managed):
+    """It was started by hand before the manager tried again, and killed: its name and lock file are there."""
+    s, m = managed()
+    p = start(s, m)
+    parked(s, m, 1)
+    p.kill()
+    p.wait(support.DEADLINE)
+    s.wait_gone()
+    s.start()
+    s.kill9()
+    p = start(s, m)
+    with connect(s) as w:
+        w.ok("SELECT 1")
+    parked(s, m, 1)
+    stop(p)
+
+
 def test_without_a_store_the_names_go_with_the_server(cluster):
     s = cluster()
     s.start()

@@ -58,7 +58,7 @@ def test_a_process_that_a_debugger_holds_is_left_alone(watched):
     libc = ctypes.CDLL(None)
     libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
     if libc.ptrace(PTRACE_SEIZE, pid, None, None) < 0:
-        pytest.skip("this machine traces nothing")
+        pytest.skip("SKIP: on this machine nothing may be traced")
     assert libc.ptrace(PTRACE_INTERRUPT, pid, None, None) == 0
     support.until(lambda: support.state_of(pid) == "t", "it is held")
     since = time.monotonic()
