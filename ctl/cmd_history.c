@@ -32,7 +32,7 @@ history_read_file(const char *datadir, json_t **ret, struct problem *p)
     ssize_t n;
 
     (void) snprintf(path, sizeof path, "%s/pinion_history", datadir);
-    FILE *f = fopen(path, "re");
+    FILE *f = open_file(path);
     if (f == NULL) {
         json_decref(entries);
         fail(p,

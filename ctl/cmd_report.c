@@ -194,7 +194,7 @@ open_log(const struct target *t)
 {
     char path[8400], rest[4096];
     struct stat st;
-    FILE *f = logfile_find(t, "stderr", path, sizeof path) ? fopen(path, "re") : NULL;
+    FILE *f = logfile_find(t, "stderr", path, sizeof path) ? open_file(path) : NULL;
 
     if (f == NULL)
         return NULL;

@@ -249,7 +249,7 @@ doctor_check_access(struct doctor *d)
         (void) snprintf(path, sizeof path, "%s", set);
     else
         path_of(path, sizeof path, d, set);
-    FILE *f = set[0] != '\0' ? fopen(path, "re") : NULL;
+    FILE *f = set[0] != '\0' ? open_file(path) : NULL;
     if (f == NULL)
         return;
     while (fgets(line, sizeof line, f) != NULL) {

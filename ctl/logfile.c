@@ -15,7 +15,7 @@ find_collected(const struct target *t, const char *format, char *to, size_t cap)
     bool found = false;
 
     (void) snprintf(path, sizeof path, "%s/current_logfiles", t->datadir);
-    FILE *f = fopen(path, "re");
+    FILE *f = open_file(path);
     while (f != NULL && !found && fgets(line, sizeof line, f) != NULL) {
         size_t n = strcspn(line, " ");
 

@@ -116,7 +116,7 @@ target_refresh(struct target *t)
 {
     char path[4200], line[4096];
     (void) snprintf(path, sizeof path, "%s/postmaster.pid", t->datadir);
-    FILE *f = t->datadir[0] == '\0' ? NULL : fopen(path, "re");
+    FILE *f = t->datadir[0] == '\0' ? NULL : open_file(path);
 
     if (f == NULL)
         return;

@@ -3,12 +3,14 @@
 #include "util.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -153,4 +155,23 @@ freep(void *pp)
 
     memcpy(&p, pp, sizeof p);
     free(p);
+}
+
+FILE *
+open_file(const char *path)
+{
+    CLEANUP(closep) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    struct stat st;
+    FILE *f;
+
+    if (fd < 0 || fstat(fd, &st) < 0)
+        return NULL;
+    if (!S_ISREG(st.st_mode)) {
+        errno = EINVAL;
+        return NULL;
+    }
+    f = fdopen(fd, "r");
+    if (f != NULL)
+        fd = -1;
+    return f;
 }

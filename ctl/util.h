@@ -4,6 +4,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #define ELEMENTSOF(a)     (sizeof(a) / sizeof((a)[0]))
 #define PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
@@ -60,3 +61,6 @@ bool parse_duration(const char *text, uint64_t *ret_usec);
 
 void closep(int *fd);
 void freep(void *pp);
+/* To read a file of a data directory, which somebody else may have filled: NULL and errno unless it
+ * is an ordinary file (EINVAL); never waits for a pipe's other end. */
+FILE *open_file(const char *path);

@@ -82,6 +82,9 @@ pm_park_begin(struct pm *pm)
     char **names = NULL;
     int n = sd_listen_fds_with_names(1, &names);
 
+    if (n < 0)
+        log_msg(LOG_LEVEL_WARNING,
+                "could not take the descriptors that the service manager passed: %s", strerror(-n));
     for (int i = 0; i < n; i++) {
         struct pm_passed p = { .fd = SD_LISTEN_FDS_START + i };
 

@@ -177,6 +177,9 @@ class Ctl(unittest.TestCase):
         self.assertEqual(len(self.ctl("history", "-D", self.dir, "-n", "1").stdout.splitlines()), 2)
         self.ctl("stop", "-D", self.dir)
         self.assertIn("pinion_history", self.ctl("history", "-D", self.dir, code=4).stderr)
+        os.mkfifo(f"{self.dir}/pinion_history")   # nobody is at its other end
+        self.assertIn("Invalid argument", self.ctl("history", "-D", self.dir, code=1).stderr)
+        os.unlink(f"{self.dir}/pinion_history")
         self.assertNotIn("Last word", self.ctl("status", "-D", self.dir, code=3).stdout)
         with open(f"{self.dir}/pinion_history", "w", encoding="utf-8") as f:
             f.write("rubbish\ntimeUSec=1700000000000000\tevent=stop\tnew=x\tby=me\tmessage=a\\tb\treason=why\n"
