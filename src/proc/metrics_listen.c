@@ -43,7 +43,7 @@ static int
 open_unix(const char *path, int *ret_fd, struct err *e)
 {
     struct sockaddr_un sa = { .sun_family = AF_UNIX };
-    CLEANUP(closep) int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    CLEANUP(closep) int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     int r;
 
     if (strlen(path) >= sizeof sa.sun_path)

@@ -1,4 +1,5 @@
 """The metrics page: read by Prometheus' own parser, over a Unix socket and TCP; bad requests, silent clients, stops and kills."""
+import contextlib
 import http.client
 import os
 import re
@@ -149,3 +150,21 @@ def test_a_place_that_cannot_be_had_is_refused_at_the_start(cluster):
         assert not (server.data / "postmaster.pid").exists()
     server.start()   # it is free now
     server.stop()
+
+
+def test_who_listens_there_and_answers_nobody_does_not_hang_the_start(cluster):
+    server = cluster()
+    path = server.data / "metrics"
+    server.configure(f"metrics_listen = '{path}'\n")
+    with contextlib.ExitStack() as all_of:
+        taken = all_of.enter_context(socket.socket(socket.AF_UNIX))
+        taken.bind(str(path))
+        path.chmod(0o666)
+        taken.listen(0)
+        with pytest.raises(BlockingIOError):   # until its queue is full
+            while True:
+                c = all_of.enter_context(socket.socket(socket.AF_UNIX))
+                c.setblocking(False)
+                c.connect(str(path))
+        assert server.foreground().wait(support.DEADLINE) == 69
+    assert "Address already in use" in server.log()
