@@ -75,7 +75,7 @@ def measure_recovery(bench):
     try:
         for t in rig.pair:
             crashed(bench, t, n)
-        both = bench.paired(rig.pair, lambda t: start_crashed(t, n))
+        both = bench.paired(rig.pair, lambda t: start_crashed(t, n), again=False)[0]
         return [{label: [v[i] for v in values] for label, values in both.items()} for i in (0, 1)]
     finally:
         rig.done()

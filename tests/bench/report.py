@@ -2,6 +2,7 @@
 import json
 import os
 import platform
+import statistics
 import subprocess
 import time
 from pathlib import Path
@@ -26,26 +27,32 @@ def goal(line):
     return f"{'≥' if sign == '>=' else '≤'} {bound} {unit[0] if unit else '×'} {'met' if line['met'] else 'NOT MET'}"
 
 
-HEAD = ("Row", "What", "Unit", "Pinion", "PostgreSQL", "Ratio", "Goal", "Ceiling", "Its ratio")
+HEAD = ("Row", "What", "Unit", "Pinion", "PostgreSQL", "Ratio", "Goal", "Ceiling", "Its ratio", "µs of CPU")
+
+
+def processor(line):
+    """Processor time of the whole machine per transaction, the client's too: Pinion's / PostgreSQL's."""
+    cost = line.get("processor_usec", {})
+    return f"{cost['pinion']:.0f} / {cost['postgres']:.0f}" if "pinion" in cost and "postgres" in cost else "–"
 
 
 def cells(line):
     if "error" in line:
-        return (line["name"], line["what"], line["unit"], "failed", "", "", goal(line), "", "")
+        return (line["name"], line["what"], line["unit"], "failed", "", "", goal(line), "", "", "")
     return (line["name"], line["what"], line["unit"], number(line.get("pinion")), number(line.get("postgres")),
-            times(line.get("ratio")), goal(line), number(line.get("ceiling")), times(line.get("ceiling_ratio")))
+            times(line.get("ratio")), goal(line), number(line.get("ceiling")), times(line.get("ceiling_ratio")), processor(line))
 
 
 def print_line(line):
     name, what, unit, *rest = cells(line)
-    print(f"{name:25} {rest[0]:>9} {rest[1]:>10} {rest[2]:>8}  {rest[3]:16} {rest[4]:>9} {rest[5]:>8}  {what} [{unit}]", flush=True)
+    print(f"{name:25} {rest[0]:>9} {rest[1]:>10} {rest[2]:>8}  {rest[3]:16} {rest[4]:>9} {rest[5]:>8} {rest[6]:>11}  {what} [{unit}]", flush=True)
     for key in ("note", "error"):
         if line.get(key):
             print(f"{'':25} {line[key]}", flush=True)
 
 
 def print_head():
-    print(f"{'row':25} {'Pinion':>9} {'PostgreSQL':>10} {'ratio':>8}  {'goal':16} {'ceiling':>9} {'ratio':>8}", flush=True)
+    print(f"{'row':25} {'Pinion':>9} {'PostgreSQL':>10} {'ratio':>8}  {'goal':16} {'ceiling':>9} {'ratio':>8} {'µs of CPU':>11}", flush=True)
 
 
 def first_line(path, key):
@@ -58,6 +65,14 @@ def first_line(path, key):
 def output(*argv, cwd=None):
     p = subprocess.run(argv, capture_output=True, text=True, check=False, cwd=cwd)
     return p.stdout.strip() or "?"
+
+
+def host(bench):
+    """What a host that has other guests took, of the processors' time, from the rounds that count."""
+    if not bench.stolen:
+        return "–"
+    return (f"took {statistics.median(bench.stolen):.1%} of the processors' time (median of {len(bench.stolen)} rounds, {max(bench.stolen):.1%} at most); "
+            f"{bench.n_again} disturbed rounds measured again")
 
 
 def conditions(options, versions):
@@ -88,7 +103,7 @@ def to_markdown(path, doc):
     if c["loaded_machine"]:
         out += ["**Taken on a machine that did other work at the same time: only the ratios mean something, and they are rough.**", ""]
     out += ["## Conditions", ""]
-    out += [f"- {k}: {c[k]}" for k in ("date", "commit", "machine", "kernel", "disk", "load", "method")]
+    out += [f"- {k}: {c[k]}" for k in ("date", "commit", "machine", "kernel", "disk", "load", "host", "method")]
     out += [f"- {v}" for v in c["versions"].values()]
     out += [f"- settings, {who}: " + ", ".join(f"`{k} = {v}`" for k, v in s.items()) for who, s in c["settings"].items()]
     if "syncs" in doc:

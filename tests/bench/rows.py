@@ -1,6 +1,7 @@
 """The table of rows: what is measured, how, and what design section 10 asks of it. A row's function takes the bench and its own
 arguments and gives one line (rig.result)."""
 import re
+import statistics
 
 import heavy
 import server as support
@@ -42,7 +43,9 @@ def throughput(bench, script, clients, protocol="simple", connect=False):
 
     for t in rig.all:
         measure(t, max(1, bench.options.seconds // 2))
-    return result(bench.paired(rig.all, measure))
+    tps, busy = bench.paired(rig.all, measure)
+    cost = {label: statistics.median(b / (v * bench.options.seconds) * 1e6 for b, v in zip(busy[label], tps[label])) for label in tps}
+    return result(tps, processor_usec=cost)
 
 
 def waldump_sizes(target, begin, end):
@@ -70,7 +73,7 @@ def wal_bytes(bench, part, compression="lz4"):
         return lsn_bytes(begin, end) / n if part == "all" else records / n
 
     try:
-        return result(bench.paired(rig.pair, measure), note=f"{n} transactions after a checkpoint; " + "; ".join(notes.values()))
+        return result(bench.paired(rig.pair, measure)[0], note=f"{n} transactions after a checkpoint; " + "; ".join(notes.values()))
     finally:
         rig.postgres.sql("ALTER SYSTEM RESET wal_compression")
         rig.postgres.sql("SELECT pg_reload_conf()")
