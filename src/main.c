@@ -26,47 +26,51 @@
 #define ARGS_MAX     128
 #define FILES_WANTED (4096 + 512) /* FILE-8 */
 
+/* At most 80 columns. */
+/* clang-format off */
 static const char usage_text[] =
     "piniond is the Pinion server.\n"
     "\n"
     "Usage:\n"
-    "  piniond -D DIR [OPTION]...             serve the data directory DIR\n"
-    "  piniond --instance NAME [OPTION]...    serve /var/lib/pinion/NAME, settings in "
-    "/etc/pinion/NAME\n"
-    "  piniond init -D DIR [OPTION]...        make a new data directory\n"
-    "  piniond verify -D DIR [OPTION]...      check a data directory, in use or not\n"
+    "  piniond -D DIR [OPTION]...            serve the data directory DIR\n"
+    "  piniond --instance NAME [OPTION]...   serve /var/lib/pinion/NAME; its settings\n"
+    "                                        are in /etc/pinion/NAME\n"
+    "  piniond init -D DIR [OPTION]...       make a new data directory\n"
+    "  piniond verify -D DIR [OPTION]...     check a data directory, in use or not\n"
     "\n"
     "Options:\n"
     "  -c NAME=VALUE      set a setting, over the files\n"
     "  -p PORT            the same as -c port=PORT\n"
     "  -C NAME            print the value of a setting, then exit\n"
-    "      --check        check the settings and pg_hba.conf, tell all that is wrong, then exit\n"
+    "      --check        check the settings and pg_hba.conf, tell all that is wrong,\n"
+    "                     then exit\n"
     "      --help         this text\n"
     "      --version      version of this program\n"
     "\n";
 
 static const char usage_init_text[] =
     "Options of init:\n"
-    "  -U NAME                    name of the superuser (default: you)\n"
-    "  -X, --waldir=DIR           directory of the log (absolute); pg_wal is a link to it\n"
-    "      --wal-segsize=MB       size of a log segment, 1 to 1024 (default: 16)\n"
-    "      --auth-local=METHOD    peer, trust or reject for Unix sockets (default: peer)\n"
-    "      --auth-host=METHOD     trust or reject for TCP (default: reject)\n"
-    "  -E, --encoding=UTF8        the only encoding\n"
-    "      --locale=C             the only locale\n";
+    "  -U NAME                  name of the superuser (default: you)\n"
+    "  -X, --waldir=DIR         absolute directory of the log; pg_wal is a link to it\n"
+    "      --wal-segsize=MB     size of a log segment, 1 to 1024 (default: 16)\n"
+    "      --auth-local=METHOD  for Unix sockets: peer (default), trust or reject\n"
+    "      --auth-host=METHOD   for TCP: reject (default) or trust\n"
+    "  -E, --encoding=UTF8      the only encoding\n"
+    "      --locale=C           the only locale\n";
 
 static const char usage_end_text[] =
     "\n"
-    "Options of verify, which prints lines for programs; people use pinionctl verify (exit codes\n"
-    "0 no problem, 1 problems found, 4 no data directory, 5 no problem found but not everything\n"
-    "could be checked, 77 permission denied):\n"
-    "  -U NAME                    superuser to ask a running server as (default: you)\n"
+    "Options of verify, which prints lines for programs (people: pinionctl verify):\n"
+    "  -U NAME            superuser to ask a running server as (default: you)\n"
     "\n"
-    "Exit codes: 0 stopped as asked, 1 ended abnormally, 64 usage, 65 damaged data, 66 no data\n"
-    "directory, 69 address in use, 70 internal error, 71 out of memory, processes or files, 72 "
-    "the\n"
-    "system lacks something, 73 cannot create, 74 I/O error or disk full, 75 directory in use,\n"
-    "77 owner or root, 78 settings.\n";
+    "Exit codes of verify: 0 no problem, 1 problems found, 4 no data directory, 5 no\n"
+    "problem found but not everything could be checked, 77 permission denied.\n"
+    "\n"
+    "Exit codes: 0 stopped as asked, 1 ended abnormally, 64 usage, 65 damaged data,\n"
+    "66 no data directory, 69 address in use, 70 internal error, 71 out of memory,\n"
+    "processes or files, 72 the system lacks something, 73 cannot create, 74 I/O\n"
+    "error or disk full, 75 directory in use, 77 owner or root, 78 settings.\n";
+/* clang-format on */
 
 struct options {
     const char *data_dir; /* as given */
@@ -383,8 +387,7 @@ check_dir(const char *data_dir)
     return r < 0 ? refuse(r, &e) : 0;
 }
 
-/* The rules of access are looked at even if the settings are wrong: all that is, is told at once.
- */
+/* The rules of access are looked at even if the settings are wrong: all is told at once. */
 static int
 load(const struct options *o, const struct conf_where *w, struct conf *ret)
 {

@@ -163,6 +163,7 @@ def test_the_codes_are_those_of_the_unit_and_the_manual():
     man = (top / "packaging/man/piniond.8").read_text()
     assert re.findall(r"^(\d+)\t", man[man.index(".SH EXIT STATUS"):], re.M) == every
     said = support.run(support.PINIOND, "--help").stdout
+    assert max(map(len, said.splitlines())) <= 80
     assert re.findall(r"\b(\d+) [a-zA-Z]", said[said.rindex("Exit codes"):]) == every
     source = (top / "src/pm/pm.c").read_text()
     assert set(re.findall(r"\{ -\w+, (\d+) \}", source)) | {"0", "1", "64"} == set(every)

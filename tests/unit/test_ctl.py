@@ -5,6 +5,7 @@ Usage: test_ctl.py PINIONCTL FAKE_PINIOND"""
 import json
 import os
 import pwd
+import re
 import shutil
 import signal
 import socket
@@ -96,6 +97,10 @@ class Ctl(unittest.TestCase):
         self.assertIn("checkpoint", self.ctl("--help").stdout)
         self.assertIn("smart, fast or immediate", self.ctl("stop", "--help").stdout)
         self.assertRegex(self.ctl("--version").stdout, r"^pinionctl \(Pinion\) \d")
+        verbs = re.findall(r"(?m)^  (\w[\w-]+)  ", self.ctl("--help").stdout)
+        self.assertIn("completion", verbs)
+        for args in [[]] + [[v] for v in verbs if v != "init"]:
+            self.assertEqual([x for x in self.ctl(*args, "--help").stdout.splitlines() if len(x) > 80], [])
 
     def test_a_life_start_status_reload_checkpoint_stop(self):
         self.assertRegex(self.start().stdout, r"(?m)^data: ready after")
