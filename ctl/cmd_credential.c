@@ -63,7 +63,31 @@ make_dir(const char *path, mode_t mode, struct problem *p)
     return 0;
 }
 
-/* The file `path`, whole or not at all. Meanwhile its name begins with a dot: no credential's does.
+/* What was made or removed in the directory of `path` is so after a power cut, too. */
+static int
+sync_dir_of(const char *path)
+{
+    char dir[512];
+
+    (void) snprintf(dir, sizeof dir, "%.*s", (int) (strrchr(path, '/') - path), path);
+    CLEANUP(closep) int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return fd < 0 ? -1 : fsync(fd);
+}
+
+static int
+write_all(int fd, const char *bytes, size_t n)
+{
+    while (n > 0) {
+        ssize_t written = write(fd, bytes, n);
+        if (written < 0 && errno != EINTR)
+            return -1;
+        bytes += written > 0 ? written : 0;
+        n -= written > 0 ? (size_t) written : 0;
+    }
+    return 0;
+}
+
+/* The file `path`, whole or as it was. Meanwhile its name begins with a dot: no credential's does.
  */
 static int
 write_file(const char *path, mode_t mode, const char *bytes, size_t n, struct problem *p)
@@ -75,12 +99,24 @@ write_file(const char *path, mode_t mode, const char *bytes, size_t n, struct pr
     (void) unlink(tmp);
     CLEANUP(closep)
     int fd = open(tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode);
-    if (fd < 0 || write(fd, bytes, n) != (ssize_t) n || fchmod(fd, mode) < 0 || fsync(fd) < 0 ||
+    if (fd < 0 || write_all(fd, bytes, n) < 0 || fchmod(fd, mode) < 0 || fsync(fd) < 0 ||
         rename(tmp, path) < 0) {
         fail(p, CTL_FAILED, "could not write \"%s\": %m", path);
         (void) unlink(tmp);
         return CTL_FAILED;
     }
+    if (sync_dir_of(path) < 0)
+        return fail(p, CTL_FAILED, "could not write the directory of \"%s\": %m", path);
+    return 0;
+}
+
+static int
+remove_file(const char *path, struct problem *p)
+{
+    if (unlink(path) < 0 && errno != ENOENT)
+        return fail(p, CTL_FAILED, "could not remove \"%s\": %m", path);
+    if (sync_dir_of(path) < 0)
+        return fail(p, CTL_FAILED, "could not write the directory of \"%s\": %m", path);
     return 0;
 }
 
@@ -92,9 +128,9 @@ read_secret(char *to, size_t *ret_n, struct problem *p)
     ssize_t got;
 
     while (n <= SECRET_MAX && (got = read(STDIN_FILENO, to + n, SECRET_MAX + 1 - n)) != 0) {
-        if (got < 0)
+        if (got < 0 && errno != EINTR)
             return fail(p, CTL_FAILED, "could not read standard input: %m");
-        n += (size_t) got;
+        n += got > 0 ? (size_t) got : 0;
     }
     if (n == 0 || n > SECRET_MAX)
         return fail(p, CTL_USAGE,
@@ -103,40 +139,67 @@ read_secret(char *to, size_t *ret_n, struct problem *p)
     return 0;
 }
 
-/* The drop-in that names all credentials of the instance; none: no drop-in. */
 static int
-write_drop_in(const char *dir, const char *unit, struct problem *p)
+is_ours(const struct dirent *d)
 {
-    char path[512], text[32768] = "# Written by pinionctl set-credential.\n[Service]\n";
-    size_t at = strlen(text), empty = at;
-    struct dirent *entry;
-    DIR *d = opendir(dir);
-    int r;
+    return strncmp(d->d_name, OURS, strlen(OURS)) == 0;
+}
 
-    while (d != NULL && (entry = readdir(d)) != NULL) { /* NOLINT: one thread */
-        int n;
-        if (strncmp(entry->d_name, OURS, strlen(OURS)) != 0 || at + 600 > sizeof text)
-            continue;
-        n = snprintf(text + at, sizeof text - at, "LoadCredential=%s:%s/%s\n", entry->d_name, dir,
-                     entry->d_name);
-        at += (size_t) n;
+/* The drop-in's text for all credentials in the directory but `without`; *ret_text is the caller's
+ * to free, NULL if there is none. */
+static int
+list_credentials(const char *dir, const char *without, char **ret_text, size_t *ret_n,
+                 struct problem *p)
+{
+    struct dirent **list = NULL;
+    int n = scandir(dir, &list, is_ours, alphasort);
+    FILE *f = n < 0 ? NULL : open_memstream(ret_text, ret_n);
+    int written = 0;
+
+    if (n < 0)
+        return fail(p, CTL_FAILED, "could not read directory \"%s\": %m", dir);
+    if (f != NULL)
+        (void) fprintf(f, "# Written by pinionctl set-credential.\n[Service]\n");
+    for (int i = 0; i < n; i++) {
+        const char *name = list[i]->d_name;
+
+        if (f != NULL && (without == NULL || strcmp(name, without) != 0)) {
+            (void) fprintf(f, "LoadCredential=%s:%s/%s\n", name, dir, name);
+            written++;
+        }
+        free(list[i]);
     }
-    if (d != NULL)
-        (void) closedir(d);
+    free(list);
+    if (f == NULL || ferror(f) != 0 || fclose(f) != 0)
+        return fail(p, CTL_FAILED, "out of memory");
+    if (written == 0) {
+        free(*ret_text);
+        *ret_text = NULL;
+    }
+    return 0;
+}
+
+/* The drop-in that names all credentials of the instance but `without`; none: no drop-in. */
+static int
+write_drop_in(const char *dir, const char *without, const char *unit, struct problem *p)
+{
+    CLEANUP(freep) char *text = NULL;
+    char path[512];
+    size_t n = 0;
+    int r = list_credentials(dir, without, &text, &n, p);
+
     (void) snprintf(path, sizeof path, "/etc/systemd/system/%s.d", unit);
-    if ((r = make_dir(path, 0755, p)) != 0)
+    if (r != 0 || (r = make_dir(path, 0755, p)) != 0)
         return r;
     (void) snprintf(path, sizeof path, "/etc/systemd/system/%s.d/60-credentials.conf", unit);
-    if (at == empty)
-        return unlink(path) < 0 && errno != ENOENT
-                   ? fail(p, CTL_FAILED, "could not remove \"%s\": %m", path)
-                   : 0;
-    return write_file(path, 0644, text, at, p);
+    return text == NULL ? remove_file(path, p) : write_file(path, 0644, text, n, p);
 }
 
 static int
 check_call(const struct args *a, const struct target *t, struct problem *p)
 {
+    char conf[256];
+
     if (t->unit[0] == '\0' || !has_systemd())
         return fail(p, CTL_USAGE, "credentials are for instances under systemd (-i NAME)");
     if (geteuid() != 0) {
@@ -144,11 +207,20 @@ check_call(const struct args *a, const struct target *t, struct problem *p)
         hint(p, "sudo pinionctl -i %s set-credential %s", t->instance, a->rest[0]);
         return CTL_PERMISSION;
     }
+    (void) snprintf(conf, sizeof conf, "%s/%s/pinion.conf", PINION_SYSCONFDIR, t->instance);
+    if (access(conf, F_OK) < 0) {
+        fail(p, CTL_NO_INSTANCE, "there is no instance \"%s\": could not find \"%s\"", t->instance,
+             conf);
+        hint(p, "Make it: pinionctl create %s", t->instance);
+        return CTL_NO_INSTANCE;
+    }
     return args_has(a, OPTION_REMOVE) ? 0 : check_name(a->rest[0], p);
 }
 
+/* A unit that names a file which is not there does not start: the file comes before its line and
+ * goes after it. */
 static int
-put_or_remove(const struct args *a, const char *dir, struct problem *p)
+put(const struct args *a, const char *dir, const char *unit, struct problem *p)
 {
     static char secret[SECRET_MAX + 1];
     char path[512];
@@ -156,13 +228,24 @@ put_or_remove(const struct args *a, const char *dir, struct problem *p)
     int r;
 
     (void) snprintf(path, sizeof path, "%s/%s", dir, a->rest[0]);
-    if (!args_has(a, OPTION_REMOVE))
-        return (r = read_secret(secret, &n, p)) != 0 || (r = make_dir(dir, 0700, p)) != 0
-                   ? r
-                   : write_file(path, 0600, secret, n, p);
-    if (strchr(a->rest[0], '/') != NULL || unlink(path) < 0)
+    if ((r = read_secret(secret, &n, p)) != 0 || (r = make_dir(dir, 0700, p)) != 0 ||
+        (r = write_file(path, 0600, secret, n, p)) != 0)
+        return r;
+    return write_drop_in(dir, NULL, unit, p);
+}
+
+static int
+take_away(const struct args *a, const char *dir, const char *unit, struct problem *p)
+{
+    char path[512];
+    int r;
+
+    (void) snprintf(path, sizeof path, "%s/%s", dir, a->rest[0]);
+    if (strchr(a->rest[0], '/') != NULL || strncmp(a->rest[0], OURS, strlen(OURS)) != 0 ||
+        access(path, F_OK) < 0)
         return fail(p, CTL_FAILED, "there is no credential \"%s\" of this instance", a->rest[0]);
-    return 0;
+    r = write_drop_in(dir, a->rest[0], unit, p);
+    return r != 0 ? r : remove_file(path, p);
 }
 
 int
@@ -176,10 +259,14 @@ cmd_set_credential(const struct args *a, struct problem *p)
     if ((r = target_find(a, &t, p)) != 0 || (r = check_call(a, &t, p)) != 0)
         return r;
     (void) snprintf(dir, sizeof dir, "%s/%s/credentials", PINION_SYSCONFDIR, t.instance);
-    if ((r = put_or_remove(a, dir, p)) != 0 || (r = write_drop_in(dir, t.unit, p)) != 0)
+    r = args_has(a, OPTION_REMOVE) ? take_away(a, dir, t.unit, p) : put(a, dir, t.unit, p);
+    if (r != 0)
         return r;
-    if (process_run(reload, NULL, 0, (uid_t) -1, 0) != 0)
-        return fail(p, CTL_FAILED, "'systemctl daemon-reload' failed");
+    if (process_run(reload, NULL, 0, (uid_t) -1, 0) != 0) {
+        fail(p, CTL_FAILED, "the files are written, but 'systemctl daemon-reload' failed");
+        hint(p, "Run it before the next start, which has the old credentials without it.");
+        return CTL_FAILED;
+    }
     (void) snprintf(message, sizeof message, "credential %s %s; the next start has it so",
                     a->rest[0], args_has(a, OPTION_REMOVE) ? "removed" : "set");
     out->result(&t, message, NULL);

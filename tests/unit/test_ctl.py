@@ -499,6 +499,29 @@ class Ctl(unittest.TestCase):
             self.assertIn("not a Varlink reply", self.ctl("--socket", path, "ps", code=76).stderr)
             t.join()
 
+    @unittest.skipUnless(os.geteuid() == 0 and shutil.which("strace"), "SKIP: needs root and strace")
+    def test_a_credential_that_cannot_be_taken_away_is_still_handed_over(self):
+        """In a machine of its own, where systemctl is "true"; the directory of the credentials cannot be read."""
+        script = f"""set -e
+            mount -t tmpfs none /etc; mount -t tmpfs none /run; mkdir -p /etc/pinion/main /etc/systemd/system /run/systemd/system /run/bin
+            ln -s {shutil.which("true")} /run/bin/systemctl; PATH=/run/bin:$PATH; touch /etc/pinion/main/pinion.conf
+            ctl() {{ {CTL} -i main set-credential "$@" 2>&1; }}
+            echo a | ctl pinion.conf; echo b | ctl pinion.command.b
+            strace -qq -o /dev/null -P /etc/pinion/main/credentials -e inject=openat:error=EMFILE {CTL} -i main set-credential pinion.conf --remove 2>&1 || echo "exit $?"
+            cat /etc/systemd/system/pinion@main.service.d/*; ls -A /etc/pinion/main/credentials
+            ctl pinion.conf --remove; cat /etc/systemd/system/pinion@main.service.d/*; ctl pinion.command.b --remove
+            ls -A /etc/pinion/main/credentials /etc/systemd/system/pinion@main.service.d
+            echo a | {CTL} -i other set-credential pinion.conf 2>&1 || echo "exit $?" """
+        p = subprocess.run(["unshare", "--mount", "--propagation", "private", "sh", "-c", script], env={**self.env, "ASAN_OPTIONS": "detect_leaks=0"},
+                           capture_output=True, text=True, timeout=60, check=True)
+        head = "# Written by pinionctl set-credential.\n[Service]\n"
+        b, conf = (f"LoadCredential={x}:/etc/pinion/main/credentials/{x}\n" for x in ("pinion.command.b", "pinion.conf"))
+        self.assertEqual(re.sub(r"(?m)^main: .*\n", "", p.stdout), "pinionctl: error: could not read directory \"/etc/pinion/main/credentials\": Too many open files\n"
+                         f"exit 1\n{head}{b}{conf}pinion.command.b\npinion.conf\n{head}{b}"
+                         "/etc/pinion/main/credentials:\n\n/etc/systemd/system/pinion@main.service.d:\n"
+                         'pinionctl: error: there is no instance "other": could not find "/etc/pinion/other/pinion.conf"\n'
+                         "  hint: Make it: pinionctl create other\nexit 4\n")
+
     def test_a_name_does_not_command_the_terminal(self):
         path = f"{self.top}/names"
         with socket.socket(socket.AF_UNIX) as s:
