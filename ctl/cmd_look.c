@@ -76,14 +76,6 @@ ask_systemd(const struct target *t, struct out_stopped *s)
                         t->instance, t->unit);
 }
 
-static const char *
-text_of(const json_t *o, const char *key)
-{
-    const char *text = json_string_value(json_object_get(o, key));
-
-    return text == NULL ? "" : text;
-}
-
 /* What the server itself wrote last, if we may read it. */
 static void
 ask_history(const struct target *t, struct out_stopped *s)
@@ -103,7 +95,7 @@ ask_history(const struct target *t, struct out_stopped *s)
     /* A start that was refused later wrote nothing here: the service manager knows why. */
     if (strncmp(s->last_exit, "status ", 7) == 0 && strcmp(s->last_exit, "status 0") != 0)
         return;
-    if (strcmp(text_of(last, "event"), "stopped") != 0) {
+    if (strcmp(out_text_of(last, "event"), "stopped") != 0) {
         (void) snprintf(s->status_text, sizeof s->status_text,
                         "it ended without a word: killed, or power was cut");
         return;
@@ -114,12 +106,13 @@ ask_history(const struct target *t, struct out_stopped *s)
         size_t n = strlen(s->since);
         (void) snprintf(s->since + n, sizeof s->since - n, ", %s ago", ago);
     }
-    (void) snprintf(s->status_text, sizeof s->status_text, "%s", text_of(last, "message"));
+    (void) snprintf(s->status_text, sizeof s->status_text, "%s", out_text_of(last, "message"));
     last = json_array_get(entries, json_array_size(entries) - 2);
-    if (strcmp(text_of(last, "event"), "stop") == 0)
-        (void) snprintf(s->last_exit, sizeof s->last_exit, "%s%s%s%s%s", text_of(last, "message"),
-                        text_of(last, "by")[0] != '\0' ? ", by " : "", text_of(last, "by"),
-                        text_of(last, "reason")[0] != '\0' ? ": " : "", text_of(last, "reason"));
+    if (strcmp(out_text_of(last, "event"), "stop") == 0)
+        (void) snprintf(
+            s->last_exit, sizeof s->last_exit, "%s%s%s%s%s", out_text_of(last, "message"),
+            out_text_of(last, "by")[0] != '\0' ? ", by " : "", out_text_of(last, "by"),
+            out_text_of(last, "reason")[0] != '\0' ? ": " : "", out_text_of(last, "reason"));
 }
 
 /* Nothing listens: does the instance exist at all? */
@@ -152,7 +145,7 @@ report_stopped(const struct target *t, struct problem *p)
 
 /* "progress.percent" of the status, as a word or as JSON; nothing if it is not there. */
 static int
-print_field(const json_t *status, const char *path, struct problem *p)
+print_field(json_t *status, const char *path, struct problem *p)
 {
     char name[128];
 
@@ -170,7 +163,7 @@ print_field(const json_t *status, const char *path, struct problem *p)
         return CTL_FAILED;
     }
     if (json_is_string(status))
-        (void) puts(json_string_value(status));
+        (void) puts(out_word(status));
     else {
         (void) json_dumpf(status, stdout, JSON_ENCODE_ANY | JSON_COMPACT | JSON_REAL_PRECISION(6));
         (void) putchar('\n');
@@ -217,7 +210,7 @@ status_of(const struct target *t, const char *field, struct problem *p)
         return status_of(t, field, p);
     if (r != 0)
         return r == CTL_TIMED_OUT ? fail(p, CTL_UNREACHABLE, "the server does not answer") : r;
-    const json_t *status = json_object_get(reply, "status");
+    json_t *status = json_object_get(reply, "status");
     const char *state = json_string_value(json_object_get(status, "state"));
     if (state == NULL)
         return fail(p, CTL_PROTOCOL, "the server's status has no state");

@@ -51,10 +51,9 @@ look(const struct target *t, char *message, size_t cap, json_t **ret_reply)
             0) {
         const json_t *s = json_object_get(*ret_reply, "status");
         const char *state = json_string_value(json_object_get(s, "state"));
-        const char *text =
-            json_string_value(json_object_get(json_object_get(s, "progress"), "message"));
+        const char *text = out_text_of(json_object_get(s, "progress"), "message");
         ready = state != NULL && (strcmp(state, "ready") == 0 || strcmp(state, "standby") == 0);
-        (void) snprintf(message, cap, "%s", text != NULL ? text : state != NULL ? state : "");
+        (void) snprintf(message, cap, "%s", text[0] != '\0' ? text : state != NULL ? state : "");
     }
     client_close(&c);
     return ready;
@@ -310,7 +309,7 @@ follow(struct client *c, const struct target *t, bool can_cancel, uint64_t deadl
             out->remark("Ctrl-C: stop waiting; 'pinionctl cancel-stop': let clients in again");
             can_cancel = false;
         }
-        out->progress(t, json_string_value(json_object_get(progress, "message")), progress);
+        out->progress(t, out_text_of(progress, "message"), progress);
         json_decrefp(ret);
     }
 }

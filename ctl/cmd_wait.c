@@ -50,11 +50,10 @@ take_look(struct target *t, struct look *ret, struct problem *p)
     }
     const json_t *s = json_object_get(ret->reply, "status");
     const char *state = json_string_value(json_object_get(s, "state"));
-    const char *text =
-        json_string_value(json_object_get(json_object_get(s, "progress"), "message"));
+    const char *text = out_text_of(json_object_get(s, "progress"), "message");
     if (state != NULL)
         (void) snprintf(ret->state, sizeof ret->state, "%s", state);
-    (void) snprintf(ret->message, sizeof ret->message, "%s", text != NULL ? text : ret->state);
+    (void) snprintf(ret->message, sizeof ret->message, "%s", text[0] != '\0' ? text : ret->state);
     return r;
 }
 

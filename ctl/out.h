@@ -46,7 +46,9 @@ struct out {
     void (*list_end)(void);
 };
 
-/* What the text side shares. */
+/* What the text side shares: a string (or what is none: "") for people, on one line, where '?'
+ * stands for what a terminal would obey; of an object, the one under `key`. */
+const char *out_word(json_t *string);
 const char *out_text_of(const json_t *o, const char *key);
 uint64_t out_number_of(const json_t *o, const char *key);
 /* out_progress.c: take the line away that a terminal redraws; a bar of `width`, NUL-terminated. */

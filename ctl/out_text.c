@@ -17,20 +17,31 @@ static const struct {
     /* clang-format on */
 };
 
-/* A terminal obeys it: of names that SQL clients chose, '?' is shown instead. */
+/* A terminal obeys it, or a row ends where the next is made up. */
 static bool
 is_control(const unsigned char *p)
 {
     bool is_c1 = p[0] == 0xc2 && p[1] >= 0x80 && p[1] < 0xa0; /* U+0080 to U+009F */
 
-    return (*p < ' ' && *p != '\n' && *p != '\t') || *p == 0x7f || is_c1;
+    return *p < ' ' || *p == 0x7f || is_c1;
+}
+
+/* Of names that SQL clients chose: '?' for what is no text, in place. */
+static void
+tame(char *text)
+{
+    for (; *text != '\0'; text++) {
+        if (!is_control((const unsigned char *) text))
+            continue;
+        if ((unsigned char) *text == 0xc2)
+            *text++ = '?';
+        *text = '?';
+    }
 }
 
 const char *
-out_text_of(const json_t *o, const char *key)
+out_word(json_t *string)
 {
-    json_t *string = json_object_get(o, key);
-    CLEANUP(freep) char *copy = NULL;
     const char *s = json_string_value(string);
     size_t at = 0;
 
@@ -38,18 +49,18 @@ out_text_of(const json_t *o, const char *key)
         at++;
     if (s == NULL || s[at] == '\0')
         return s == NULL ? "" : s;
-    copy = strdup(s);
+    CLEANUP(freep) char *copy = strdup(s);
     if (copy == NULL)
         return "?";
-    for (; copy[at] != '\0'; at++) {
-        if (!is_control((const unsigned char *) copy + at))
-            continue;
-        if ((unsigned char) copy[at] == 0xc2)
-            copy[at++] = '?';
-        copy[at] = '?';
-    }
+    tame(copy);
     (void) json_string_set_nocheck(string, copy);
     return json_string_value(string);
+}
+
+const char *
+out_text_of(const json_t *o, const char *key)
+{
+    return out_word(json_object_get(o, key));
 }
 
 uint64_t
@@ -151,7 +162,7 @@ join(char *to, size_t cap, const json_t *names)
     json_array_foreach(names, i, o)
     {
         size_t n = strlen(to);
-        (void) snprintf(to + n, cap - n, "%s%s", n > 0 ? "  " : "", json_string_value(o));
+        (void) snprintf(to + n, cap - n, "%s%s", n > 0 ? "  " : "", out_word(o));
     }
 }
 
@@ -352,9 +363,10 @@ say_source(char *to, size_t cap, const json_t *o)
 static const char *
 value_of(const json_t *o)
 {
-    const char *value = json_string_value(json_object_get(o, "value"));
+    json_t *value = json_object_get(o, "value");
+    const char *text = out_word(value);
 
-    return value == NULL ? "(not shown to you)" : value[0] == '\0' ? "''" : value;
+    return !json_is_string(value) ? "(not shown to you)" : text[0] == '\0' ? "''" : text;
 }
 
 static void
@@ -516,6 +528,20 @@ text_instances(const json_t *parameters)
     }
 }
 
+/* Each line of a text (or NULL) behind `indent`. */
+static void
+print_lines(FILE *to, const char *indent, const char *text)
+{
+    CLEANUP(freep) char *copy = text == NULL || text[0] == '\0' ? NULL : strdup(text);
+    char *rest = copy, *line;
+
+    while ((line = strsep(&rest, "\n")) != NULL) {
+        tame(line);
+        if (line[0] != '\0')
+            (void) fprintf(to, "%s%s\n", indent, line);
+    }
+}
+
 /* ---- verify ---- */
 
 static void
@@ -533,8 +559,7 @@ print_problems(const json_t *problems)
         if (out_number_of(o, "page") != 0)
             (void) printf(", page %" PRIu64, out_number_of(o, "page"));
         (void) printf(": %s\n", out_text_of(o, "message"));
-        if (out_text_of(o, "detail")[0] != '\0')
-            (void) printf("    %s\n", out_text_of(o, "detail"));
+        print_lines(stdout, "    ", json_string_value(json_object_get(o, "detail")));
     }
 }
 
@@ -602,8 +627,10 @@ text_report(const json_t *report, const json_t *problems)
 
     out_close_line();
     print_problems(problems);
-    json_array_foreach(json_object_get(report, "unchecked"), i, o)(void)
-        printf("not checked: %s\n", json_string_value(o));
+    json_array_foreach(json_object_get(report, "unchecked"), i, o)
+    {
+        (void) printf("not checked: %s\n", out_word(o));
+    }
     if (n > shown)
         (void) printf("%" PRIu64 " more problems are not shown\n", n - shown);
     if (strcmp(result, "damaged") == 0)
@@ -629,14 +656,9 @@ text_failure(const struct problem *p)
 {
     out_close_line();
     (void) fflush(stdout);
-    (void) fprintf(stderr, "pinionctl: error: %s\n", p->message);
-    for (const char *line = p->detail; *line != '\0';) {
-        size_t n = strcspn(line, "\n");
-        (void) fprintf(stderr, "  %.*s\n", (int) n, line);
-        line += n + (line[n] == '\n');
-    }
-    if (p->hint[0] != '\0')
-        (void) fprintf(stderr, "  hint: %s\n", p->hint);
+    print_lines(stderr, "pinionctl: error: ", p->message);
+    print_lines(stderr, "  ", p->detail);
+    print_lines(stderr, "  hint: ", p->hint);
 }
 
 static void

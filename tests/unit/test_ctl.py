@@ -192,7 +192,7 @@ class Ctl(unittest.TestCase):
         entries = json.loads(self.ctl("history", "-D", self.dir, "--json").stdout)["entries"]
         self.assertEqual((len(entries), entries[0]["message"], entries[0]["new"], entries[1]["timeUSec"]), (2, "a\tb", "x", 1700000001000000))
         p = self.ctl("status", "-D", self.dir, code=3)
-        self.assertRegex(p.stdout, r"^○ data  stopped since Tue 2023-11-14 .* ago\n    Last exit  a\tb, by me: why\n    Last word  stopped cleanly\n$")
+        self.assertRegex(p.stdout, r"^○ data  stopped since Tue 2023-11-14 .* ago\n    Last exit  a\?b, by me: why\n    Last word  stopped cleanly\n$")
         with open(f"{self.dir}/pinion_history", "a", encoding="utf-8") as f:
             f.write("timeUSec=1700000002000000\tevent=start\tmessage=x\n")
         self.assertIn("ended without a word", self.ctl("status", "-D", self.dir, code=3).stdout)
@@ -522,8 +522,9 @@ class Ctl(unittest.TestCase):
                          'pinionctl: error: there is no instance "other": could not find "/etc/pinion/other/pinion.conf"\n'
                          "  hint: Make it: pinionctl create other\nexit 4\n")
 
-    def test_a_name_does_not_command_the_terminal(self):
-        path = f"{self.top}/names"
+    def asked(self, reply, *args, code=0):
+        """pinionctl with a server that gives this reply, whatever it is asked."""
+        path = f"{self.top}/asked"
         with socket.socket(socket.AF_UNIX) as s:
             s.bind(path)
             s.listen(1)
@@ -531,12 +532,26 @@ class Ctl(unittest.TestCase):
             def talk():
                 with s.accept()[0] as c:
                     c.recv(1000)
-                    user = r"a\u001b[2J\u009bé\u007f"
-                    c.sendall(b'{"parameters":{"processes":[{"pid":7,"role":"backend","user":"%s"}]}}\0' % user.encode())
+                    c.sendall(json.dumps(reply).encode() + b"\0")
             t = threading.Thread(target=talk)
             t.start()
-            self.assertRegex(self.ctl("--socket", path, "ps").stdout, r"a\?\[2J\?\?é\? ")
+            p = self.ctl("--socket", path, *args, code=code)
             t.join()
+        os.unlink(path)
+        return p
+
+    def test_a_name_does_not_command_the_terminal_nor_make_up_a_row(self):
+        evil, tame = "a\x1b[2J\x9bé\x7f\r\n  1 idle\tb", "a?[2J??é???  1 idle?b"
+        p = self.asked({"parameters": {"processes": [{"pid": 7, "role": "backend", "user": evil}]}}, "ps")
+        self.assertEqual((len(p.stdout.splitlines()), p.stdout.count(tame)), (2, 1))
+        status = {"parameters": {"status": {"state": "ready", "listen": [evil], "progress": {"message": evil}}}}
+        self.assertIn(f"Listen     {tame}\n", self.asked(status, "status").stdout)
+        self.assertEqual(self.asked(status, "status", "--field=progress.message").stdout, tame + "\n")
+        setting = {"name": "a", "value": evil, "source": "file"}
+        self.assertIn(f"a = {tame}\n", self.asked({"parameters": {"settings": [setting]}}, "show", "a").stdout)
+        self.assertEqual(len(self.asked({"parameters": {"settings": [setting]}}, "show").stdout.splitlines()), 2)
+        error = {"error": "org.pinion.Control.OperationFailed", "parameters": {"message": evil, "detail": evil, "hint": evil}}
+        self.assertEqual(self.asked(error, "ps", code=1).stderr.count("a?[2J??é??\n"), 3)
 
     def test_a_server_that_has_no_room_for_us_is_asked_once(self):
         path = f"{self.top}/full"
