@@ -60,14 +60,6 @@ pm_beat_judge(const struct pm_beat_view *v, const struct pm_beat_limits *l, usec
 }
 
 /* ---- looking ---- */
-/* The limits of 3.7 hold for those without whom no commit, checkpoint or recovery gets on. */
-static bool
-is_critical(enum child_kind kind)
-{
-    return kind == CHILD_STARTUP || kind == CHILD_CHECKPOINTER || kind == CHILD_BGWRITER ||
-           kind == CHILD_WALWRITER || kind == CHILD_ARCHIVER;
-}
-
 usec_t
 pm_beat_age(const struct pm_child *c, usec_t now)
 {
@@ -98,7 +90,7 @@ view_of(const struct pm *pm, struct pm_child *c, usec_t now)
         .abort_usec = c->abort_usec,
         .is_idle = wait == WAIT_MAIN,
         .is_waiting = wait != WAIT_NONE,
-        .is_critical = is_critical(c->kind),
+        .is_critical = child_policies[c->kind].life == LIFE_STRICT,
     };
 }
 
@@ -161,6 +153,24 @@ name_call(const struct pm *pm, const struct pm_child *c, char *p, size_t n)
 }
 
 static void
+ask_for_restart(const struct pm *pm)
+{
+    static const char setting[] = "restart_on_storage_stall is on";
+    int r = sd_notifyf(0, "STATUS=Fatal: %s\nWATCHDOG=trigger", pm->stall_text);
+
+    if (r > 0)
+        log_event(LOG_LEVEL_WARNING, LOG_EVENT_WATCHDOG_WITHHELD, NULL,
+                  "%s: the service manager is asked to restart the server", setting);
+    else if (r == 0)
+        log_msg(LOG_LEVEL_WARNING,
+                "%s, but the server goes on waiting: no service manager has started it", setting);
+    else
+        log_msg(LOG_LEVEL_WARNING,
+                "%s, but the server goes on waiting: could not ask the service manager: %s",
+                setting, strerrordesc_np(-r));
+}
+
+static void
 tell_stall(struct pm *pm, struct pm_child *c, usec_t age)
 {
     struct pm_child_fields f;
@@ -180,9 +190,7 @@ tell_stall(struct pm *pm, struct pm_child *c, usec_t age)
         age < (usec_t) pm->conf->v.storage_stall_timeout)
         return;
     c->is_triggered = true;
-    log_event(LOG_LEVEL_WARNING, LOG_EVENT_WATCHDOG_WITHHELD, NULL,
-              "restart_on_storage_stall is on: the service manager is asked to restart the server");
-    (void) sd_notifyf(0, "STATUS=Fatal: %s\nWATCHDOG=trigger", pm->stall_text);
+    ask_for_restart(pm);
 }
 
 static void
@@ -264,8 +272,8 @@ pm_beat_look(struct pm *pm, usec_t now)
     for (enum child_kind k = 0; k < CHILD_KINDS; k++) {
         struct pm_child *c = &pm->children[pm->pool[k].first];
 
-        if (pm->pool[k].n == 1 && c->slot_idx >= 0 && c->pid != 0 && c->told != SIGQUIT &&
-            c->told != SIGKILL)
+        if (child_policies[k].life != LIFE_UNWATCHED && c->slot_idx >= 0 && c->pid != 0 &&
+            c->told != SIGQUIT && c->told != SIGKILL)
             look_at(pm, c, now);
     }
 }

@@ -59,12 +59,6 @@ pm_control_listener(const struct pm *pm, unsigned idx)
     return idx < pm->n_listeners ? pm->listeners[idx].text : NULL;
 }
 
-static bool
-is_critical(enum child_kind kind)
-{
-    return kind != CHILD_BACKEND && kind != CHILD_DEAD_END && kind != CHILD_SYSLOGGER;
-}
-
 bool
 pm_control_process(const struct pm *pm, unsigned idx, struct pm_process *ret)
 {
@@ -86,17 +80,18 @@ pm_control_process(const struct pm *pm, unsigned idx, struct pm_process *ret)
 
         if (c->pid == 0 || n++ != idx)
             continue;
+        enum child_life life = child_policies[c->kind].life;
         *ret = (struct pm_process){ .pid = c->pid,
                                     .kind = c->kind,
                                     .role = child_policies[c->kind].role,
                                     .state = c->kind == CHILD_DEAD_END ? "dead end"
                                              : c->told != 0            ? "stopping"
                                                                        : "running",
-                                    .is_critical = is_critical(c->kind),
+                                    .is_critical = life == LIFE_STRICT,
                                     .slot_idx = c->slot_idx,
                                     .started_usec = c->started_real_usec,
                                     .beat_age_usec = -1 };
-        if (ret->is_critical)
+        if (life != LIFE_UNWATCHED)
             ret->beat_age_usec = (int64_t) pm_beat_age(c, clock_mono_usec());
         return true;
     }

@@ -85,10 +85,10 @@ struct pm_process {
     enum child_kind kind;
     const char *role;  /* "checkpointer" */
     const char *state; /* "running", "stopping" (told to leave), "dead end" */
-    bool is_critical;  /* its bad death restarts the whole server */
+    bool is_critical;  /* has to show life all the time */
     int slot_idx;      /* in the segment, -1 = not attached */
     usec_t started_usec;
-    int64_t beat_age_usec; /* since it last showed progress; -1: not a process that does */
+    int64_t beat_age_usec; /* since its last sign of life; -1: nobody looks for one */
 };
 
 /* The `idx`-th live process, the postmaster itself first. Returns false past the last. */

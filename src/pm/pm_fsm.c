@@ -46,9 +46,9 @@ static const char *const action_names[PM_ACTIONS] = {
 #define ATTACHED        true
 #define DETACHED        false
 const struct child_policy child_policies[CHILD_KINDS] = {
-#define CHILD_KIND(id, role_, descr, main_, max, runs, attaches, exit0, exit1, phase_) \
+#define CHILD_KIND(id, role_, descr, main_, max, runs, attaches, exit0, exit1, phase_, life_) \
     [CHILD_##id] = { .role = role_, .description = descr, .main = main_, .runs_in = (runs), .is_attached = attaches, \
-                     .on_exit0 = EXIT_##exit0, .on_exit1 = EXIT_##exit1, .phase = PHASE_##phase_ },
+                     .on_exit0 = EXIT_##exit0, .on_exit1 = EXIT_##exit1, .phase = PHASE_##phase_, .life = LIFE_##life_ },
 #include "tbl/child_kinds.def"
 #undef CHILD_KIND
 };

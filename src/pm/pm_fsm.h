@@ -87,6 +87,7 @@ bool pm_fsm_takes(const struct pm_machine *m, const struct pm_view *v);
 /* Policy of a kind: a row of tbl/child_kinds.def. */
 enum exit_class { EXIT_DONE, EXIT_RESTART, EXIT_RETIRE, EXIT_CRASH, EXIT_STARTUP };
 enum stop_phase { PHASE_EARLY, PHASE_CHECKPOINT, PHASE_ARCHIVE, PHASE_LAST, PHASE_OUTLIVES };
+enum child_life { LIFE_STRICT, LIFE_PATIENT, LIFE_UNWATCHED };
 struct child_policy {
     const char *role;
     const char *description;
@@ -96,6 +97,7 @@ struct child_policy {
     enum exit_class on_exit0;
     enum exit_class on_exit1;
     enum stop_phase phase;
+    enum child_life life;
 };
 extern const struct child_policy child_policies[CHILD_KINDS];
 

@@ -17,7 +17,7 @@ struct segment;
 
 /* clang-format off */
 enum child_kind {
-#define CHILD_KIND(id, role, description, main, max, runs, attaches, exit0, exit1, phase) CHILD_##id,
+#define CHILD_KIND(id, role, description, main, max, runs, attaches, exit0, exit1, phase, life) CHILD_##id,
 #include "tbl/child_kinds.def"
 #undef CHILD_KIND
     CHILD_KINDS
@@ -69,7 +69,7 @@ struct child_start {
 };
 
 /* clang-format off */
-#define CHILD_KIND(id, role, description, main, max, runs, attaches, exit0, exit1, phase) \
+#define CHILD_KIND(id, role, description, main, max, runs, attaches, exit0, exit1, phase, life) \
     __attribute__((noreturn)) void main(const struct child_start *start);
 #include "tbl/child_kinds.def"
 #undef CHILD_KIND

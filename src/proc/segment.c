@@ -23,7 +23,7 @@ static const struct {
 } kinds[CHILD_KINDS] = {
 #define ATTACHED true
 #define DETACHED false
-#define CHILD_KIND(id, role, description, main, max, runs, attaches, exit0, exit1, phase) \
+#define CHILD_KIND(id, role, description, main, max, runs, attaches, exit0, exit1, phase, life) \
     [CHILD_##id] = { POOL_##max, attaches },
 #include "tbl/child_kinds.def"
 #undef CHILD_KIND

@@ -110,6 +110,17 @@ def test_if_so_configured_a_stall_in_the_kernel_makes_the_manager_restart_the_se
         assert sum("trigger" in x for x in m.got[:at]) == 1
 
 
+def test_without_a_manager_nobody_is_said_to_be_asked(cluster):
+    s = cluster(conf=CONF + "storage_stall_timeout = 1s\nrestart_on_storage_stall = on\n")
+    disk = Failing(server=s)
+    s.start(env=disk.env)
+    s.sql("CREATE TABLE t (a integer)")
+    with disk.held("fsync", "base/5/5", True):
+        s.ctl("checkpoint", "-D", s.data, "--no-wait")
+        support.until(lambda: "the server goes on waiting: no service manager has started it" in s.log(), "it is told")
+    assert "is asked to restart" not in s.log() and s.sql("SELECT 1") == [(1,)]
+
+
 def test_a_loop_that_hangs_does_not_ping_and_one_that_wakes_judges_nobody_by_its_own_sleep(watched):
     s, m, _ = watched()
     pid, children = s.pid, list(s.children())

@@ -1,14 +1,15 @@
 /* Who stands still: pm_beat_judge() over the table of systemd-ops.md 3.7. Times in seconds. */
 #include "pm/pm_beat.h"
+#include "pm/pm_fsm.h"
 #include "proc/mains.h"
 #include "support/test.h"
 
 /* The table of kinds names the mains; none is called here. */
-#define CHILD_KIND(id, role, description, main_, max, runs, attaches, exit0, exit1, phase) \
-    void main_(const struct child_start *start)                                            \
-    {                                                                                      \
-        (void) start;                                                                      \
-        abort();                                                                           \
+#define CHILD_KIND(id, role, description, main_, max, runs, attaches, exit0, exit1, phase, life) \
+    void main_(const struct child_start *start)                                                  \
+    {                                                                                            \
+        (void) start;                                                                            \
+        abort();                                                                                 \
     }
 #include "tbl/child_kinds.def"
 #undef CHILD_KIND
@@ -197,6 +198,23 @@ who_waits_or_helps_is_never_judged_sooner_than_who_works(void **state)
     assert_int_equal(pm_beat_judge(&helps, &limits, NOW * USEC_PER_SEC, &silent), BEAT_STUCK);
 }
 
+static void
+who_is_watched_has_a_slot_to_show_life_in(void **state)
+{
+    unsigned n_strict = 0;
+
+    (void) state;
+    for (enum child_kind k = 0; k < CHILD_KINDS; k++) {
+        const struct child_policy *p = &child_policies[k];
+
+        assert_true(p->life == LIFE_UNWATCHED || (p->is_attached && k != CHILD_AV_WORKER));
+        n_strict += p->life == LIFE_STRICT;
+    }
+    assert_int_equal(n_strict, 5);
+    assert_true(child_policies[CHILD_ARCHIVER].life == LIFE_STRICT);
+    assert_true(child_policies[CHILD_BACKEND].life == LIFE_UNWATCHED);
+}
+
 int
 main(void)
 {
@@ -204,6 +222,7 @@ main(void)
         cmocka_unit_test(who_shows_no_life_or_no_progress_is_found_and_nobody_else),
         cmocka_unit_test(without_a_limit_nobody_is_judged),
         cmocka_unit_test(who_waits_or_helps_is_never_judged_sooner_than_who_works),
+        cmocka_unit_test(who_is_watched_has_a_slot_to_show_life_in),
     };
 
     return cmocka_run_group_tests_name("pm_beat", tests, NULL, NULL);

@@ -7,11 +7,11 @@
 #include "support/test.h"
 
 /* The table of kinds names the mains; none is called here. */
-#define CHILD_KIND(id, role, description, main_, max, runs, attaches, exit0, exit1, phase) \
-    void main_(const struct child_start *start)                                            \
-    {                                                                                      \
-        (void) start;                                                                      \
-        abort();                                                                           \
+#define CHILD_KIND(id, role, description, main_, max, runs, attaches, exit0, exit1, phase, life) \
+    void main_(const struct child_start *start)                                                  \
+    {                                                                                            \
+        (void) start;                                                                            \
+        abort();                                                                                 \
     }
 #include "tbl/child_kinds.def"
 #undef CHILD_KIND
