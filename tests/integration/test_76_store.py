@@ -159,39 +159,40 @@ def test_an_address_that_is_part_of_the_new_one_is_given_up_first(managed):
     stop(p)
 
 
-def test_a_socket_whose_name_was_taken_away_is_made_anew(managed):
+def killed_with_one_parked(managed):
+    """(server, manager) behind the end of a run that had one socket."""
     s, m = managed()
     p = start(s, m)
     parked(s, m, 1)
     p.kill()
     p.wait(support.DEADLINE)
     s.wait_gone()
+    return s, m
+
+
+def serves_with_one_parked(s, m, p):
+    with connect(s) as w:
+        w.ok("SELECT 1")
+    parked(s, m, 1)
+    stop(p)
+
+
+def test_a_socket_whose_name_was_taken_away_is_made_anew(managed):
+    s, m = killed_with_one_parked(managed)
     path = f"{s.data}/.s.PGSQL.{s.port}"
     os.unlink(path)
     with socket.socket(socket.AF_UNIX) as stranger:   # of somebody who has ended meanwhile
         stranger.bind(path)
         p = start(s, m)
-    with connect(s) as w:
-        w.ok("SELECT 1")
-    parked(s, m, 1)
-    stop(p)
+    serves_with_one_parked(s, m, p)
 
 
 def test_a_socket_whose_name_a_server_without_a_manager_has_taken_is_made_anew(managed):
     """It was started by hand before the manager tried again, and killed: its name and lock file are there."""
-    s, m = managed()
-    p = start(s, m)
-    parked(s, m, 1)
-    p.kill()
-    p.wait(support.DEADLINE)
-    s.wait_gone()
+    s, m = killed_with_one_parked(managed)
     s.start()
     s.kill9()
-    p = start(s, m)
-    with connect(s) as w:
-        w.ok("SELECT 1")
-    parked(s, m, 1)
-    stop(p)
+    serves_with_one_parked(s, m, start(s, m))
 
 
 def test_without_a_store_the_names_go_with_the_server(cluster):
