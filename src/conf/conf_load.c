@@ -83,10 +83,15 @@ put_rows(struct conf *conf, const struct conf_rows *rows, enum conf_source sourc
 static int
 derive(struct conf *conf, enum conf_id id, const char *folder, const char *name, struct err *e)
 {
-    char path[PATH_MAX];
+    char path[PATH_MAX], list[PATH_MAX];
     int n = snprintf(path, sizeof path, "%s%s%s", folder, name[0] != '\0' ? "/" : "", name);
+    bool fits = n >= 0 && (size_t) n < sizeof path;
 
-    if (n < 0 || (size_t) n >= sizeof path)
+    if (id == CONF_unix_socket_directories && fits) {
+        fits = conf_net_quote_name(path, list, sizeof list) == 0;
+        (void) snprintf(path, sizeof path, "%s", fits ? list : "");
+    }
+    if (!fits)
         return ERR(e, CONFIG_FILE_ERROR, "path of \"%s\" is too long", conf_desc(id)->name);
     return conf_put(conf, id, path, (enum conf_source) conf->source[id], e);
 }
@@ -94,6 +99,7 @@ derive(struct conf *conf, enum conf_id id, const char *folder, const char *name,
 enum {
     WAL_BUFFERS_MIN_BYTES = 64 * 1024,
     WAL_BUFFERS_MAX_BYTES = 16 * 1024 * 1024,
+    BACKENDS_MIN_BYTES = 64 * 1024 * 1024, /* a few sessions at work_mem, with what they share */
 };
 
 /* Defaults that depend on others or on where the server lives. */
@@ -158,6 +164,15 @@ cross_check(const struct conf *conf, struct conf_issues *issues)
     if (conf_net_check_sockets(&conf->v, &e) < 0)
         add_cross(conf, issues, CONF_unix_socket_directories, -1, &e);
     err_clear(&e);
+
+    if (conf->v.backends_memory_max > 0 && conf->v.backends_memory_max < BACKENDS_MIN_BYTES) {
+        (void) ERR(&e, INVALID_PARAMETER_VALUE, "backends_memory_max must be 0 or at least %dMB",
+                   BACKENDS_MIN_BYTES >> 20);
+        err_hint(&e, "It bounds all sessions together, and pages of the shared memory count for "
+                     "whoever touches them first.");
+        add_cross(conf, issues, CONF_backends_memory_max, -1, &e);
+        err_clear(&e);
+    }
 
     if (conf->v.superuser_reserved_connections >= conf->v.max_connections) {
         (void) ERR(&e, INVALID_PARAMETER_VALUE,

@@ -14,6 +14,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "conf/conf_net.h"
 #include "pm/pm_int.h"
 
 /* As many as the kernel takes by default (net.core.somaxconn): after a restart all come back at
@@ -242,21 +243,11 @@ static int
 each_name(struct pm *pm, const char *list,
           int (*fn)(struct pm *pm, const char *name, struct err *e), struct err *e)
 {
-    char copy[4096];
-    char *rest = copy;
-    char *name;
+    char name[CONF_NET_NAME_CAP];
     int r = 0;
 
-    (void) snprintf(copy, sizeof copy, "%s", list);
-    while (r == 0 && (name = strsep(&rest, ",")) != NULL) {
-        size_t n;
-
-        name += strspn(name, " \t");
-        n = strcspn(name, " \t");
-        name[n] = '\0';
-        if (n > 0)
-            r = fn(pm, name, e);
-    }
+    while (r == 0 && conf_net_next_name(&list, name, sizeof name) > 0)
+        r = fn(pm, name, e);
     return r;
 }
 
@@ -543,9 +534,10 @@ pm_listen_close(struct pm *pm)
 const char *
 pm_listen_first_dir(const struct pm *pm)
 {
-    static char dir[4096];
+    static char dir[CONF_NET_NAME_CAP];
+    const char *list = pm->conf->v.unix_socket_directories;
 
-    (void) snprintf(dir, sizeof dir, "%s", pm->conf->v.unix_socket_directories);
-    dir[strcspn(dir, ",")] = '\0';
+    if (conf_net_next_name(&list, dir, sizeof dir) <= 0)
+        dir[0] = '\0';
     return dir;
 }

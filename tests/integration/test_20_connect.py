@@ -1,5 +1,6 @@
 """Connections: psql and drivers, access rules, limits, time-outs, cancel, the ends of a session, and clients that lie."""
 import os
+import shutil
 import signal
 import socket
 import struct
@@ -192,6 +193,21 @@ def test_peer_lets_in_whom_the_kernel_names(cluster):
     p = support.run(*argv, user=False, check=False)   # root is somebody else
     assert p.returncode == 2 and f'Peer authentication failed for user "{support.USER}"' in p.stderr
     assert "do not match" in server.log()
+
+
+def test_a_socket_directory_may_have_a_blank_or_a_comma_in_its_name(cluster):
+    server = cluster()
+    dirs = [server.dir / "a b", server.dir / 'c, "d"']
+    for d in dirs:
+        d.mkdir()
+        shutil.chown(d, support.USER)
+    server.configure(f"""unix_socket_directories = ' {dirs[0]} , "{str(dirs[1]).replace('"', '""')}",{server.data}'\n""")
+    server.start()
+    assert server.status()["listen"] == [f"{d}/.s.PGSQL.{server.port}" for d in (*dirs, server.data)]
+    with psycopg2.connect(host=str(dirs[0]), port=server.port, user="postgres", dbname="postgres") as c:
+        assert c.server_version
+    assert (server.data / "postmaster.pid").read_text().splitlines()[4] == str(dirs[0])
+    c.close()
 
 
 def test_the_last_places_are_for_superusers(cluster):

@@ -2,11 +2,13 @@
  * undoing. */
 #include "support/test.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "conf/conf_auto.h"
+#include "conf/conf_net.h"
 #include "conf/conf_session.h"
 #include "conf/conf_share.h"
 
@@ -89,6 +91,10 @@ static const struct {
     { CONF_metrics_listen, "::1:9", NULL, "invalid value for parameter \"metrics_listen\": \"::1:9\"" },
     { CONF_metrics_listen, "[]:9", NULL, "invalid value for parameter \"metrics_listen\": \"[]:9\"" },
     { CONF_metrics_listen, "a b:9", NULL, "invalid value for parameter \"metrics_listen\": \"a b:9\"" },
+    { CONF_unix_socket_directories, " /a b , \"/c,\"\"d\" ,, /e", " /a b , \"/c,\"\"d\" ,, /e", NULL },
+    { CONF_unix_socket_directories, "/a, \"/b", NULL, "invalid value for parameter \"unix_socket_directories\": \"/a, \"/b\"" },
+    { CONF_unix_socket_directories, "\"/a\" /b", NULL, "invalid value for parameter \"unix_socket_directories\": \"\"/a\" /b\"" },
+    { CONF_listen_addresses, "\"\"", NULL, "invalid value for parameter \"listen_addresses\": \"\"\"\"" },
     { CONF_control_socket, "/run/x/control", "/run/x/control", NULL },
     { CONF_control_socket, "/run/x/", NULL, "invalid value for parameter \"control_socket\": \"/run/x/\"" },
     { CONF_control_socket, "/1234567890123456789012345678901234567890123456789012345678901", NULL,
@@ -169,6 +175,29 @@ load(const struct dir *d, const char *run, const char *arg, struct conf *conf,
     struct conf_where w = { .data_dir = d->path, .conf_dir = d->path, .runtime_dir = run };
 
     return conf_load(&w, &arg, arg != NULL ? 1 : 0, conf, issues, e);
+}
+
+static void
+names_of_a_list_end_at_a_comma_alone(void **state)
+{
+    const char *p = "\t/a b , \"/c,\"\"d \" ,, e";
+    const char *const want[] = { "/a b", "/c,\"d ", "e" };
+    char name[16], list[16];
+
+    (void) state;
+    for (size_t i = 0; i < ELEMENTSOF(want); i++) {
+        const char *again = list;
+
+        assert_int_equal(conf_net_next_name(&p, name, sizeof name), 1);
+        assert_string_equal(name, want[i]);
+        assert_int_equal(conf_net_quote_name(want[i], list, sizeof list), 0);
+        assert_int_equal(conf_net_next_name(&again, name, sizeof name), 1);
+        assert_string_equal(name, want[i]);
+    }
+    assert_int_equal(conf_net_next_name(&p, name, sizeof name), 0);
+    p = "0123456789012345";
+    assert_int_equal(conf_net_next_name(&p, name, sizeof name), -EINVAL);
+    assert_int_equal(conf_net_quote_name("1234567890,", list, 13), -ENAMETOOLONG);
 }
 
 static void
@@ -397,6 +426,12 @@ settings_that_would_be_wrong_together_are_found_before_they_are_written(void **s
     assert_int_equal(both.items[0].line, 2);
     conf_issues_done(&both);
     err_clear(&e);
+    w.auto_text = "backends_memory_max = '63MB'\n";
+    assert_int_equal(conf_auto_check(&w, &e), -ERR_INVALID_PARAMETER_VALUE);
+    assert_non_null(strstr(e.message, "backends_memory_max must be 0 or at least 64MB"));
+    err_clear(&e);
+    w.auto_text = "backends_memory_max = '64MB'\n";
+    assert_int_equal(conf_auto_check(&w, NULL), 0);
     w.auto_text = "superuser_reserved_connections = '19'\n";
     assert_int_equal(conf_auto_check(&w, NULL), 0);
     write_conf(d, "pinion.conf", "max_connections = 2\n"); /* wrong already: not its fault */
@@ -623,6 +658,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_row_has_a_valid_default_and_prints_it_again),
         cmocka_unit_test(each_value_is_taken_or_refused_with_its_words),
+        cmocka_unit_test(names_of_a_list_end_at_a_comma_alone),
         cmocka_unit_test_setup_teardown(files_then_auto_conf_then_arguments_win, setup, teardown),
         cmocka_unit_test_setup_teardown(credentials_are_settings_or_refused_by_name, setup,
                                         teardown),
