@@ -9,8 +9,10 @@
 #include "cmd.h"
 
 #define OPT(id)    (UINT64_C(1) << OPTION_##id)
-#define OPT_COMMON (OPT(LOG) - 1) /* everything before the first verb's own option */
-#define RAW        (~UINT64_C(0)) /* takes all arguments as they are */
+#define OPT_COMMON (OPT(LOG) - 1)      /* everything before the first verb's own option */
+#define RAW        (~UINT64_C(0))      /* takes all arguments as they are */
+#define NO_SERVER  (UINT64_C(1) << 63) /* is not about one server */
+#define OPT_SERVER (OPT(DATADIR) | OPT(INSTANCE) | OPT(SOCKET))
 
 struct option {
     char short_name;
@@ -33,6 +35,16 @@ const struct verb verbs[] = {
 };
 /* clang-format on */
 const size_t n_verbs = ELEMENTSOF(verbs);
+
+/* The options that fit to a command, or to none. */
+static uint64_t
+options_of(const struct verb *v)
+{
+    if (v == NULL || v->options == RAW)
+        return OPT_COMMON;
+    return (v->options & NO_SERVER) != 0 ? (v->options | OPT_COMMON) & ~OPT_SERVER
+                                         : v->options | OPT_COMMON;
+}
 
 static const struct verb *
 find_verb(const char *name)
@@ -116,7 +128,7 @@ check_timeout(struct args *a, struct problem *p)
     double sec = strtod(value, &end);
     if (end == value || *end != '\0' || !(sec > 0) || sec > 1e9)
         return fail(p, CTL_USAGE, "\"%s\" is not a number of seconds", value);
-    a->timeout_usec = (uint64_t) (sec * (double) USEC_PER_SEC);
+    a->timeout_usec = (uint64_t) (sec * (double) USEC_PER_SEC) + 1; /* 0 is none */
     return 0;
 }
 
@@ -149,6 +161,12 @@ check_drain(struct args *a, struct problem *p)
     return 0;
 }
 
+int
+args_names_server(const struct args *a)
+{
+    return args_has(a, OPTION_DATADIR) + args_has(a, OPTION_INSTANCE) + args_has(a, OPTION_SOCKET);
+}
+
 /* Does everything fit together? */
 static int
 check(struct args *a, struct problem *p)
@@ -158,7 +176,7 @@ check(struct args *a, struct problem *p)
 
     if (v->options != RAW) {
         for (int i = 0; i < OPTIONS; i++) {
-            if (a->value[i] != NULL && !((v->options | OPT_COMMON) & (UINT64_C(1) << i)))
+            if (a->value[i] != NULL && !(options_of(v) & (UINT64_C(1) << i)))
                 return fail(p, CTL_USAGE, "\"%s\" does not take option \"--%s\"", v->name,
                             options[i].long_name);
         }
@@ -167,14 +185,14 @@ check(struct args *a, struct problem *p)
         if (a->n_rest > v->max)
             return fail(p, CTL_USAGE, "unexpected argument \"%s\"", a->rest[v->max]);
     }
-    int n_targets =
-        args_has(a, OPTION_DATADIR) + args_has(a, OPTION_INSTANCE) + args_has(a, OPTION_SOCKET);
-    if (n_targets > 1)
+    if (args_names_server(a) > 1)
         return fail(p, CTL_USAGE, "only one of -D, -i and --socket can be given");
     if ((r = check_choice(a, OPTION_MODE, "smart fast immediate", p)) != 0 ||
         (r = check_choice(a, OPTION_FOR, "ready standby stopped", p)) != 0 ||
         (r = check_choice(a, OPTION_COLOR, "auto always never", p)) != 0)
         return r;
+    if (args_has(a, OPTION_FAST) && args_has(a, OPTION_SPREAD))
+        return fail(p, CTL_USAGE, "only one of --fast and --spread can be given");
     if ((r = check_lines(a, p)) != 0 || (r = check_drain(a, p)) != 0)
         return r;
     return check_timeout(a, p);
@@ -238,7 +256,7 @@ args_help(const struct verb *v)
         (void) printf("Usage: pinionctl [OPTION…] %s %s\n\n%s%s\n", v->name, v->positional,
                       v->summary, v->help[0] != '\0' ? "." : "");
         (void) printf("%s\nOptions:\n", v->help);
-        print_options(v->options == RAW ? OPT_COMMON : v->options | OPT_COMMON);
+        print_options(options_of(v));
         return;
     }
     (void) printf("Usage: pinionctl [OPTION…] COMMAND [ARGUMENT…]\n\n"
@@ -282,7 +300,5 @@ args_option_takes_value(enum option_id id)
 bool
 args_verb_takes(const struct verb *v, enum option_id id)
 {
-    uint64_t set = v == NULL || v->options == RAW ? OPT_COMMON : v->options | OPT_COMMON;
-
-    return (set & (UINT64_C(1) << id)) != 0;
+    return (options_of(v) & (UINT64_C(1) << id)) != 0;
 }

@@ -47,6 +47,9 @@ args_has(const struct args *a, enum option_id id)
     return a->value[id] != NULL;
 }
 
+/* How many of -D, -i and --socket there are. */
+int args_names_server(const struct args *a);
+
 /* The text of --help, for a verb or in general. */
 void args_help(const struct verb *v);
 

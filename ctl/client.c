@@ -4,18 +4,23 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #define REPLY_MAX (16 * 1024 * 1024)
-#define OWN       "org.pinion.Control."
-#define STANDARD  "org.varlink.service."
+#define SEND_SECONDS                                                             \
+    10 /* until a server that takes no connection, or reads nothing, is given up \
+        */
+#define OWN      "org.pinion.Control."
+#define STANDARD "org.varlink.service."
 
 static const struct {
     const char *name;
@@ -59,6 +64,7 @@ client_open(struct client *c, const char *path, struct problem *p)
 {
     struct sockaddr_un addr = { 0 };
     CLEANUP(closep) int dir_fd = -1;
+    const struct timeval most = { .tv_sec = SEND_SECONDS };
     struct ucred cred;
     socklen_t bytes = sizeof cred;
 
@@ -66,6 +72,7 @@ client_open(struct client *c, const char *path, struct problem *p)
     c->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (c->fd < 0)
         return fail(p, CTL_FAILED, "could not create a socket: %m");
+    (void) setsockopt(c->fd, SOL_SOCKET, SO_SNDTIMEO, &most, sizeof most); /* of connect(), too */
     if (fill_address(&addr, path, &dir_fd) < 0 ||
         connect(c->fd, (struct sockaddr *) &addr, sizeof addr) < 0) {
         int e = errno;
@@ -73,8 +80,13 @@ client_open(struct client *c, const char *path, struct problem *p)
         errno = e;
         if (e == ENOENT || e == ECONNREFUSED || e == ENOTDIR)
             return fail(p, CTL_NOT_RUNNING, "no server listens at \"%s\"", path);
-        return fail(p, e == EACCES || e == EPERM ? CTL_PERMISSION : CTL_FAILED,
-                    "could not connect to \"%s\": %m", path);
+        if (e == EAGAIN)
+            return fail(p, CTL_UNREACHABLE, "the server takes no connection at \"%s\"", path);
+        fail(p, e == EACCES || e == EPERM ? CTL_PERMISSION : CTL_FAILED,
+             "could not connect to \"%s\": %m", path);
+        if (p->exit == CTL_PERMISSION)
+            hint(p, "Run this as root or as the server's user.");
+        return p->exit;
     }
     if (getsockopt(c->fd, SOL_SOCKET, SO_PEERCRED, &cred, &bytes) == 0)
         c->server_pid = cred.pid;
@@ -130,14 +142,16 @@ static int
 receive(struct client *c, uint64_t deadline, struct problem *p)
 {
     struct pollfd pfd = { .fd = c->fd, .events = POLLIN };
-    uint64_t now = now_mono_usec();
-    int wait_msec = -1;
+    uint64_t now = now_mono_usec(), left = now >= deadline ? 0 : (deadline - now) / 1000 + 1;
+    int r = poll(&pfd, 1,
+                 deadline == CLIENT_NO_TIMEOUT ? -1
+                 : left > INT_MAX              ? INT_MAX
+                                               : (int) left);
 
-    if (deadline != CLIENT_NO_TIMEOUT)
-        wait_msec = now >= deadline ? 0 : (int) ((deadline - now) / 1000 + 1);
-    int r = poll(&pfd, 1, wait_msec);
     if (util_interrupted)
         return fail(p, CTL_INTERRUPTED, "interrupted; what was asked goes on");
+    if (r == 0 && left > INT_MAX)
+        return 0;
     if (r == 0)
         return fail(p, CTL_TIMED_OUT, "timed out; what was asked goes on");
     if (r < 0)

@@ -22,8 +22,8 @@ int cmd_introspect(const struct args *a, struct problem *p);
 int cmd_completion(const struct args *a, struct problem *p);
 /* cmd_history.c */
 int cmd_history(const struct args *a, struct problem *p);
-/* The entries in the history file of a data directory: {"entries":[…]}, or CTL_NO_INSTANCE,
- * CTL_PERMISSION, CTL_FAILED. */
+/* The entries in the history file of a data directory (none if it never ran): {"entries":[…]}, or
+ * CTL_NO_INSTANCE, CTL_PERMISSION, CTL_FAILED. */
 int history_read_file(const char *datadir, json_t **ret, struct problem *p);
 /* cmd_doctor.c */
 int cmd_doctor(const struct args *a, struct problem *p);

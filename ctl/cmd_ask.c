@@ -193,6 +193,11 @@ show_file(const struct args *a, const struct target *t, struct problem *p)
     if (args_has(a, OPTION_LINES))
         (void) snprintf(count, sizeof count, "%s", a->value[OPTION_LINES]);
     if (!logfile_find(t, is_json ? "jsonlog" : "stderr", path, sizeof path)) {
+        if (access(t->datadir, X_OK) < 0 && errno == EACCES) {
+            fail(p, CTL_PERMISSION, "could not look into \"%s\": %m", t->datadir);
+            hint(p, "Run this as root or as the server's user.");
+            return CTL_PERMISSION;
+        }
         fail(p, CTL_FAILED, "could not find a log file of this server%s",
              is_json ? " in JSON" : "");
         hint(p, "It is where the server's output went (start -l FILE), or in log_directory with "
@@ -201,6 +206,16 @@ show_file(const struct args *a, const struct target *t, struct problem *p)
     }
     (void) execvp(argv[0], (char *const *) argv);
     return fail(p, CTL_FAILED, "could not run tail: %m");
+}
+
+/* Where no service manager runs an instance writes to a file as well, if to anything. */
+static bool
+is_in_file(const struct args *a, const struct target *t)
+{
+    char path[8400];
+
+    return !has_systemd() &&
+           logfile_find(t, args_has(a, OPTION_JSON) ? "jsonlog" : "stderr", path, sizeof path);
 }
 
 /* Becomes journalctl, which has a pager, colors and its own way with Ctrl-C. */
@@ -212,7 +227,7 @@ cmd_logs(const struct args *a, struct problem *p)
 
     if (r != 0)
         return r;
-    if (t.unit[0] == '\0')
+    if (t.unit[0] == '\0' || is_in_file(a, &t))
         return show_file(a, &t, p);
     struct matches m;
     const char *argv[32] = { "journalctl", "-o", args_has(a, OPTION_JSON) ? "json" : "short-iso",

@@ -91,6 +91,9 @@ check_server(struct doctor *d, const struct problem *p)
     if (state == NULL && p->exit == CTL_NOT_RUNNING)
         doctor_say(d, "server", DOCTOR_NOTE, "What only a running server knows was not looked at.",
                    NULL, "not running");
+    else if (state == NULL && p->exit == CTL_PERMISSION)
+        doctor_say(d, "server", DOCTOR_NOTE, "What only a running server knows was not looked at.",
+                   "Run this as root or as the server's user.", "%s", p->message);
     else if (state == NULL)
         doctor_say(
             d, "server", DOCTOR_BAD, "It cannot be operated like this.",

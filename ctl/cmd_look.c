@@ -262,6 +262,8 @@ cmd_status(const struct args *a, struct problem *p)
         struct all all = { 0 };
         if (args_has(a, OPTION_FIELD))
             return fail(p, CTL_USAGE, "\"status\" takes --all or --field, not both");
+        if (args_names_server(a) > 0)
+            return fail(p, CTL_USAGE, "--all goes without -D, -i and --socket");
         out->list_begin();
         int n = target_each_instance(status_of_one, &all);
         out->list_end();
@@ -327,12 +329,19 @@ cmd_ps(const struct args *a, struct problem *p)
     return r;
 }
 
+/* The server's last words to who watches it. */
+static bool
+is_stopped(const struct problem *p)
+{
+    return strcmp(p->name, "org.pinion.Control.OperationFailed") == 0;
+}
+
 int
 cmd_watch(const struct args *a, struct problem *p)
 {
     struct target t;
     struct client c = { 0 };
-    bool more = true;
+    bool more = true, is_shown = false;
     int r = open_target(a, &t, &c, p);
 
     if (r == 0)
@@ -343,8 +352,13 @@ cmd_watch(const struct args *a, struct problem *p)
         r = client_next(&c, deadline, &reply, &more, p);
         if (r == 0)
             out->watch(reply);
+        is_shown = is_shown || r == 0;
     }
     client_close(&c);
+    if (is_shown && (r == CTL_UNREACHABLE ? is_gone(&t) : is_stopped(p))) {
+        memset(p, 0, sizeof *p);
+        return CTL_OK;
+    }
     return r;
 }
 

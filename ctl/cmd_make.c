@@ -40,6 +40,11 @@ cmd_init(const struct args *a, struct problem *p)
 
     if (r != 0)
         return r;
+    if (args_has(a, OPTION_INSTANCE) || args_has(a, OPTION_SOCKET)) {
+        fail(p, CTL_USAGE, "init makes a data directory (-D DIR)");
+        hint(p, "An instance is made with 'sudo pinionctl create NAME'.");
+        return CTL_USAGE;
+    }
     if (!args_has(a, OPTION_DATADIR) && !names_directory(a)) {
         fail(p, CTL_USAGE, "init needs -D DIR");
         hint(p, "For example: pinionctl init -D ~/data; 'pinionctl init --help' has all options.");

@@ -23,6 +23,7 @@ struct report {
     char name[96]; /* of the directory in it, and in the archive */
     char dir[192];
     json_t *files; /* names written */
+    int error;     /* errno of the first that could not be, 0 = none */
 };
 
 static FILE *
@@ -34,7 +35,18 @@ begin(struct report *r, const char *name)
     FILE *f = fopen(path, "we");
     if (f != NULL)
         (void) json_array_append_new(r->files, json_string(name));
+    else
+        r->error = errno;
     return f;
+}
+
+static void
+finish(struct report *r, FILE *f)
+{
+    bool is_bad = ferror(f) != 0;
+
+    if (fclose(f) != 0 || is_bad)
+        r->error = errno != 0 ? errno : EIO;
 }
 
 static void
@@ -46,7 +58,7 @@ write_json(struct report *r, const char *name, const json_t *o)
         return;
     (void) json_dumpf(o, f, JSON_INDENT(2) | JSON_SORT_KEYS);
     (void) fputc('\n', f);
-    (void) fclose(f);
+    finish(r, f);
 }
 
 /* ---- what is left out ---- */
@@ -214,7 +226,7 @@ add_log(struct report *r, const struct target *t)
         FILE *to = begin(r, "server.log");
         if (to != NULL) {
             filter_log(in, to);
-            (void) fclose(to);
+            finish(r, to);
         }
         (void) fclose(in);
         return;
@@ -223,7 +235,7 @@ add_log(struct report *r, const struct target *t)
     if (to == NULL)
         return;
     read_journal(t->unit, to);
-    (void) fclose(to);
+    finish(r, to);
 }
 
 /* ---- the rest ---- */
@@ -243,7 +255,7 @@ add_machine(struct report *r)
                        sysconf(_SC_PHYS_PAGES) / 1024 * sysconf(_SC_PAGESIZE) / 1024);
         while (os != NULL && fgets(line, sizeof line, os) != NULL)
             (void) fputs(line, f);
-        (void) fclose(f);
+        finish(r, f);
     }
     if (os != NULL)
         (void) fclose(os);
@@ -309,10 +321,17 @@ pack(const struct report *r, const char *file, struct problem *p)
 
     if (fd < 0)
         return fail(p, CTL_FAILED, "could not create \"%s\": %m", file);
+    errno = r->error;
+    if (r->error != 0) {
+        (void) unlink(file);
+        return fail(p, CTL_FAILED, "could not write the report's files in \"%s\": %m", r->dir);
+    }
     int status = process_run(argv, NULL, 0, (uid_t) -1, 0);
-    if (status == 0)
+    if (status == 0 && !util_interrupted)
         return 0;
     (void) unlink(file);
+    if (util_interrupted)
+        return fail(p, CTL_INTERRUPTED, "interrupted; nothing is left");
     return fail(p, CTL_FAILED, "could not write \"%s\": tar ended with status %d", file, status);
 }
 
@@ -343,12 +362,17 @@ begin_report(struct report *r, const struct target *t, struct problem *p)
         (void) strftime(stamp, sizeof stamp, "%Y%m%dT%H%M%SZ", &tm);
     *r = (struct report){ .top = "/tmp/pinion-report-XXXXXX", .files = json_array() };
     (void) snprintf(r->name, sizeof r->name, "pinion-report-%.40s-%s", t->name, stamp);
-    if (mkdtemp(r->top) == NULL)
+    if (mkdtemp(r->top) == NULL) {
+        json_decref(r->files);
         return fail(p, CTL_FAILED, "could not create directory \"%s\": %m", r->top);
+    }
     (void) snprintf(r->dir, sizeof r->dir, "%s/%s", r->top, r->name);
-    if (mkdir(r->dir, 0700) < 0)
-        return fail(p, CTL_FAILED, "could not create directory \"%s\": %m", r->dir);
-    return 0;
+    if (mkdir(r->dir, 0700) == 0)
+        return 0;
+    fail(p, CTL_FAILED, "could not create directory \"%s\": %m", r->dir);
+    (void) rmdir(r->top);
+    json_decref(r->files);
+    return CTL_FAILED;
 }
 
 int
@@ -360,6 +384,7 @@ cmd_report(const struct args *a, struct problem *p)
     char file[256], message[1024];
     int code = target_find(a, &t, p);
 
+    util_catch_interrupt(); /* what was collected does not stay in /tmp */
     if (code != 0 || (code = begin_report(&r, &t, p)) != 0)
         return code;
     (void) snprintf(file, sizeof file, "%s.tar.gz", r.name);

@@ -276,18 +276,31 @@ is_reachable(const struct target *t)
     return yes;
 }
 
+/* Where the service manager starts it, it says where the output goes. */
+static int
+refuse_log(const struct args *a, bool by_systemd, struct problem *p)
+{
+    if (!by_systemd || !args_has(a, OPTION_LOG))
+        return 0;
+    fail(p, CTL_USAGE, "--log goes with -D; the output of an instance goes to the journal");
+    hint(p, "See it with 'pinionctl logs', or set logging_collector.");
+    return CTL_USAGE;
+}
+
 int
 cmd_start(const struct args *a, struct problem *p)
 {
     struct target t;
     int r = target_find(a, &t, p);
 
-    if (r != 0)
+    bool by_systemd = t.unit[0] != '\0' && has_systemd();
+
+    if (r != 0 || (r = refuse_log(a, by_systemd, p)) != 0)
         return r;
     if (is_reachable(&t))
         return already(a, &t, "already running", p);
     util_catch_interrupt();
-    if (t.unit[0] != '\0' && has_systemd())
+    if (by_systemd)
         return through_systemd(a, &t, "start", "started", p);
     return start_directly(a, &t, p);
 }
@@ -349,6 +362,32 @@ confirm_end(int pidfd, const struct target *t, uint64_t begun, uint64_t deadline
     return CTL_OK;
 }
 
+/* The connection is gone before the final reply: with a server that stops, or because that one
+ * wants no more of us. Returns 0 if there is an end to wait for. */
+static int
+judge_silence(const struct target *t, int pidfd, struct problem *p)
+{
+    struct client c = { 0 };
+    struct problem ignored;
+    json_auto_t *reply = NULL;
+
+    if (pidfd < 0)
+        return p->exit;
+    bool is_over = process_wait(pidfd, now_mono_usec() + REFUSAL_USEC);
+    int r = is_over ? 0 : client_open(&c, t->socket, &ignored);
+    if (!is_over && r == 0)
+        r = client_call(&c, "GetStatus", NULL, now_mono_usec() + REPLY_USEC, &reply, &ignored);
+    client_close(&c);
+    const char *state = out_text_of(json_object_get(reply, "status"), "state");
+    if (is_over || r == CTL_NOT_RUNNING || strcmp(state, "stopping") == 0) {
+        memset(p, 0, sizeof *p);
+        return 0;
+    }
+    hint(p, "It may have too many callers, and was not asked to stop. Try again, or send SIGINT to "
+            "its main process.");
+    return p->exit;
+}
+
 /* --no-wait: an error comes at once, nothing else has to. */
 static int
 stop_requested(struct client *c, const struct target *t, struct problem *p)
@@ -388,10 +427,8 @@ stop(const struct args *a, struct target *t, struct problem *p)
     if (r == 0)
         r = follow(&c, t, is_smart(a), deadline, &reply, p);
     client_close(&c);
-    if (r == CTL_UNREACHABLE && pidfd >= 0) { /* it went without a word */
-        memset(p, 0, sizeof *p);
-        r = 0;
-    }
+    if (r == CTL_UNREACHABLE)
+        r = judge_silence(t, pidfd, p);
     return r != 0 ? r : confirm_end(pidfd, t, begun, deadline, reply, p);
 }
 
@@ -411,12 +448,11 @@ cmd_restart(const struct args *a, struct problem *p)
     struct target t;
     int r = target_find(a, &t, p);
 
-    if (r != 0)
-        return r;
-    if ((r = conf_refuse_errors(&t, p)) != 0)
+    bool by_systemd = t.unit[0] != '\0' && has_systemd();
+
+    if (r != 0 || (r = refuse_log(a, by_systemd, p)) != 0 || (r = conf_refuse_errors(&t, p)) != 0)
         return r;
     util_catch_interrupt();
-    bool by_systemd = t.unit[0] != '\0' && has_systemd();
     bool is_fast = a->value[OPTION_MODE] == NULL || strcmp(a->value[OPTION_MODE], "fast") == 0;
     if (by_systemd && is_fast) /* its stop signal means fast */
         return through_systemd(a, &t, "restart", "restarted", p);

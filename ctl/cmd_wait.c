@@ -25,9 +25,20 @@ look_done(struct look *l)
     json_decref(l->reply);
 }
 
+/* A server that does not answer by the deadline, or in ten seconds, is unreachable; it is never
+ * asked for less than one. */
+static uint64_t
+answer_by(uint64_t deadline)
+{
+    uint64_t now = now_mono_usec();
+    uint64_t by = deadline < now + LOOK_USEC ? deadline : now + LOOK_USEC;
+
+    return by > now + USEC_PER_SEC ? by : now + USEC_PER_SEC;
+}
+
 /* Returns 0, or why not even that can be said. */
 static int
-take_look(struct target *t, struct look *ret, struct problem *p)
+take_look(struct target *t, uint64_t deadline, struct look *ret, struct problem *p)
 {
     struct client c = { 0 };
 
@@ -41,9 +52,9 @@ take_look(struct target *t, struct look *ret, struct problem *p)
         return 0;
     }
     if (r == 0)
-        r = client_call(&c, "GetStatus", NULL, now_mono_usec() + LOOK_USEC, &ret->reply, p);
+        r = client_call(&c, "GetStatus", NULL, answer_by(deadline), &ret->reply, p);
     client_close(&c);
-    if (r == CTL_UNREACHABLE) { /* it went while we asked */
+    if (r == CTL_UNREACHABLE || r == CTL_TIMED_OUT) { /* it went while we asked, or it hangs */
         memset(p, 0, sizeof *p);
         (void) snprintf(ret->state, sizeof ret->state, "unreachable");
         return 0;
@@ -88,7 +99,7 @@ look_until(const struct args *a, uint64_t deadline, judge_fn *judge, struct wait
     for (;;) {
         CLEANUP(look_done) struct look l = { 0 };
 
-        if ((r = take_look(&t, &l, p)) != 0)
+        if ((r = take_look(&t, deadline, &l, p)) != 0)
             return r;
         if ((r = judge(w, &t, &l, now_mono_usec() >= deadline, p)) != GO_ON)
             return r;
@@ -156,7 +167,7 @@ cmd_is_active(const struct args *a, struct problem *p)
     struct target t;
     int r = target_find(a, &t, p);
 
-    if (r != 0 || (r = take_look(&t, &l, p)) != 0)
+    if (r != 0 || (r = take_look(&t, CLIENT_NO_TIMEOUT, &l, p)) != 0)
         return r;
     out->result(&t, l.state, l.reply);
     return strcmp(l.state, "stopped") == 0 ? CTL_NOT_RUNNING : CTL_OK;
