@@ -2,6 +2,7 @@
  * Runs in: pinionctl. Owns: nothing. Source: systemd-ops 4.2. */
 #include "args.h"
 
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -161,6 +162,15 @@ check_drain(struct args *a, struct problem *p)
     return 0;
 }
 
+/* What goes to the server is JSON. */
+static bool
+is_utf8(const char *text)
+{
+    json_auto_t *string = json_string(text);
+
+    return string != NULL;
+}
+
 int
 args_names_server(const struct args *a)
 {
@@ -185,6 +195,12 @@ check(struct args *a, struct problem *p)
         if (a->n_rest > v->max)
             return fail(p, CTL_USAGE, "unexpected argument \"%s\"", a->rest[v->max]);
     }
+    for (int i = 0; v->options != RAW && i < a->n_rest; i++) {
+        if (!is_utf8(a->rest[i]))
+            return fail(p, CTL_USAGE, "argument \"%s\" is not UTF-8", a->rest[i]);
+    }
+    if (args_has(a, OPTION_REASON) && !is_utf8(a->value[OPTION_REASON]))
+        return fail(p, CTL_USAGE, "the reason is not UTF-8");
     if (args_names_server(a) > 1)
         return fail(p, CTL_USAGE, "only one of -D, -i and --socket can be given");
     if ((r = check_choice(a, OPTION_MODE, "smart fast immediate", p)) != 0 ||

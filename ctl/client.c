@@ -243,6 +243,8 @@ explain(struct client *c, const char *name, const json_t *parameters, struct pro
     else if (strcmp(name, STANDARD "InvalidParameter") == 0)
         fail(p, CTL_FAILED, "parameter \"%s\" of \"%s\" is wrong or unknown",
              parameter == NULL ? "?" : parameter, c->method);
+    else if (strcmp(name, STANDARD "InterfaceNotFound") == 0)
+        fail(p, CTL_FAILED, "the server has no such interface");
     else
         fail(p, CTL_FAILED, "%s", message == NULL ? name : message);
     for (size_t k = 0; k < ELEMENTSOF(own_errors); k++) {

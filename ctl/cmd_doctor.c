@@ -9,6 +9,7 @@
 
 #include "cmd.h"
 #include "doctor.h"
+#include "fields.h"
 #include "out.h"
 
 #define REPLY_USEC (10 * USEC_PER_SEC)
@@ -25,11 +26,8 @@ doctor_say(struct doctor *d, const char *check, enum doctor_level level, const c
     va_start(args, finding);
     (void) vsnprintf(text, sizeof text, finding, args);
     va_end(args);
-    json_t *o =
-        json_pack("{s:s, s:s, s:s}", "check", check, "level", names[level], "finding", text);
-    if (o == NULL) /* what is not UTF-8 is not repeated */
-        o = json_pack("{s:s, s:s, s:s}", "check", check, "level", names[level], "finding",
-                      "found something that cannot be shown");
+    json_t *o = json_pack("{s:s, s:s, s:o}", "check", check, "level", names[level], "finding",
+                          fields_text(text));
     if (why != NULL)
         (void) json_object_set_new(o, "why", json_string(why));
     if (advice != NULL)

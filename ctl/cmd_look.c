@@ -149,6 +149,8 @@ print_field(json_t *status, const char *path, struct problem *p)
 {
     char name[128];
 
+    if (path[0] == '\0')
+        return fail(p, CTL_USAGE, "--field needs the name of a field, as in --field=state");
     for (const char *at = path; *at != '\0' && status != NULL;) {
         size_t n = strcspn(at, ".");
 

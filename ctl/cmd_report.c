@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "cmd.h"
+#include "fields.h"
 #include "logfile.h"
 #include "out.h"
 #include "process.h"
@@ -217,7 +218,8 @@ open_log(const struct target *t)
     return f;
 }
 
-static void
+/* false: none is known. */
+static bool
 add_log(struct report *r, const struct target *t)
 {
     FILE *in = open_log(t);
@@ -229,13 +231,14 @@ add_log(struct report *r, const struct target *t)
             finish(r, to);
         }
         (void) fclose(in);
-        return;
+        return true;
     }
     FILE *to = t->unit[0] != '\0' && has_systemd() ? begin(r, "journal.txt") : NULL;
     if (to == NULL)
-        return;
+        return false;
     read_journal(t->unit, to);
     finish(r, to);
+    return true;
 }
 
 /* ---- the rest ---- */
@@ -391,18 +394,20 @@ cmd_report(const struct args *a, struct problem *p)
     const char *to = args_has(a, OPTION_OUTPUT) ? a->value[OPTION_OUTPUT] : file;
     add_machine(&r);
     add_replies(&r, &t);
-    add_log(&r, &t);
+    bool has_log = add_log(&r, &t);
     add_history(&r, &t);
     (void) doctor_examine(&t, &checks);
     write_json(&r, "doctor.json", checks);
     code = pack(&r, to, p);
     remove_all(&r);
-    json_auto_t *reply = json_pack("{s:s, s:O}", "file", to, "contents", r.files);
+    json_auto_t *reply = json_pack("{s:o, s:O}", "file", fields_text(to), "contents", r.files);
     (void) snprintf(message, sizeof message,
                     "wrote %s, %zu files; look through it before you send it", to,
                     json_array_size(r.files));
     json_decref(r.files);
     if (code == 0)
         out->result(&t, message, reply);
+    if (code == 0 && !has_log)
+        out->remark("no log in it: of a server that does not run it is not known where that went");
     return code;
 }

@@ -215,8 +215,8 @@ doctor_check_archive(struct doctor *d)
                    "%d file%s for archive_command, the oldest since %s", n,
                    n == 1 ? " waits" : "s wait", ago);
     } else if (doctor_setting(d, "archive_command")[0] != '\0')
-        doctor_say(d, "archive", DOCTOR_OK, NULL, NULL, "works, %d file%s waiting", n,
-                   n == 1 ? "" : "s");
+        doctor_say(d, "archive", DOCTOR_OK, NULL, NULL, "%d file%s, none for long", n,
+                   n == 1 ? " waits" : "s wait");
 }
 
 /* Does the rule let anybody in from anywhere? "host all all 0.0.0.0/0 trust". */

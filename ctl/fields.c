@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "util.h"
+
 /* "\t", "\n" and "\\" in place. */
 static void
 unescape(char *text)
@@ -30,17 +32,23 @@ is_number(const char *key, const struct field *table, size_t n)
     return false; /* of a newer server */
 }
 
-/* JSON is UTF-8; a path or a message need not be: then what is not ASCII is shown as '?'. */
-static json_t *
-text_of(char *value)
+json_t *
+fields_text(const char *text)
 {
-    json_t *text = json_string(value);
+    size_t n = strlen(text);
+    json_t *string = NULL;
 
-    if (text != NULL)
-        return text;
-    for (char *p = value; *p != '\0'; p++)
+    for (size_t cut = 0; cut < 4 && cut <= n && string == NULL; cut++) {
+        if (cut > 0 && (unsigned char) text[n - cut] < 0x80)
+            break;
+        string = json_stringn(text, n - cut);
+    }
+    if (string != NULL)
+        return string;
+    CLEANUP(freep) char *copy = strdup(text);
+    for (char *p = copy; p != NULL && *p != '\0'; p++)
         *p = (unsigned char) *p < 0x80 ? *p : '?';
-    return json_string(value);
+    return json_string(copy != NULL ? copy : "?");
 }
 
 json_t *
@@ -59,7 +67,7 @@ fields_read(char *line, const struct field *table, size_t n_table)
         (void) json_object_set_new(o, key,
                                    is_number(key, table, n_table)
                                        ? json_integer(strtoll(value, NULL, 10))
-                                       : text_of(value));
+                                       : fields_text(value));
     }
     return o;
 }

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "client.h"
+#include "fields.h"
 #include "out.h"
 
 static json_t *list; /* between list_begin and list_end */
@@ -39,16 +40,15 @@ static void
 set_text(json_t *o, const char *key, const char *text)
 {
     if (text[0] != '\0')
-        (void) json_object_set_new(o, key, json_string(text));
+        (void) json_object_set_new(o, key, fields_text(text));
 }
 
 static void
 json_out_stopped(const struct target *t, const struct out_stopped *s)
 {
-    json_t *status =
-        json_pack("{s:s, s:s}", "instance", t->instance[0] != '\0' ? t->instance : t->name, "state",
-                  s->is_active ? "unreachable" : "stopped");
+    json_t *status = json_pack("{s:s}", "state", s->is_active ? "unreachable" : "stopped");
 
+    set_text(status, "instance", t->instance[0] != '\0' ? t->instance : t->name);
     set_text(status, "unit", t->unit);
     set_text(status, "lastExit", s->last_exit);
     set_text(status, "statusText", s->status_text);
@@ -119,8 +119,9 @@ static void
 json_out_failure(const struct problem *p)
 {
     CLEANUP(json_decrefp)
-    json_t *error = json_pack("{s:s, s:i}", "message", p->message, "exit", p->exit);
+    json_t *error = json_pack("{s:i}", "exit", p->exit);
 
+    set_text(error, "message", p->message);
     set_text(error, "name", p->name);
     set_text(error, "detail", p->detail);
     set_text(error, "hint", p->hint);

@@ -176,6 +176,6 @@ target_is_locked(const struct target *t)
     char path[4200];
 
     (void) snprintf(path, sizeof path, "%s/postmaster.pid", t->datadir);
-    CLEANUP(closep) int fd = open(path, O_RDONLY | O_CLOEXEC);
+    CLEANUP(closep) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     return fd >= 0 && fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
 }

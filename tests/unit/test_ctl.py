@@ -198,6 +198,20 @@ class Ctl(unittest.TestCase):
             f.write("15\n")
         self.assertEqual(json.loads(self.ctl("history", "-D", self.dir, "--json").stdout), {"entries": []})
 
+    def test_what_is_not_utf8_is_shown_as_far_as_it_can_be_and_not_sent(self):
+        error = json.loads(self.ctl("status", "-D", "/x\udcffé", "--json", code=4).stdout)["error"]
+        self.assertEqual((error["message"][:44], error["exit"]), ('no server there: could not find "/x???/pinio', 4))
+        os.mkdir(f"{self.top}/y\udcffz")
+        with open(f"{self.top}/y\udcffz/pinion.conf", "w", encoding="utf-8"):
+            pass
+        status = json.loads(self.ctl("status", "-D", f"{self.top}/y\udcffz", "--json", code=3).stdout)["status"]
+        self.assertEqual((status["instance"], status["state"]), ("y?z", "stopped"))
+        self.start()
+        for args in (("show", "x\udcff"), ("stop", "--reason=\udcff"), ("call", "GetStatus\udcff")):
+            p = subprocess.run([CTL, *args, "-D", self.dir], env=self.env, capture_output=True, timeout=60, check=False)
+            self.assertEqual((p.returncode, b"is not UTF-8" in p.stderr), (2, True))
+        self.assertIn("no such interface", self.ctl("introspect", "-D", self.dir, "x.y", code=1).stderr)
+
     def test_the_history_is_shown_from_the_server_or_from_its_file(self):
         self.start()
         lines = self.ctl("history", "-D", self.dir).stdout.splitlines()
@@ -208,6 +222,9 @@ class Ctl(unittest.TestCase):
         self.assertIn("pinion_history", self.ctl("history", "-D", self.dir, code=4).stderr)
         os.mkfifo(f"{self.dir}/pinion_history")   # nobody is at its other end
         self.assertIn("Invalid argument", self.ctl("history", "-D", self.dir, code=1).stderr)
+        os.mkfifo(f"{self.dir}/postmaster.pid")
+        self.ctl("is-active", "-D", self.dir, code=3)
+        os.unlink(f"{self.dir}/postmaster.pid")
         os.unlink(f"{self.dir}/pinion_history")
         self.assertNotIn("Last word", self.ctl("status", "-D", self.dir, code=3).stdout)
         with open(f"{self.dir}/pinion_history", "w", encoding="utf-8") as f:
@@ -225,6 +242,7 @@ class Ctl(unittest.TestCase):
         self.assertEqual(self.start("--timeout=0.2", code=75, FAKE_RECOVER_MSEC="1500").returncode, 75)
         self.assertEqual(self.ctl("status", "-D", self.dir, "--field=progress.percent", code=5).stdout, "36.0\n")
         self.assertEqual(self.ctl("status", "-D", self.dir, "--field=listen", code=5).stdout, '["127.0.0.1:5454"]\n')
+        self.assertIn("the name of a field", self.ctl("status", "-D", self.dir, "--field=", code=2).stderr)
         self.assertIn('no field "a.b"', self.ctl("status", "-D", self.dir, "--field=a.b", code=1).stderr)
         self.ctl("wait", "-D", self.dir)
         self.ctl("is-active", "-D", self.dir)
@@ -290,6 +308,7 @@ class Ctl(unittest.TestCase):
         self.assertEqual(self.doctor(code=1)["configuration"]["finding"], "1 error: /etc/pinion/main/pinion.conf:12: max_connections must be >= 1")
         os.unlink(f"{self.dir}/broken")
         self.ctl("reload", "-D", self.dir)
+        self.assertRegex(self.ctl("doctor", "-D", self.dir, code=5).stdout, r"ok +archive +1 file waits, none for long\n")
         os.utime(path, (1, 1))
         self.assertIn("1 file waits for archive_command", self.doctor(code=1)["archive"]["finding"])
 
@@ -323,6 +342,8 @@ class Ctl(unittest.TestCase):
         self.assertIn("(set, not shown)", files["settings.json"])
         self.assertNotIn("postgres", files["processes.json"])
         self.assertEqual(os.listdir(self.top).count("r.tgz"), 1)
+        self.assertNotIn("no log in it", p.stdout)
+        self.assertIn("no log in it", self.ctl("report", "-D", self.top, "-o", f"{self.top}/s.tgz").stdout)
         self.ctl("report", "-D", self.dir, "-o", "/nowhere/r.tgz", code=1)
         os.symlink(f"{self.top}/elsewhere", f"{self.top}/link")
         self.assertIn("File exists", self.ctl("report", "-D", self.dir, "-o", f"{self.top}/link", code=1).stderr)
