@@ -24,7 +24,7 @@ ask(const struct args *a, struct target *t, const char *method, json_t *paramete
     int r = target_find(a, t, p);
 
     if (r == 0)
-        r = client_open(&c, t->socket, p);
+        r = target_open(t, &c, p);
     if (r != 0)
         json_decref(parameters);
     else

@@ -39,7 +39,7 @@ cmd_reload(const struct args *a, struct problem *p)
     int r = target_find(a, &t, p);
 
     if (r == 0)
-        r = client_open(&c, t.socket, p);
+        r = target_open(&t, &c, p);
     if (r == 0)
         r = client_call(&c, "Reload", NULL, now_mono_usec() + REPLY_USEC, &reply, p);
     client_close(&c);

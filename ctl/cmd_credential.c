@@ -63,17 +63,6 @@ make_dir(const char *path, mode_t mode, struct problem *p)
     return 0;
 }
 
-/* What was made or removed in the directory of `path` is so after a power cut, too. */
-static int
-sync_dir_of(const char *path)
-{
-    char dir[512];
-
-    (void) snprintf(dir, sizeof dir, "%.*s", (int) (strrchr(path, '/') - path), path);
-    CLEANUP(closep) int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    return fd < 0 ? -1 : fsync(fd);
-}
-
 static int
 write_all(int fd, const char *bytes, size_t n)
 {

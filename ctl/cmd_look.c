@@ -38,7 +38,7 @@ open_target(const struct args *a, struct target *t, struct client *c, struct pro
     int r = target_find(a, t, p);
 
     if (r == 0)
-        r = client_open(c, t->socket, p);
+        r = target_open(t, c, p);
     if (r == CTL_NOT_RUNNING)
         hint(p, "Start it first, or see 'pinionctl status'.");
     return r;
@@ -288,7 +288,7 @@ list_one(void *arg, const char *name)
     json_auto_t *reply = NULL;
 
     target_set_instance(&t, name);
-    int r = client_open(&c, t.socket, &p);
+    int r = target_open(&t, &c, &p);
     if (r == 0)
         r = client_call(&c, "GetStatus", NULL, now_mono_usec() + LOOK_USEC, &reply, &p);
     client_close(&c);

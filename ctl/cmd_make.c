@@ -136,6 +136,8 @@ move_config(const char *datadir, const char *confdir, const struct passwd *user,
         int r = copy_file(from, to, user, is_main ? tail : "", p);
         if (r != 0)
             return r;
+        if (sync_dir_of(to) < 0)
+            return fail(p, CTL_FAILED, "could not write directory \"%s\": %m", confdir);
         (void) unlink(from);
     }
     return 0;
@@ -156,23 +158,30 @@ static int
 check_create(const struct args *a, const char *confdir, struct problem *p)
 {
     const char *port = a->value[OPTION_PORT];
+    char conf[512];
 
     if (!is_instance_name(a->rest[0])) {
         fail(p, CTL_USAGE, "\"%s\" is not a name for an instance", a->rest[0]);
         hint(p, "Up to 31 of a-z, 0-9, '_', '.', '-', beginning with a letter or digit.");
         return CTL_USAGE;
     }
-    if (port != NULL && (strspn(port, "0123456789") != strlen(port) || atoi(port) < 1 ||
-                         atoi(port) > 65535)) /* NOLINT(cert-err34-c): digits only */
+    if (port != NULL &&
+        (strspn(port, "0123456789") != strlen(port) || strlen(port) > 5 || atoi(port) < 1 ||
+         atoi(port) > 65535)) /* NOLINT(cert-err34-c): digits only */
         return fail(p, CTL_USAGE, "\"%s\" is not a port", port);
     if (geteuid() != 0) {
         fail(p, CTL_PERMISSION, "permission denied: making an instance needs root");
         hint(p, "sudo pinionctl create %s", a->rest[0]);
         return CTL_PERMISSION;
     }
-    if (access(confdir, F_OK) == 0)
-        return fail(p, CTL_FAILED, "instance \"%s\" exists: \"%s\" is there", a->rest[0], confdir);
-    return 0;
+    if (access(confdir, F_OK) < 0)
+        return 0;
+    fail(p, CTL_FAILED, "instance \"%s\" exists: \"%s\" is there", a->rest[0], confdir);
+    (void) snprintf(conf, sizeof conf, "%s/pinion.conf", confdir);
+    if (access(conf, F_OK) < 0)
+        hint(p, "It was not made to the end: remove \"%s\" and \"%s/%s\", then try again.", confdir,
+             PINION_STATEDIR, a->rest[0]);
+    return CTL_FAILED;
 }
 
 int

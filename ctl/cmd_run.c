@@ -2,6 +2,7 @@
  * Runs in: pinionctl. Owns: nothing. Source: systemd-ops 4.2 (waiting, systemd first), design 11.
  */
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,6 +18,7 @@
 
 #define POLL_USEC    (USEC_PER_SEC / 20)
 #define REFUSAL_USEC (USEC_PER_SEC / 2)
+#define REACH_USEC   (10 * USEC_PER_SEC)
 #define REPLY_USEC   (60 * USEC_PER_SEC) /* answers that come from the postmaster's loop */
 
 static uint64_t
@@ -409,13 +411,30 @@ is_smart(const struct args *a)
     return a->value[OPTION_MODE] != NULL && strcmp(a->value[OPTION_MODE], "smart") == 0;
 }
 
+/* Who is being started or ends does not listen for a moment: it is not "not running". */
+static int
+reach(struct target *t, struct client *c, uint64_t deadline, struct problem *p)
+{
+    uint64_t patience = now_mono_usec() + REACH_USEC;
+    int r = target_open(t, c, p);
+
+    while (r == CTL_UNREACHABLE && now_mono_usec() < (deadline < patience ? deadline : patience)) {
+        (void) poll(NULL, 0, POLL_USEC / 1000);
+        if (util_interrupted)
+            return fail(p, CTL_INTERRUPTED, "interrupted; it was not asked to stop");
+        target_refresh(t);
+        r = target_open(t, c, p);
+    }
+    return r;
+}
+
 static int
 stop(const struct args *a, struct target *t, struct problem *p)
 {
     struct client c = { 0 };
     json_auto_t *reply = NULL;
     uint64_t begun = now_mono_usec(), deadline = deadline_of(a);
-    int r = client_open(&c, t->socket, p);
+    int r = reach(t, &c, deadline, p);
 
     if (r == CTL_NOT_RUNNING)
         return already(a, t, "not running", p);
@@ -483,7 +502,7 @@ cmd_checkpoint(const struct args *a, struct problem *p)
 
     util_catch_interrupt();
     if (r == 0)
-        r = client_open(&c, t.socket, p);
+        r = target_open(&t, &c, p);
     if (r == 0)
         r = client_send(&c, "Checkpoint", checkpoint_parameters(a), true, p);
     if (r == 0)

@@ -179,3 +179,17 @@ target_is_locked(const struct target *t)
     CLEANUP(closep) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     return fd >= 0 && fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
 }
+
+int
+target_open(const struct target *t, struct client *c, struct problem *p)
+{
+    int r = client_open(c, t->socket, p);
+
+    if (r != CTL_NOT_RUNNING || !target_is_locked(t))
+        return r;
+    fail(p, CTL_UNREACHABLE, "the server runs, but nothing listens at \"%s\"", t->socket);
+    hint(p,
+         "It starts, or ends; or the socket was taken away: then SIGINT to its main process stops "
+         "it (the first line of postmaster.pid).");
+    return CTL_UNREACHABLE;
+}

@@ -4,6 +4,7 @@
 #include <sys/types.h>
 
 #include "args.h"
+#include "client.h"
 
 /* Whom instances belong to. */
 #define SERVICE_USER "pinion"
@@ -37,3 +38,7 @@ bool has_systemd(void);
 /* Does anybody hold the lock file of the data directory? (Its pid may long be another process.)
  * False if the directory is unknown. */
 bool target_is_locked(const struct target *t);
+
+/* As client_open(); CTL_UNREACHABLE if nothing listens, but the lock file is held: it starts, ends,
+ * or somebody took its socket away. */
+int target_open(const struct target *t, struct client *c, struct problem *p);

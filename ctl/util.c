@@ -157,6 +157,16 @@ freep(void *pp)
     free(p);
 }
 
+int
+sync_dir_of(const char *path)
+{
+    char dir[4096];
+
+    (void) snprintf(dir, sizeof dir, "%.*s", (int) (strrchr(path, '/') - path), path);
+    CLEANUP(closep) int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return fd < 0 ? -1 : fsync(fd);
+}
+
 FILE *
 open_file(const char *path)
 {

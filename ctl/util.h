@@ -59,6 +59,10 @@ void format_time(char *to, size_t cap, uint64_t real_usec);
 /* "5min", "30s", "1h", "250ms"; without a unit seconds. false: it is none, or 0. */
 bool parse_duration(const char *text, uint64_t *ret_usec);
 
+/* fsync of the directory of `path`: what was made, renamed or removed there is so after a power
+ * cut, too. 0 or -1 with errno. */
+int sync_dir_of(const char *path);
+
 void closep(int *fd);
 void freep(void *pp);
 /* To read a file of a data directory, which somebody else may have filled: NULL and errno unless it

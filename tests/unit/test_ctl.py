@@ -2,6 +2,7 @@
 """pinionctl against the real control socket over a made-up server: texts, JSON, exit codes, waiting.
 
 Usage: test_ctl.py PINIONCTL FAKE_PINIOND"""
+import fcntl
 import json
 import os
 import pwd
@@ -190,6 +191,17 @@ class Ctl(unittest.TestCase):
             self.assertLess(time.monotonic() - since, 8)   # twice a second; status gives it ten
         finally:
             os.kill(pid, signal.SIGCONT)
+
+    def test_a_server_that_does_not_listen_is_not_one_that_does_not_run(self):
+        self.ctl("init", "-D", self.dir)
+        with open(f"{self.dir}/postmaster.pid", "w", encoding="utf-8") as f:
+            fcntl.lockf(f, fcntl.LOCK_EX)
+            for args in (("stop", "--timeout=0.1"), ("ps",), ("reload",), ("show",), ("checkpoint",), ("status",)):
+                p = self.ctl(*args, "-D", self.dir, code=69)
+                self.assertIn("socket does not answer" if args == ("status",) else "runs, but nothing listens", p.stdout + p.stderr)
+            stop = subprocess.Popen([CTL, "stop", "-D", self.dir], env=self.env, stdout=subprocess.PIPE, text=True)
+        self.assertIn("not running", stop.communicate(timeout=30)[0])
+        os.unlink(f"{self.dir}/postmaster.pid")
 
     def test_a_cluster_that_never_ran_has_no_history(self):
         self.ctl("init", "-D", self.dir)
