@@ -194,6 +194,8 @@ take_init_option(int c, struct init_params *p)
         p->wal_dir = optarg;
         break;
     case OPT_SEGSIZE:
+        if (strlen(optarg) > 4 || strspn(optarg, "0123456789") != strlen(optarg))
+            return refuse_value("segment size", optarg);
         p->wal_segsize_mb = (unsigned) strtoul(optarg, NULL, 10);
         break;
     case OPT_AUTH_LOCAL:

@@ -65,6 +65,8 @@ def test_65_when_recovery_finds_that_a_database_is_gone(cluster):
 def test_64_for_a_wrong_command_line():
     for args in (["--nonsense"], ["-D"], [], ["-D", "/tmp", "more"], ["-D", "/tmp", "--instance", "x"], ["--instance", "a/b"], ["init"], ["verify"]):
         assert support.run(support.PINIOND, *args, check=False).returncode == 64, args
+    p = support.run(support.PINIOND, "init", "-D", "/nowhere", "--wal-segsize=16x", check=False)
+    assert p.returncode == 78 and 'segment size "16x" is not supported' in p.stderr
 
 
 def test_65_for_data_that_are_not_ours(cluster):
