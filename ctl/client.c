@@ -15,12 +15,10 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define REPLY_MAX (16 * 1024 * 1024)
-#define SEND_SECONDS                                                             \
-    10 /* until a server that takes no connection, or reads nothing, is given up \
-        */
-#define OWN      "org.pinion.Control."
-#define STANDARD "org.varlink.service."
+#define REPLY_MAX    (16 * 1024 * 1024)
+#define SEND_SECONDS 10 /* then a server that takes or reads nothing is given up */
+#define OWN          "org.pinion.Control."
+#define STANDARD     "org.varlink.service."
 
 static const struct {
     const char *name;
