@@ -32,23 +32,34 @@ is_number(const char *key, const struct field *table, size_t n)
     return false; /* of a newer server */
 }
 
+/* Up to which byte it is UTF-8, if no more than a character at its end is not. */
+static size_t
+whole_characters(const char *text, size_t n)
+{
+    for (size_t cut = 1; cut < 4 && cut <= n && (unsigned char) text[n - cut] >= 0x80; cut++) {
+        json_auto_t *begin = json_stringn(text, n - cut);
+
+        if (begin != NULL)
+            return n - cut;
+    }
+    return 0;
+}
+
 json_t *
 fields_text(const char *text)
 {
-    size_t n = strlen(text);
-    json_t *string = NULL;
+    json_t *string = json_string(text);
+    CLEANUP(freep) char *copy = string == NULL ? strdup(text) : NULL;
+    size_t whole;
 
-    for (size_t cut = 0; cut < 4 && cut <= n && string == NULL; cut++) {
-        if (cut > 0 && (unsigned char) text[n - cut] < 0x80)
-            break;
-        string = json_stringn(text, n - cut);
-    }
-    if (string != NULL)
-        return string;
-    CLEANUP(freep) char *copy = strdup(text);
-    for (char *p = copy; p != NULL && *p != '\0'; p++)
+    if (string != NULL || copy == NULL)
+        return string != NULL ? string : json_string("?");
+    whole = whole_characters(text, strlen(text));
+    for (char *p = copy + whole; *p != '\0'; p++)
         *p = (unsigned char) *p < 0x80 ? *p : '?';
-    return json_string(copy != NULL ? copy : "?");
+    if (whole > 0)
+        copy[whole + 1] = '\0';
+    return json_string(copy);
 }
 
 json_t *

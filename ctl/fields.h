@@ -11,8 +11,8 @@ struct field {
     bool is_number; /* in JSON; a key that is not in the table is text */
 };
 
-/* JSON is UTF-8; a path or a message need not be, or may be cut inside a character: then it loses
- * that one, or has '?' for all that is not ASCII. The caller's to decref. */
+/* JSON is UTF-8; a path or a message need not be, or may be cut inside a character: then that one
+ * is '?', or each byte that is not ASCII. The caller's to decref. */
 json_t *fields_text(const char *text);
 
 /* One object of a line's fields; changes `line`. The caller's to decref. */
