@@ -36,7 +36,7 @@ begin(struct report *r, const char *name)
     FILE *f = fopen(path, "we");
     if (f != NULL)
         (void) json_array_append_new(r->files, json_string(name));
-    else
+    else if (r->error == 0)
         r->error = errno;
     return f;
 }
@@ -46,7 +46,7 @@ finish(struct report *r, FILE *f)
 {
     bool is_bad = ferror(f) != 0;
 
-    if (fclose(f) != 0 || is_bad)
+    if ((fclose(f) != 0 || is_bad) && r->error == 0)
         r->error = errno != 0 ? errno : EIO;
 }
 
@@ -320,15 +320,13 @@ static int
 pack(const struct report *r, const char *file, struct problem *p)
 {
     const char *argv[] = { "tar", "--force-local", "-czf", file, "-C", r->top, r->name, NULL };
-    CLEANUP(closep) int fd = open(file, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 
+    errno = r->error;
+    if (r->error != 0)
+        return fail(p, CTL_FAILED, "could not write the report's files in \"%s\": %m", r->dir);
+    CLEANUP(closep) int fd = open(file, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd < 0)
         return fail(p, CTL_FAILED, "could not create \"%s\": %m", file);
-    errno = r->error;
-    if (r->error != 0) {
-        (void) unlink(file);
-        return fail(p, CTL_FAILED, "could not write the report's files in \"%s\": %m", r->dir);
-    }
     int status = process_run(argv, NULL, 0, (uid_t) -1, 0);
     if (status == 0 && !util_interrupted)
         return 0;
