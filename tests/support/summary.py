@@ -1,10 +1,18 @@
 #!/usr/bin/env python3
-"""Adds up meson's JSON logs and pytest's JUnit files: lists failures and skips, ends with the line CI reads. A skip that a Debian package could
-have avoided ("not installed") is a failure."""
+"""Adds up meson's JSON logs and pytest's JUnit files: lists failures, with the end of what they said, and skips; ends with the line CI reads. A skip
+that a Debian package could have avoided ("not installed") is a failure."""
 import json
 import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
+
+
+WORDS = 30   # lines of a failed test: CI's reader may see only the end of the whole
+
+
+def last_words(*texts):
+    lines = [x for text in texts for x in (text or "").splitlines()]
+    return "".join(f"\n    | {x[:300]}" for x in lines[-WORDS:])
 
 
 def from_meson(path):
@@ -16,14 +24,15 @@ def from_meson(path):
         elif t["result"] == "SKIP":
             yield label, "skipped", next((x for x in t.get("stdout", "").splitlines() if "SKIP" in x), "")
         else:
-            yield label, "failed", t["result"]
+            yield label, "failed", f"{t['result']}, code {t.get('returncode')}" + last_words(t.get("stdout"), t.get("stderr"))
 
 
 def from_junit(path):
     for case in ET.parse(path).getroot().iter("testcase"):
         label = f"{case.get('classname')}::{case.get('name')}"
-        if case.find("failure") is not None or case.find("error") is not None:
-            yield label, "failed", ""
+        failures = [x for x in case if x.tag in ("failure", "error")]
+        if failures:
+            yield label, "failed", last_words(*[x.text for x in failures])
         elif case.find("skipped") is not None:
             yield label, "skipped", case.find("skipped").get("message", "")
         else:

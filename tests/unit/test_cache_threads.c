@@ -19,6 +19,7 @@ enum role { WRITER_0, WRITER_1, FLUSHER, CLEANER, READER_0, ROLES = READER_0 + R
 
 struct world {
     struct fake *f;
+    pthread_barrier_t start;                      /* nobody is over before everybody runs */
     lsn_t hist[WRITERS][BLOCKS][COMMITS * 3 + 1]; /* before n_hist is raised (release) */
     _Atomic uint32_t n_hist[WRITERS][BLOCKS];
     _Atomic lsn_t inserting[WRITERS]; /* an insertion slot: nothing at or above it is shown */
@@ -28,6 +29,7 @@ struct world {
 
 struct thread {
     struct world *w;
+    void *(*run)(void *);
     uint32_t proc;
     struct rng rng;
     uint64_t n_read;
@@ -151,7 +153,7 @@ run_reader(void *arg)
 
     for (uint32_t db = 0; db < WRITERS; db++)
         ASSERT(cache_entry_claim(c, db, &entry[db], NULL) == 0);
-    while (!is_over(t->w)) {
+    do {
         uint32_t db = (uint32_t) rng_below(&t->rng, WRITERS);
         lsn_t s = cache_snapshot_take(c, entry[db], 0);
 
@@ -169,8 +171,17 @@ run_reader(void *arg)
         }
         ASSERT(cache_n_pinned(c) == 0);
         cache_snapshot_drop(c, entry[db]);
-    }
+    } while (!is_over(t->w) || t->n_read == 0); /* the machine may not have run it until then */
     return NULL;
+}
+
+static void *
+run_with_the_others(void *arg)
+{
+    struct thread *t = arg;
+
+    pthread_barrier_wait(&t->w->start);
+    return t->run(t);
 }
 
 static void
@@ -189,15 +200,17 @@ threads_see_what_their_snapshots_must(void **state)
     (void) state;
     static_assert(ELEMENTSOF(runs) == ROLES, "one per role");
     w->f = fake_new(&cfg, BLOCKS);
+    assert_int_equal(pthread_barrier_init(&w->start, NULL, ROLES), 0);
     for (uint32_t i = 0; i < ROLES; i++) {
-        t[i] = (struct thread){ .w = w, .proc = i };
+        t[i] = (struct thread){ .w = w, .run = runs[i], .proc = i };
         rng_init(&t[i].rng, i);
-        assert_int_equal(pthread_create(&id[i], NULL, runs[i], &t[i]), 0);
+        assert_int_equal(pthread_create(&id[i], NULL, run_with_the_others, &t[i]), 0);
     }
     for (uint32_t i = 0; i < ROLES; i++) {
         pthread_join(id[i], NULL);
         n_read += t[i].n_read;
     }
+    pthread_barrier_destroy(&w->start);
     assert_true(n_read > 0);
     fake_check(w->f);
     fake_free(w->f);
