@@ -146,7 +146,7 @@ def test_a_crash_gives_all_places_back(cluster):
         held = [in_again(s, user="few") for _ in range(2)] + [in_again(s, user="guest", database="small"), in_again(s)]
         refused(s, ALL_TAKEN)
         os.kill(held[crashes].key[0], signal.SIGKILL)
-        support.until(lambda n=crashes: s.status().get("crashRestarts") == n and s.status().get("state") == "ready", "it is up again")
+        s.until_recovered(crashes)
         for w in held:
             w.close()
     held = [in_again(s, user="few") for _ in range(2)] + [in_again(s, user="guest", database="small")]

@@ -26,12 +26,12 @@ CRASH = ("terminating any other active server processes", "all server processes 
 
 def crashed(s, n, role=None):
     """The n-th crash cycle is over: its lines are there, in their order, and it serves."""
-    support.until(lambda: s.log().count(CRASH[1]) >= n and s.log().count(CRASH[2]) >= n + 1, f"crash cycle {n} is over")
+    s.until_recovered(n)
+    assert s.log().count(CRASH[1]) == n and s.log().count(CRASH[2]) == n + 1
     tail = s.log().rpartition(CRASH[0])
     assert tail[1] and CRASH[1] in tail[2] and CRASH[2] in tail[2].rpartition(CRASH[1])[2]
     if role:
         assert re.search(role + r" \(PID \d+\) (was terminated by signal|exited with exit code)", tail[0]), tail[0][-500:]
-    assert s.status()["crashRestarts"] == n
 
 
 def refusal(s, user="postgres"):

@@ -5,21 +5,7 @@ import signal
 import pytest
 import server as support
 from server import numbers, one_row
-from wire import Closed, connect, cstr, message
-
-
-def recovered(server, n):
-    """n crashes were seen, and it serves again."""
-    support.until(lambda: server.log().count("reinitializing") >= n, f"crash {n} is seen")
-    support.until(lambda: serves(server), "service again")
-
-
-def serves(server):
-    try:
-        connect(server).close()
-        return True
-    except (OSError, Closed):
-        return False
+from wire import connect, cstr, message
 
 
 def test_a_hanging_writer_costs_others_their_lock_timeout_and_no_more(cluster):
@@ -56,7 +42,7 @@ def test_crash_after_crash_is_recovered_from_each_time(cluster):
             w.ok(f"INSERT INTO t VALUES ({i})")
             w.send(message("Q", cstr("INSERT INTO t VALUES (100); SELECT count(*) FROM t a, t b, t c, t d, t e, t f, t g, t h")))
             os.kill(w.key[0], signal.SIGKILL)
-        recovered(server, i - 1)
+        server.until_recovered(i - 1)
     assert [a for a in numbers(server) if a < 100] == list(range(1, 12))
     assert server.log().count("reinitializing") == 10
     assert server.status()["pmState"] == "PM_RUN"

@@ -174,7 +174,7 @@ def test_each_kind_with_each_signal_under_load(cluster, kind):
         for name in SIGNALS:
             if strike(c, kind, name):
                 c.crashes += 1
-            support.until(lambda: c.s.status().get("crashRestarts") == c.crashes, f"{c.crashes} crashes after {name}")
+            c.s.until_recovered(c.crashes)
             c.check(load)
     assert not load.wrong, load.wrong
     check_content(c.s, load)
@@ -200,7 +200,7 @@ def test_who_is_not_always_there_with_each_signal(cluster, kind, conf):
         for name in SIGNALS:
             if strike(c, kind, name):
                 c.crashes += 1
-            support.until(lambda: c.s.status().get("crashRestarts") == c.crashes, f"{c.crashes} crashes after {name}")
+            c.s.until_recovered(c.crashes)
             c.check(load)
     assert not load.wrong, load.wrong
     check_content(c.s, load)
@@ -272,7 +272,7 @@ def test_draws(cluster):
             more_commits(load, rng.randrange(30))
             if strike(c, kind, name):
                 c.crashes += 1
-            support.until(lambda: c.s.status().get("crashRestarts") == c.crashes, f"{c.crashes} crashes after {name} to {kind}")
+            c.s.until_recovered(c.crashes)
             c.check(load)
             counts[kind, name] = counts.get((kind, name), 0) + 1
     assert not load.wrong, load.wrong

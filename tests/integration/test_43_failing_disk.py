@@ -77,16 +77,6 @@ def test_a_database_whose_files_cannot_be_removed_is_dropped_all_the_same(server
     server.start()
 
 
-def session(server):
-    """A session, when the server has recovered."""
-    def attempt():
-        try:
-            return connect(server)
-        except (OSError, Closed):
-            return None
-    return support.until(attempt, "a session")
-
-
 @pytest.mark.parametrize("call, part, words, what", [
     ("fdatasync", "/pg_wal/0", "could not sync the write-ahead log", "INSERT INTO t VALUES (1000, 'x')"),
     ("pwrite", "/pg_wal/0", "could not write the write-ahead log", "INSERT INTO t VALUES (1000, 'x')"),
@@ -106,7 +96,8 @@ def test_a_failed_write_or_sync_of_what_must_not_fail_is_a_panic_and_a_recovery(
             w.query(what)
         assert e.value.reply.code in (None, "57P02", "XX000", "58030") and not e.value.reply.tags, e.value.reply   # no acknowledgement
     assert f.has_fired()
-    with session(server) as w:
+    server.until_recovered()
+    with connect(server) as w:
         assert server.status()["crashRestarts"] == 1   # one PANIC, one recovery: nothing was tried again
         log = server.log()
         panics = [x for x in log.splitlines() if "PANIC" in x]

@@ -123,7 +123,7 @@ def test_a_checkpointer_that_ends_in_the_middle_of_a_checkpoint_costs_nothing(cl
             f.next(call, part, -1)
             p = s.ctl("checkpoint", "-D", s.data, check=False)
             assert p.returncode == 1 and f.has_fired(), (p.returncode, p.stderr)
-            support.until(lambda n=n: s.status().get("crashRestarts") == n and s.status()["state"] == "ready", "it has recovered")
+            s.until_recovered(n)
             starts = re.findall(r"checkpoint starting", s.log()[at:])
             assert starts and re.search(r"checkpointer process \(PID \d+\) exited with exit code 0", s.log()[at:]) and "redo starts at" in s.log()[at:]
             more_commits(load, 10)

@@ -107,7 +107,7 @@ def test_counts_survive_a_clean_stop_and_are_forgotten_by_a_reset_and_a_crash(cl
     name = switch(s)[0]
     support.until(lambda: counts(s)[:3] == (1, name, 0), "it counts from there")
     os.kill(s.child("archiver"), signal.SIGKILL)
-    support.until(lambda: s.status().get("crashRestarts") == 1 and s.status().get("state") == "ready", "ready again")
+    s.until_recovered()
     assert counts(s)[:5] == (0, None, 0, None, None) and counts(s)[5] > began
 
 

@@ -40,7 +40,7 @@ def test_a_process_that_stands_still_is_ended_alone_and_the_server_recovers(watc
     pid, victim = s.pid, s.child(role)
     at = len(m.got)
     assert support.freeze(victim)
-    support.until(lambda: s.status().get("crashRestarts") == 1 and s.status().get("state") == "ready", "it has recovered")
+    s.until_recovered()
     log = s.log()
     assert re.search(rf"\(PID {victim}\) has shown no progress for \d+ s", log) and "State T" in log
     assert re.search(rf"\(PID {victim}\) was terminated by signal 6", log), "a core, not SIGKILL"

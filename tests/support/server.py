@@ -259,6 +259,11 @@ class Server:
     def until_ready(self):
         until(lambda: self.status().get("state") == "ready", "it is ready")
 
+    def until_recovered(self, n=1):
+        """The n-th crash is over: the memory was made anew n times, and it serves. Who only connects again may be let in by the life that is about to end:
+        the postmaster has not heard yet that a child is dead."""
+        until(lambda: (s := self.status()).get("crashRestarts") == n and s.get("state") == "ready", f"it has recovered from crash {n}")
+
     def control_state(self):
         """What pg_controldata says of the cluster: "shut down", "in production", …"""
         text = run(PGBIN / "pg_controldata", self.data).stdout
