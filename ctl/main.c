@@ -1,5 +1,6 @@
 /* pinionctl: operate a Pinion server over its control socket.
  * Runs in: its own process. Owns: standard output, the exit code. Source: systemd-ops part 4. */
+#include <fcntl.h>
 #include <locale.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,12 +27,41 @@ wants_color(const char *when)
     /* NOLINTEND */
 }
 
+/* Or the first socket would take the place of one that is closed, and the server read what we
+ * print.
+ */
+static void
+fill_standard_descriptors(void)
+{
+    int fd;
+
+    do
+        fd =
+            open("/dev/null", O_RDWR); /* NOLINT(android-cloexec-open): programs we run need them */
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    closep(&fd);
+}
+
+/* An answer of which half is missing is none. */
+static int
+finish_output(int r)
+{
+    struct problem p = { 0 };
+
+    if (fflush(stdout) == 0 && ferror(stdout) == 0)
+        return r;
+    fail(&p, CTL_FAILED, "could not write to standard output");
+    out_text.failure(&p);
+    return r == CTL_OK ? CTL_FAILED : r;
+}
+
 int
 main(int argc, char **argv)
 {
     struct args a;
     struct problem p = { 0 };
 
+    fill_standard_descriptors();
     if (argc > 1 && strcmp(argv[1], "__complete") == 0)
         return complete_print(argc - 2, argv + 2);
     (void) setlocale(LC_TIME, "");
@@ -42,15 +72,15 @@ main(int argc, char **argv)
     out_options.color = wants_color(a.value[OPTION_COLOR]);
     if (r == 0 && args_has(&a, OPTION_HELP)) {
         args_help(a.verb);
-        return CTL_OK;
+        return finish_output(CTL_OK);
     }
     if (r == 0 && args_has(&a, OPTION_VERSION)) {
         (void) printf("pinionctl (Pinion) %s\n", PINION_VERSION);
-        return CTL_OK;
+        return finish_output(CTL_OK);
     }
     if (r == 0)
         r = a.verb->run(&a, &p);
     if (p.exit != 0)
         out->failure(&p);
-    return r;
+    return finish_output(r);
 }
