@@ -167,7 +167,7 @@ print_field(json_t *status, const char *path, struct problem *p)
     if (json_is_string(status))
         (void) puts(out_word(status));
     else {
-        (void) json_dumpf(status, stdout, JSON_ENCODE_ANY | JSON_COMPACT | JSON_REAL_PRECISION(6));
+        out_print_json(stdout, status, JSON_ENCODE_ANY | JSON_COMPACT);
         (void) putchar('\n');
     }
     return CTL_OK;

@@ -20,9 +20,9 @@
 #define LOG_BYTES  (512 * 1024) /* of the end of the log are looked through */
 
 struct report {
-    char top[64];  /* made by mkdtemp */
+    char top[300]; /* made by mkdtemp */
     char name[96]; /* of the directory in it, and in the archive */
-    char dir[192];
+    char dir[400];
     json_t *files; /* names written */
     int error;     /* errno of the first that could not be, 0 = none */
 };
@@ -30,7 +30,7 @@ struct report {
 static FILE *
 begin(struct report *r, const char *name)
 {
-    char path[400];
+    char path[500];
 
     (void) snprintf(path, sizeof path, "%s/%s", r->dir, name);
     FILE *f = fopen(path, "we");
@@ -57,7 +57,7 @@ write_json(struct report *r, const char *name, const json_t *o)
 
     if (f == NULL)
         return;
-    (void) json_dumpf(o, f, JSON_INDENT(2) | JSON_SORT_KEYS);
+    out_print_json(f, o, JSON_INDENT(2) | JSON_SORT_KEYS);
     (void) fputc('\n', f);
     finish(r, f);
 }
@@ -322,8 +322,11 @@ pack(const struct report *r, const char *file, struct problem *p)
     const char *argv[] = { "tar", "--force-local", "-czf", file, "-C", r->top, r->name, NULL };
 
     errno = r->error;
-    if (r->error != 0)
-        return fail(p, CTL_FAILED, "could not write the report's files in \"%s\": %m", r->dir);
+    if (r->error != 0) {
+        fail(p, CTL_FAILED, "could not write the report's files in \"%s\": %m", r->dir);
+        hint(p, "Set TMPDIR to a directory with some megabytes of room.");
+        return CTL_FAILED;
+    }
     CLEANUP(closep) int fd = open(file, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd < 0)
         return fail(p, CTL_FAILED, "could not create \"%s\": %m", file);
@@ -339,7 +342,7 @@ pack(const struct report *r, const char *file, struct problem *p)
 static void
 remove_all(const struct report *r)
 {
-    char path[400];
+    char path[500];
     size_t i;
     json_t *o;
 
@@ -355,13 +358,16 @@ remove_all(const struct report *r)
 static int
 begin_report(struct report *r, const struct target *t, struct problem *p)
 {
+    const char *tmp = getenv("TMPDIR"); /* NOLINT(concurrency-mt-unsafe): one thread */
+    bool is_usable = tmp != NULL && tmp[0] == '/' && strlen(tmp) < sizeof r->top - 40;
     time_t now = time(NULL);
     struct tm tm;
     char stamp[32] = "";
 
     if (gmtime_r(&now, &tm) != NULL)
         (void) strftime(stamp, sizeof stamp, "%Y%m%dT%H%M%SZ", &tm);
-    *r = (struct report){ .top = "/tmp/pinion-report-XXXXXX", .files = json_array() };
+    *r = (struct report){ .files = json_array() };
+    (void) snprintf(r->top, sizeof r->top, "%s/pinion-report-XXXXXX", is_usable ? tmp : "/tmp");
     (void) snprintf(r->name, sizeof r->name, "pinion-report-%.40s-%s", t->name, stamp);
     if (mkdtemp(r->top) == NULL) {
         json_decref(r->files);

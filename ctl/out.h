@@ -51,6 +51,9 @@ struct out {
 const char *out_word(json_t *string);
 const char *out_text_of(const json_t *o, const char *key);
 uint64_t out_number_of(const json_t *o, const char *key);
+/* out_json.c: `o` as JSON, in which what a terminal would obey is written as "\u009b"; no new line
+ * behind it. `flags` as of json_dumpf(). */
+void out_print_json(FILE *to, const json_t *o, size_t flags);
 /* out_progress.c: take the line away that a terminal redraws; a bar of `width`, NUL-terminated. */
 void out_close_line(void);
 void out_bar(char *to, int width, double percent);

@@ -2,6 +2,7 @@
  * Runs in: pinionctl. Owns: the list that `status --all` collects. Source: design 11,
  * systemd-ops 4.2. */
 #include <stdio.h>
+#include <string.h>
 
 #include "client.h"
 #include "fields.h"
@@ -9,10 +10,31 @@
 
 static json_t *list; /* between list_begin and list_end */
 
+/* U+007F to U+009F may stand in JSON as they are, and jansson writes them so. They are only in
+ * strings: an escape can take their place. */
+void
+out_print_json(FILE *to, const json_t *o, size_t flags)
+{
+    CLEANUP(freep) char *text = json_dumps(o, flags | JSON_REAL_PRECISION(6));
+
+    for (const char *p = text; p != NULL && *p != '\0';) {
+        size_t n = strcspn(p, "\x7f\xc2");
+        bool is_c1 = p[n] == '\xc2' && (unsigned char) p[n + 1] < 0xa0; /* U+0080 to U+009F */
+
+        (void) fwrite(p, 1, n, to);
+        p += n;
+        if (is_c1 || *p == '\x7f')
+            (void) fprintf(to, "\\u%04x", (unsigned) (unsigned char) p[is_c1]);
+        else if (*p != '\0')
+            (void) fputc(*p, to);
+        p += *p == '\0' ? 0 : 1 + is_c1;
+    }
+}
+
 static void
 print(const json_t *o)
 {
-    (void) json_dumpf(o, stdout, JSON_COMPACT | JSON_REAL_PRECISION(6));
+    out_print_json(stdout, o, JSON_COMPACT);
     (void) fputc('\n', stdout);
     (void) fflush(stdout);
 }

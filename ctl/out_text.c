@@ -646,7 +646,7 @@ text_report(const json_t *report, const json_t *problems)
 static void
 text_reply(const json_t *parameters)
 {
-    (void) json_dumpf(parameters, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
+    out_print_json(stdout, parameters, JSON_INDENT(2));
     (void) putchar('\n');
     (void) fflush(stdout);
 }

@@ -180,3 +180,18 @@ def test_a_report_of_a_real_server_holds_no_statement_and_no_name(cluster, tmp_p
     assert "geheim" not in "".join(files.values())
     assert " at-" not in files["server.log"] and re.match(r"\d{4}-\d\d-\d\d [\d:.]+ UTC \[\d+\] LOG:  starting", files["server.log"])
     assert '"user": "postgres"' not in files["processes.json"]
+
+
+def test_a_report_that_finds_no_room_or_may_not_be_written_leaves_nothing(small_disk, cluster):
+    disk, s = small_disk(1), cluster()
+    disk.fill()
+
+    def left():
+        return [p.name for p in disk.path.iterdir() if p != disk.filler]
+    p = s.ctl("report", "-D", s.data, "-o", disk.path / "r.tgz", check=False)
+    assert p.returncode == 1 and f'could not write "{disk.path}/r.tgz": tar ended with status' in p.stderr and left() == []
+    p = s.ctl("report", "-D", s.data, "-o", s.dir / "r.tgz", check=False, env={"TMPDIR": str(disk.path)})
+    assert p.returncode == 1 and "No space left on device\n  hint: Set TMPDIR " in p.stderr and left() == []
+    p = s.ctl("report", "-D", s.data, "-o", "/etc/r.tgz", check=False)
+    assert p.returncode == 1 and 'could not create "/etc/r.tgz": Permission denied' in p.stderr
+    assert s.ctl("report", "-D", s.data, "-o", s.dir / "r.tgz").returncode == 0

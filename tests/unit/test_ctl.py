@@ -361,6 +361,49 @@ class Ctl(unittest.TestCase):
         self.assertIn("File exists", self.ctl("report", "-D", self.dir, "-o", f"{self.top}/link", code=1).stderr)
         self.assertFalse(os.path.exists(f"{self.top}/elsewhere"))
 
+    def test_a_report_that_cannot_be_written_leaves_nothing(self):
+        self.start()
+        to = f"{self.top}/r.tgz"
+
+        def report(before, code=1, **env):
+            p = subprocess.run(["sh", "-c", f'{before} exec "$@"', "sh", CTL, "report", "-D", self.dir, "-o", to],
+                               env={**self.env, "TMPDIR": self.top, **env}, capture_output=True, text=True, timeout=60, check=False)
+            self.assertEqual((p.returncode, os.path.exists(to)), (code, code == 0), p.stderr)
+            self.assertEqual([f for f in os.listdir(self.top) if f.startswith("pinion-report")], [])
+            return p.stderr
+        # No file may grow (SIGXFSZ ignored: EFBIG), what is collected first of all.
+        error = report("trap '' XFSZ; ulimit -f 0;")
+        self.assertRegex(error, rf"could not write the report's files in \"{self.top}/pinion-report-.*\": File too large\n  hint: Set TMPDIR ")
+        os.mkdir(f"{self.top}/bin")
+        with open(f"{self.top}/bin/tar", "w", encoding="utf-8") as f:
+            f.write('#!/bin/sh\nwhile [ "$1" != -czf ]; do shift; done\necho half > "$2"\nexit 2\n')
+        os.chmod(f"{self.top}/bin/tar", 0o755)
+        self.assertIn("tar ended with status 2", report("", PATH=f"{self.top}/bin:{os.environ['PATH']}"))
+        self.assertIn(f"could not create directory \"{self.top}/none/pinion-report-", report("", TMPDIR=f"{self.top}/none"))
+        self.assertEqual(report("", code=0), "")
+
+    def test_an_answer_that_cannot_be_written_is_a_failure(self):
+        self.start()
+        for args in (("status", "-D", self.dir), ("ps", "--json", "-D", self.dir), ("--help",), ("--version",)):
+            with open("/dev/full", "w", encoding="utf-8") as full:
+                p = subprocess.run([CTL, *args], env=self.env, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+            self.assertEqual((p.returncode, p.stderr), (1, "pinionctl: error: could not write to standard output\n"))
+
+    def test_without_standard_descriptors_the_server_does_not_get_what_we_print(self):
+        for closed in (">&-", "<&- >&-", "<&- >&- 2>&-"):
+            with socket.socket(socket.AF_UNIX) as s:
+                s.bind(f"{self.top}/asked")
+                s.listen(1)
+                p = subprocess.Popen(["sh", "-c", f'exec "$@" {closed}', "sh", CTL, "checkpoint", "--socket", f"{self.top}/asked"], env=self.env)
+                with s.accept()[0] as c:
+                    c.settimeout(60)
+                    said = c.recv(1000)
+                    c.sendall(b'{"parameters": {"progress": {"phase": "a", "message": "going on"}}, "continues": true}\0{"parameters": {"completed": true}}\0')
+                    while (more := c.recv(1000)):
+                        said += more
+            os.unlink(f"{self.top}/asked")
+            self.assertEqual((p.wait(timeout=60), said.index(b"\0")), (0, len(said) - 1), said)
+
     def test_waiting_for_a_state(self):
         self.ctl("init", "-D", self.dir)
         self.ctl("is-ready", "-D", self.dir, code=3)
@@ -614,6 +657,11 @@ class Ctl(unittest.TestCase):
         setting = {"name": "a", "value": evil, "source": "file"}
         self.assertIn(f"a = {tame}\n", self.asked({"parameters": {"settings": [setting]}}, "show", "a").stdout)
         self.assertEqual(len(self.asked({"parameters": {"settings": [setting]}}, "show").stdout.splitlines()), 2)
+        odd = {"processes": [evil + "\x80\u00a0¿"]}   # as JSON: the same for a program, nothing for a terminal
+        for args, status in ((("ps", "--json"), None), (("call", "X"), None), (("status", "--field=progress"), {"state": "ready", "progress": odd})):
+            p = self.asked({"parameters": {"status": status} if status else odd}, *args)
+            self.assertNotRegex(p.stdout, "[\x00-\x09\x0b-\x1f\x7f-\x9f]")
+            self.assertEqual(json.loads(p.stdout), odd)
         error = {"error": "org.pinion.Control.OperationFailed", "parameters": {"message": evil, "detail": evil, "hint": evil}}
         self.assertEqual(self.asked(error, "ps", code=1).stderr.count("a?[2J??é??\n"), 3)
 
