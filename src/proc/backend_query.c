@@ -396,6 +396,7 @@ answer_error(struct backend *b, int r)
     if (r == -ERR_CONNECTION_FAILURE || r == -ERR_ADMIN_SHUTDOWN ||
         r == -ERR_IDLE_IN_TRANSACTION_SESSION_TIMEOUT)
         backend_broken(b, r, e);
+    session_fail(b->session); /* whoever refused it: nothing of the transaction may commit */
     log_err(LOG_LEVEL_ERROR, "", e);
     pgwire_put_error(&b->conn.out, "ERROR", e);
     b->state = pgwire_step(b->state, PGWIRE_ON_FAILED).next;

@@ -77,6 +77,10 @@ bool session_is_writing(const struct session *s);
 /* Real time the open transaction began, 0 = none. */
 usec_t session_xact_start(const struct session *s);
 
+/* A statement failed: the block is marked failed, an implicit transaction rolled back. The calls
+ * below do so when they fail; the loop does for a message that did not come so far. */
+void session_fail(struct session *s);
+
 /* The loop calls this while the client is silent when REQ_SNAPSHOT is set (SNAP-6): gives a
  * cancelled snapshot back at once; the transaction is failed and its next command answers 72000. */
 void session_on_snapshot_cancelled(struct session *s);

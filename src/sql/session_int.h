@@ -189,8 +189,6 @@ void session_begin_implicit(struct session *s);
 int session_commit(struct session *s, struct err *e);
 /* Roll everything back and wait as SNAP-5 says. */
 void session_rollback(struct session *s);
-/* A statement failed: mark the block failed, or end an implicit one. */
-void session_fail(struct session *s);
 /* BEGIN … ROLLBACK TO, SET TRANSACTION. */
 int session_txn_command(struct session *s, struct sql_stmt *stmt, const struct session_sink *sink,
                         struct err *e);

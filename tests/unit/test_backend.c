@@ -205,6 +205,12 @@ session_on_snapshot_cancelled(struct session *s)
 }
 
 void
+session_fail(struct session *s)
+{
+    (void) s;
+}
+
+void
 session_leave(struct session *s)
 {
     w.has_closed = s != NULL;

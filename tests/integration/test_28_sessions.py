@@ -1,0 +1,74 @@
+"""What a session says at the edges of the protocol, and what it leaves behind: beside it stands what PostgreSQL 15 answers to the same bytes."""
+import struct
+
+import pytest
+from wire import connect, cstr, message
+
+SHARED = {"init_args": ("--wal-segsize=1",)}   # how the fixture of this name is made
+INT8, TEXT, FLOAT8 = 20, 25, 701
+
+
+@pytest.fixture
+def wire(shared):
+    with connect(shared) as w:
+        w.ok("DROP TABLE IF EXISTS t; CREATE TABLE t (a integer PRIMARY KEY, b)")
+        yield w
+
+
+def parse(text, name="", types=()):
+    return message("P", cstr(name) + cstr(text) + struct.pack(f"!H{len(types)}I", len(types), *types))
+
+
+def bind(*values, name="", portal="", binary=False):
+    body = struct.pack("!HHH", 1, binary, len(values)) + b"".join(struct.pack("!i", len(v)) + v for v in values)
+    return message("B", cstr(portal) + cstr(name) + body + struct.pack("!H", 0))
+
+
+def execute(portal="", limit=0):
+    return message("E", cstr(portal) + struct.pack("!I", limit))
+
+
+SYNC = message("S")
+
+
+def count(w):
+    return int(w.ok("SELECT count(*) FROM t").rows[0][0])
+
+
+def talk(w, data):
+    w.send(data)
+    return w.read_to("Z")
+
+
+# ---- errors that no statement made
+
+BROKEN = {
+    "query not utf8": (message("Q", b"SELECT '\xff'\0"), "22021"),
+    "parse not utf8": (message("P", b"\0SELECT '\xff'\0\0\0") + SYNC, "22021"),
+    "value not utf8": (parse("INSERT INTO t VALUES ($1, 1)") + bind(b"\xff") + execute() + SYNC, "22021"),
+    "value cut": (parse("SELECT $1") + message("B", b"\0\0\0\0\0\1\0\0\0\5abc") + execute() + SYNC, "08P01"),
+    "too long": (message("Q", b"SELECT '" + b"x" * (5 << 20) + b"'\0"), "53200"),
+    "too long in a pipeline": (parse("SELECT $1") + bind(b"x" * (5 << 20)) + execute() + SYNC, "53200"),
+    "function call": (message("F", struct.pack("!IHHH", 1, 0, 0, 0)), "0A000"),
+}
+
+
+@pytest.mark.parametrize("what", BROKEN)
+def test_a_message_that_is_refused_fails_the_transaction_block(shared, what):
+    """Else COMMIT would make half of a transaction durable, and say nothing."""
+    data, code = BROKEN[what]
+    with connect(shared, options="-c session_memory_limit=4MB") as w:
+        w.ok("DROP TABLE IF EXISTS t; CREATE TABLE t (a integer PRIMARY KEY, b)")
+        w.ok("BEGIN; INSERT INTO t VALUES (1, 1)")
+        r = talk(w, data)
+        assert (r.code, r.status) == (code, "E"), r
+        assert w.query("INSERT INTO t VALUES (2, 2)").code == "25P02"
+        assert w.ok("COMMIT").tags == ["ROLLBACK"]
+        assert count(w) == 0
+
+
+def test_a_message_that_is_refused_undoes_the_pipeline_it_is_in(shared, wire):
+    wire.send(parse("INSERT INTO t VALUES (1, 1)") + bind() + execute() + message("Q", b"\xff\0"))
+    assert wire.read_to("Z").code == "22021"
+    with connect(shared) as other:
+        assert count(other) == count(wire) == 0
