@@ -1,7 +1,9 @@
 /* UTF-8. Pure; runs in every process. Source: RFC 3629. */
 #include "base/utf8.h"
 
+#include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 
 size_t
 utf8_length(const void *s, size_t left)
@@ -22,4 +24,35 @@ utf8_length(const void *s, size_t left)
     if (v < least[n] || v > 0x10FFFF || (v >= 0xD800 && v < 0xE000))
         return 0;
     return n;
+}
+
+/* Is none of the eight bytes NUL or above 0x7f? */
+static bool
+is_plain(const unsigned char *p)
+{
+    uint64_t v;
+
+    memcpy(&v, p, sizeof v);
+    return ((v | (v - UINT64_C(0x0101010101010101))) & UINT64_C(0x8080808080808080)) == 0;
+}
+
+size_t
+utf8_text_length(const void *s, size_t n)
+{
+    const unsigned char *p = s;
+    size_t i = 0;
+
+    while (i < n) {
+        size_t len;
+
+        if (i + 8 <= n && is_plain(p + i)) {
+            i += 8;
+            continue;
+        }
+        len = p[i] == 0 ? 0 : utf8_length(p + i, n - i);
+        if (len == 0)
+            break;
+        i += len;
+    }
+    return i;
 }

@@ -8,3 +8,6 @@
 /* Bytes of the character at `s` (`left` bytes, at least 1), 0 if there is none: overlong forms,
  * surrogates and what is above U+10FFFF are none. */
 size_t utf8_length(const void *s, size_t left);
+
+/* Of n bytes, those before the first that begins no character, or is NUL: n if all is text. */
+size_t utf8_text_length(const void *s, size_t n);

@@ -291,16 +291,13 @@ ascii_length(const char *text, size_t n)
 int
 pgwire_check_text(const char *text, size_t n, struct err *e)
 {
-    for (size_t i = ascii_length(text, n); i < n;) {
-        size_t len = utf8_length(text + i, n - i);
+    size_t i = utf8_text_length(text, n);
 
-        if (len == 0)
-            return ERR(e, CHARACTER_NOT_IN_REPERTOIRE,
-                       "invalid byte sequence for encoding \"UTF8\": 0x%02x",
-                       (unsigned) (unsigned char) text[i]);
-        i += len;
-    }
-    return 0;
+    if (i == n)
+        return 0;
+    return ERR(e, CHARACTER_NOT_IN_REPERTOIRE,
+               "invalid byte sequence for encoding \"UTF8\": 0x%02x",
+               (unsigned) (unsigned char) text[i]);
 }
 
 /* ---- messages of the server ---- */

@@ -40,6 +40,7 @@ static const struct message_row message_rows[] = {
     { "error in %1: no such table: %2", ERR_UNDEFINED_TABLE, NULL },
     { "no such column: \"%1\" - should this be a string literal in single-quotes?",
       ERR_UNDEFINED_COLUMN, "column \"%1\" does not exist" },
+    { "no such column: \"%1\"", ERR_UNDEFINED_COLUMN, "column \"%1\" does not exist" },
     { "no such column: %1", ERR_UNDEFINED_COLUMN, "column \"%1\" does not exist" },
     { "table %1 has no column named %2", ERR_UNDEFINED_COLUMN,
       "column \"%2\" of relation \"%1\" does not exist" },

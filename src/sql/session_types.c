@@ -3,11 +3,17 @@
 #include "sql/session_types.h"
 
 #include <ctype.h>
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
 #include "base/buf.h"
+#include "base/utf8.h"
+
+/* Of what PostgreSQL can say of a column: varchar(n), numeric(n, m). */
+#define LENGTH_MAX    10485760
+#define PRECISION_MAX 1000
 
 struct decl_row {
     const char *word; /* in lower case, blanks single */
@@ -84,7 +90,9 @@ split_decl(const char *decl, char *word, size_t cap, int32_t *num)
         } else if (*p == ')') {
             inside = false;
         } else if (inside && isdigit((unsigned char) *p) && n_num < 2) {
-            num[n_num++] = (int32_t) strtol(p, (char **) &p, 10);
+            long v = strtol(p, (char **) &p, 10);
+
+            num[n_num++] = (int32_t) MIN(v, INT32_MAX);
             p--;
         } else if (!inside && isspace((unsigned char) *p)) {
             if (n > 0 && word[n - 1] != ' ')
@@ -134,9 +142,9 @@ types_of_decl(const char *decl, int32_t *ret_mod)
     }
     if (type == 0)
         return type_by_affinity(word);
-    if ((type == TYPE_VARCHAR || type == TYPE_BPCHAR) && n_num == 1)
+    if ((type == TYPE_VARCHAR || type == TYPE_BPCHAR) && n_num == 1 && num[0] <= LENGTH_MAX)
         *ret_mod = num[0] + 4;
-    if (type == TYPE_NUMERIC && n_num > 0)
+    if (type == TYPE_NUMERIC && n_num > 0 && num[0] <= PRECISION_MAX)
         *ret_mod = (int32_t) (((uint32_t) num[0] << 16) | ((uint32_t) num[1] & 0x7ff)) + 4;
     return type;
 }
@@ -429,6 +437,20 @@ put_double(struct types_out *out, double d, int bytes, size_t *ret_at, struct er
     return bytes == 8 ? put_bytes(out, &u, 8, ret_at, e) : put_bytes(out, &u4, 4, ret_at, e);
 }
 
+/* A column of integers may hold what is none. */
+static int
+to_integer(sqlite3_value *v, int64_t *ret, struct err *e)
+{
+    double d = sqlite3_value_double(v);
+
+    *ret = sqlite3_value_int64(v);
+    if (sqlite3_value_type(v) == SQLITE_INTEGER ||
+        (*ret < INT64_MAX && !((double) *ret < d) && !((double) *ret > d)))
+        return 0;
+    return ERR(e, NUMERIC_VALUE_OUT_OF_RANGE,
+               "value %.17g is not an integer, as its column's type is", d);
+}
+
 int
 types_put_binary(struct types_out *out, sqlite3_value *v, oid_t type, size_t *ret_at, size_t *ret_n,
                  struct err *e)
@@ -436,6 +458,7 @@ types_put_binary(struct types_out *out, sqlite3_value *v, oid_t type, size_t *re
     int is = sqlite3_value_type(v);
     bool is_number = is == SQLITE_INTEGER || is == SQLITE_FLOAT;
     int16_t len = types_len(type);
+    int64_t i = 0;
     int r;
 
     if (type == TYPE_BYTEA) {
@@ -449,11 +472,14 @@ types_put_binary(struct types_out *out, sqlite3_value *v, oid_t type, size_t *re
                    "value is not a number, as its column's type is");
     } else if (type == TYPE_FLOAT8 || type == TYPE_FLOAT4) {
         r = put_double(out, sqlite3_value_double(v), len, ret_at, e);
-    } else if (type == TYPE_OID || type == TYPE_XID) {
-        r = put_int(out, (int32_t) (uint32_t) sqlite3_value_int64(v), len, ret_at, e);
     } else {
-        r = put_int(out, type == TYPE_BOOL ? sqlite3_value_int64(v) != 0 : sqlite3_value_int64(v),
-                    len, ret_at, e);
+        r = to_integer(v, &i, e);
+        if (type == TYPE_BOOL)
+            i = i != 0;
+        else if ((type == TYPE_OID || type == TYPE_XID) && i <= UINT32_MAX)
+            i = (int32_t) (uint32_t) i;
+        if (r == 0)
+            r = put_int(out, i, len, ret_at, e);
     }
     *ret_n = r < 0 ? 0 : out->n - *ret_at;
     return r;
@@ -461,16 +487,37 @@ types_put_binary(struct types_out *out, sqlite3_value *v, oid_t type, size_t *re
 
 /* ---- parameters ---- */
 
+static const char *
+name_of(oid_t type)
+{
+    static const struct {
+        oid_t type;
+        const char *name;
+    } names[] = { { TYPE_BOOL, "boolean" }, { TYPE_INT2, "smallint" },
+                  { TYPE_INT4, "integer" }, { TYPE_INT8, "bigint" },
+                  { TYPE_OID, "oid" },      { TYPE_XID, "xid" },
+                  { TYPE_FLOAT4, "real" },  { TYPE_FLOAT8, "double precision" },
+                  { TYPE_BYTEA, "bytea" } };
+
+    for (size_t i = 0; i < ELEMENTSOF(names); i++) {
+        if (names[i].type == type)
+            return names[i].name;
+    }
+    return "text";
+}
+
 static int
 bad_text(oid_t type, const char *p, size_t n, struct err *e)
 {
-    const char *name = type == TYPE_BOOL                            ? "boolean"
-                       : type == TYPE_FLOAT8 || type == TYPE_FLOAT4 ? "double precision"
-                       : type == TYPE_BYTEA                         ? "bytea"
-                                                                    : "integer";
+    return ERR(e, INVALID_TEXT_REPRESENTATION, "invalid input syntax for type %s: \"%.*s\"",
+               name_of(type), (int) MIN(n, 100), p);
+}
 
-    return ERR(e, INVALID_TEXT_REPRESENTATION, "invalid input syntax for type %s: \"%.*s\"", name,
-               (int) MIN(n, 100), p);
+static int
+out_of_range(oid_t type, const char *word, struct err *e)
+{
+    return ERR(e, NUMERIC_VALUE_OUT_OF_RANGE, "value \"%s\" is out of range for type %s", word,
+               name_of(type));
 }
 
 static int
@@ -508,40 +555,92 @@ bind_bytea(sqlite3_stmt *stmt, int idx, const char *p, size_t n, struct err *e)
 }
 
 static int
+bind_double(sqlite3_stmt *stmt, int idx, double d, struct err *e)
+{
+    int r;
+
+    if (!__builtin_isnan(d))
+        return sqlite3_bind_double(stmt, idx, d);
+    r = ERR(e, FEATURE_NOT_SUPPORTED, "NaN in parameter %d is not supported", idx);
+    err_hint(e, "There is NULL for a number that is none.");
+    return r;
+}
+
+static int
+bind_number(sqlite3_stmt *stmt, int idx, oid_t type, const char *word, struct err *e)
+{
+    char *end;
+
+    errno = 0;
+    if (type == TYPE_FLOAT4 || type == TYPE_FLOAT8) {
+        double d = strtod(word, &end);
+
+        if (*end != '\0')
+            return bad_text(type, word, strlen(word), e);
+        return errno == ERANGE ? out_of_range(type, word, e) : bind_double(stmt, idx, d, e);
+    }
+    {
+        bool is_unsigned = type == TYPE_OID || type == TYPE_XID; /* -1 is taken, too */
+        int bits = 8 * types_len(type) - 1;
+        int64_t top = INT64_MAX >> (63 - bits);
+        long long i = strtoll(word, &end, 10);
+
+        if (*end != '\0')
+            return bad_text(type, word, strlen(word), e);
+        if (errno == ERANGE || i < -top - 1 || i > (is_unsigned ? UINT32_MAX : top))
+            return out_of_range(type, word, e);
+        return sqlite3_bind_int64(stmt, idx, is_unsigned ? (uint32_t) i : i);
+    }
+}
+
+static int
+bind_bool(sqlite3_stmt *stmt, int idx, const char *word, struct err *e)
+{
+    static const char *const truths[] = { "t", "true", "1", "on", "yes", "y" };
+    static const char *const lies[] = { "f", "false", "0", "off", "no", "n" };
+
+    for (size_t i = 0; i < ELEMENTSOF(truths); i++) {
+        if (strcasecmp(word, truths[i]) == 0 || strcasecmp(word, lies[i]) == 0)
+            return sqlite3_bind_int(stmt, idx, strcasecmp(word, truths[i]) == 0);
+    }
+    return bad_text(TYPE_BOOL, word, strlen(word), e);
+}
+
+static int
 bind_text(sqlite3_stmt *stmt, int idx, oid_t type, const char *p, size_t n, struct err *e)
 {
+    const char *whole = p;
+    size_t n_whole = n;
     char word[64];
-    char *end;
 
     if (type == TYPE_BYTEA)
         return bind_bytea(stmt, idx, p, n, e);
     if (type != TYPE_BOOL && type != TYPE_INT2 && type != TYPE_INT4 && type != TYPE_INT8 &&
         type != TYPE_OID && type != TYPE_XID && type != TYPE_FLOAT4 && type != TYPE_FLOAT8)
         return sqlite3_bind_text64(stmt, idx, p, n, SQLITE_TRANSIENT, SQLITE_UTF8);
+    for (; n > 0 && isspace((unsigned char) *p); p++)
+        n--;
+    while (n > 0 && isspace((unsigned char) p[n - 1]))
+        n--;
     if (n == 0 || n >= sizeof word)
-        return bad_text(type, p, n, e);
+        return bad_text(type, whole, n_whole, e);
     memcpy(word, p, n);
     word[n] = '\0';
-    if (type == TYPE_BOOL) {
-        static const char *const truths[] = { "t", "true", "1", "on", "yes", "y" };
-        static const char *const lies[] = { "f", "false", "0", "off", "no", "n" };
+    return type == TYPE_BOOL ? bind_bool(stmt, idx, word, e)
+                             : bind_number(stmt, idx, type, word, e);
+}
 
-        for (size_t i = 0; i < ELEMENTSOF(truths); i++) {
-            if (strcasecmp(word, truths[i]) == 0 || strcasecmp(word, lies[i]) == 0)
-                return sqlite3_bind_int(stmt, idx, strcasecmp(word, truths[i]) == 0);
-        }
-        return bad_text(type, p, n, e);
-    }
-    if (type == TYPE_FLOAT4 || type == TYPE_FLOAT8) {
-        double d = strtod(word, &end);
+/* Text in binary form is the same bytes; nobody has looked at them yet. */
+static int
+bind_binary_text(sqlite3_stmt *stmt, int idx, const char *p, size_t n, struct err *e)
+{
+    size_t ok = utf8_text_length(p, n);
 
-        return *end != '\0' ? bad_text(type, p, n, e) : sqlite3_bind_double(stmt, idx, d);
-    }
-    {
-        long long i = strtoll(word, &end, 10);
-
-        return *end != '\0' ? bad_text(type, p, n, e) : sqlite3_bind_int64(stmt, idx, i);
-    }
+    if (ok < n)
+        return ERR(e, CHARACTER_NOT_IN_REPERTOIRE,
+                   "invalid byte sequence for encoding \"UTF8\" in parameter %d: 0x%02x", idx,
+                   (unsigned) (unsigned char) p[ok]);
+    return sqlite3_bind_text64(stmt, idx, p, n, SQLITE_TRANSIENT, SQLITE_UTF8);
 }
 
 static int
@@ -555,7 +654,7 @@ bind_binary(sqlite3_stmt *stmt, int idx, oid_t type, const uint8_t *p, size_t n,
     if (!types_has_binary(type) && type != 0)
         return ERR(e, FEATURE_NOT_SUPPORTED, "no binary input for type %u", type);
     if (len <= 0 || len == 64)
-        return sqlite3_bind_text64(stmt, idx, (const char *) p, n, SQLITE_TRANSIENT, SQLITE_UTF8);
+        return bind_binary_text(stmt, idx, (const char *) p, n, e);
     if (n != (size_t) len)
         return ERR(e, INVALID_TEXT_REPRESENTATION, "incorrect binary data format in parameter %d",
                    idx);
@@ -565,14 +664,14 @@ bind_binary(sqlite3_stmt *stmt, int idx, oid_t type, const uint8_t *p, size_t n,
         double d;
 
         memcpy(&d, &u, sizeof d);
-        return sqlite3_bind_double(stmt, idx, d);
+        return bind_double(stmt, idx, d, e);
     }
     if (type == TYPE_FLOAT4) {
         uint32_t u4 = (uint32_t) u;
         float f;
 
         memcpy(&f, &u4, sizeof f);
-        return sqlite3_bind_double(stmt, idx, (double) f);
+        return bind_double(stmt, idx, (double) f, e);
     }
     if (type == TYPE_INT4)
         return sqlite3_bind_int64(stmt, idx, (int32_t) (uint32_t) u);

@@ -72,3 +72,16 @@ def test_a_message_that_is_refused_undoes_the_pipeline_it_is_in(shared, wire):
     assert wire.read_to("Z").code == "22021"
     with connect(shared) as other:
         assert count(other) == count(wire) == 0
+
+
+# ---- values
+
+@pytest.mark.parametrize("oid, value, binary, code", [
+    (INT8, b"99999999999999999999", False, "22003"), (FLOAT8, b"1e400", False, "22003"),
+    (FLOAT8, b"NaN", False, "0A000"), (FLOAT8, struct.pack("!d", float("nan")), True, "0A000"),
+    (TEXT, b"a\xffb", True, "22021"), (TEXT, b"a\0b", True, "22021"), (TEXT, b"a\0b", False, "22021"),
+], ids=["bigint", "double", "nan", "binary-nan", "binary-utf8", "binary-nul", "nul"])
+def test_a_value_is_stored_as_it_was_sent_or_refused(wire, oid, value, binary, code):
+    r = talk(wire, parse("INSERT INTO t VALUES (1, $1)", types=[oid]) + bind(value, binary=binary) + execute() + SYNC)
+    assert (r.code, r.status) == (code, "I"), r
+    assert count(wire) == 0

@@ -24,6 +24,8 @@ static const struct decl_row decl_rows[] = {
     { "BOOLEAN", TYPE_BOOL, -1 },
     { "BLOB", TYPE_BYTEA, -1 },
     { "jsonb", TYPE_JSONB, -1 },
+    { "varchar(2147483647)", TYPE_VARCHAR, -1 }, /* no length that PostgreSQL knows */
+    { "char(99999999999999999999)", TYPE_BPCHAR, -1 },
     { "POINT", TYPE_INT8, -1 }, /* SQLite's first rule: it contains INT */
     { "whatever", TYPE_NUMERIC, -1 },
     { "", TYPE_UNKNOWN, -1 },
@@ -109,7 +111,7 @@ struct round_row {
     int32_t n_in;
     const char *text; /* as sent in text */
     const char *binary;
-    int32_t n_binary; /* -1: refused */
+    int32_t n_binary;
 };
 
 static const struct round_row round_rows[] = {
@@ -117,7 +119,10 @@ static const struct round_row round_rows[] = {
     { TYPE_INT4, 1, "\xff\xff\xff\xfb", 4, "-5", "\xff\xff\xff\xfb", 4 },
     { TYPE_INT2, 1, "\x01\x00", 2, "256", "\x01\x00", 2 },
     { TYPE_INT8, 1, "\0\0\0\x01\0\0\0\0", 8, "4294967296", "\0\0\0\x01\0\0\0\0", 8 },
-    { TYPE_INT4, 0, "3000000000", 10, "3000000000", "", -1 },
+    { TYPE_INT8, 0, "-9223372036854775808", 20, "-9223372036854775808", "\x80\0\0\0\0\0\0\0", 8 },
+    { TYPE_INT8, 0, " 12 ", 4, "12", "\0\0\0\0\0\0\0\x0c", 8 },
+    { TYPE_OID, 0, "4294967295", 10, "4294967295", "\xff\xff\xff\xff", 4 },
+    { TYPE_OID, 0, "-1", 2, "4294967295", "\xff\xff\xff\xff", 4 },
     { TYPE_BOOL, 0, "true", 4, "t", "\x01", 1 },
     { TYPE_BOOL, 1, "\0", 1, "f", "\0", 1 },
     { TYPE_TEXT, 0, "h\xc3\xa4", 3, "h\xc3\xa4", "h\xc3\xa4", 3 },
@@ -147,35 +152,89 @@ values_go_in_and_come_out_in_both_formats(void **state)
         assert_ok(types_put_text(&out, v, row->type, &at, &n, &e), &e);
         if (n != strlen(row->text) || memcmp(out.p + at, row->text, n) != 0)
             fail_msg("row %zu: text %.*s", i, (int) n, out.p + at);
-        if (row->n_binary < 0) {
-            assert_int_equal(types_put_binary(&out, v, row->type, &at, &n, &e),
-                             -ERR_NUMERIC_VALUE_OUT_OF_RANGE);
-        } else {
-            assert_ok(types_put_binary(&out, v, row->type, &at, &n, &e), &e);
-            assert_int_equal(n, row->n_binary);
-            assert_memory_equal(out.p + at, row->binary, n);
-        }
+        assert_ok(types_put_binary(&out, v, row->type, &at, &n, &e), &e);
+        assert_int_equal(n, row->n_binary);
+        assert_memory_equal(out.p + at, row->binary, n);
         (void) sqlite3_reset(stmt);
     }
     free(out.p);
 }
 
+struct refused_row {
+    oid_t type;
+    int format;
+    const char *in;
+    int32_t n_in;
+    int code;
+};
+
+static const struct refused_row refused_rows[] = {
+    { TYPE_INT4, 0, "x1", 2, ERR_INVALID_TEXT_REPRESENTATION },
+    { TYPE_INT4, 0, "1 2", 3, ERR_INVALID_TEXT_REPRESENTATION },
+    { TYPE_INT4, 0, " ", 1, ERR_INVALID_TEXT_REPRESENTATION },
+    { TYPE_INT4, 1, "abc", 3, ERR_INVALID_TEXT_REPRESENTATION },
+    { TYPE_BOOL, 0, "maybe", 5, ERR_INVALID_TEXT_REPRESENTATION },
+    { TYPE_BYTEA, 0, "\\xf", 3, ERR_INVALID_TEXT_REPRESENTATION },
+    { TYPE_BYTEA, 0, "\\xzz", 4, ERR_INVALID_TEXT_REPRESENTATION },
+    { TYPE_INT8, 0, "9223372036854775808", 19, ERR_NUMERIC_VALUE_OUT_OF_RANGE },
+    { TYPE_INT8, 0, "-9223372036854775809", 20, ERR_NUMERIC_VALUE_OUT_OF_RANGE },
+    { TYPE_INT4, 0, "3000000000", 10, ERR_NUMERIC_VALUE_OUT_OF_RANGE },
+    { TYPE_INT2, 0, "-32769", 6, ERR_NUMERIC_VALUE_OUT_OF_RANGE },
+    { TYPE_OID, 0, "4294967296", 10, ERR_NUMERIC_VALUE_OUT_OF_RANGE },
+    { TYPE_FLOAT8, 0, "1e400", 5, ERR_NUMERIC_VALUE_OUT_OF_RANGE },
+    { TYPE_FLOAT8, 0, "NaN", 3, ERR_FEATURE_NOT_SUPPORTED }, /* SQLite would make it NULL */
+    { TYPE_FLOAT8, 1, "\x7f\xf8\0\0\0\0\0\0", 8, ERR_FEATURE_NOT_SUPPORTED },
+    { TYPE_FLOAT4, 1, "\x7f\xc0\0\0", 4, ERR_FEATURE_NOT_SUPPORTED },
+    { TYPE_TEXT, 1, "a\xff", 2, ERR_CHARACTER_NOT_IN_REPERTOIRE },
+    { TYPE_VARCHAR, 1, "a\0b", 3, ERR_CHARACTER_NOT_IN_REPERTOIRE },
+    { TYPE_JSON, 1, "\"12345678\xed\xa0\x80\"", 13, ERR_CHARACTER_NOT_IN_REPERTOIRE },
+};
+
 static void
 bad_parameters_are_refused(void **state)
 {
-    struct err e = ERR_INIT;
+    (void) state;
+    for (size_t i = 0; i < ELEMENTSOF(refused_rows); i++) {
+        const struct refused_row *row = &refused_rows[i];
+        struct err e = ERR_INIT;
+
+        if (types_bind(stmt, 1, row->type, row->format, row->in, row->n_in, &e) != -row->code)
+            fail_msg("row %zu: %s", i, e.message);
+        assert_true(e.message[0] != '\0');
+    }
+}
+
+struct unfit_row {
+    const char *sql;
+    oid_t type;
+};
+
+static const struct unfit_row unfit_rows[] = {
+    { "SELECT 3000000000", TYPE_INT4 }, { "SELECT 40000", TYPE_INT2 },
+    { "SELECT 4294967296", TYPE_OID },  { "SELECT 1.5", TYPE_INT4 },
+    { "SELECT -0.25", TYPE_INT8 },      { "SELECT 1e300", TYPE_INT8 },
+};
+
+/* In text they go out as they are; eight bytes of them would be another number. */
+static void
+a_binary_integer_is_the_value_or_an_error(void **state)
+{
+    struct types_out out = { 0 };
 
     (void) state;
-    assert_int_equal(types_bind(stmt, 1, TYPE_INT4, 0, "x1", 2, &e),
-                     -ERR_INVALID_TEXT_REPRESENTATION);
-    assert_int_equal(types_bind(stmt, 1, TYPE_INT4, 1, "abc", 3, NULL),
-                     -ERR_INVALID_TEXT_REPRESENTATION);
-    assert_int_equal(types_bind(stmt, 1, TYPE_BOOL, 0, "maybe", 5, NULL),
-                     -ERR_INVALID_TEXT_REPRESENTATION);
-    assert_int_equal(types_bind(stmt, 1, TYPE_BYTEA, 0, "\\xf", 3, NULL),
-                     -ERR_INVALID_TEXT_REPRESENTATION);
-    assert_int_equal(types_bind(stmt, 1, TYPE_BYTEA, 0, "\\xzz", 4, NULL),
-                     -ERR_INVALID_TEXT_REPRESENTATION);
+    for (size_t i = 0; i < ELEMENTSOF(unfit_rows); i++) {
+        struct err e = ERR_INIT;
+        sqlite3_stmt *st;
+        size_t at, n;
+
+        assert_int_equal(sqlite3_prepare_v2(db, unfit_rows[i].sql, -1, &st, NULL), SQLITE_OK);
+        assert_int_equal(sqlite3_step(st), SQLITE_ROW);
+        if (types_put_binary(&out, sqlite3_column_value(st, 0), unfit_rows[i].type, &at, &n, &e) !=
+            -ERR_NUMERIC_VALUE_OUT_OF_RANGE)
+            fail_msg("row %zu: %s", i, e.message);
+        (void) sqlite3_finalize(st);
+    }
+    free(out.p);
 }
 
 struct error_row {
@@ -198,6 +257,7 @@ static const struct error_row error_rows[] = {
     { SQLITE_CONSTRAINT_TRIGGER, "my words", true, "23000", "my words" },
     { SQLITE_ERROR, "no such table: main.t", false, "42P01", "relation \"main.t\" does not exist" },
     { SQLITE_ERROR, "no such column: x", false, "42703", "column \"x\" does not exist" },
+    { SQLITE_ERROR, "no such column: \"x\"", false, "42703", "column \"x\" does not exist" },
     { SQLITE_ERROR, "near \"x\": syntax error", false, "42601", "syntax error at or near \"x\"" },
     { SQLITE_ERROR, "some new sentence", false, "42601", "some new sentence" },
     { SQLITE_ERROR, "some new sentence", true, "22000", "some new sentence" },
@@ -230,6 +290,7 @@ main(void)
         cmocka_unit_test(doubles_print_as_postgresql_prints_them),
         cmocka_unit_test_setup_teardown(values_go_in_and_come_out_in_both_formats, setup, teardown),
         cmocka_unit_test_setup_teardown(bad_parameters_are_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_binary_integer_is_the_value_or_an_error, setup, teardown),
         cmocka_unit_test(messages_get_states_and_words_of_postgresql),
     };
 
