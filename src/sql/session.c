@@ -373,8 +373,11 @@ session_execute(struct session *s, const char *text, const struct session_sink *
     int r = 0;
 
     (void) session_close_prepared(s, ""); /* a Query destroys the unnamed statement and portal */
+    session_close_portal(s, "");
+    if (at.is_end && s->block == BLOCK_IMPLICIT) /* a pipeline without Sync */
+        r = session_commit(s, e);
     if (at.is_end)
-        return sink->empty(sink->arg);
+        return r < 0 ? r : sink->empty(sink->arg);
     while (r == 0 && !at.is_end)
         r = run_next(s, &whole, &at, sink, e);
     if (s->block == BLOCK_IMPLICIT) /* the sink failed, or the last one was COMMIT of an earlier */

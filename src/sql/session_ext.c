@@ -12,6 +12,7 @@ struct session_portal {
     struct session_query own;      /* if q does not point into `from` */
     struct session_query *q;
     bool is_entered; /* the transaction was made ready for it */
+    bool is_over;    /* run to its end */
     uint32_t n_formats;
     uint64_t n_rows; /* sent by all Executes */
     /* Read to its end before the first write (5.7 a): rows not sent yet. Owned values. */
@@ -409,7 +410,7 @@ no_columns(void *arg, const struct session_column *c, uint32_t n)
 
 /* A command of the server's. It may close every portal: p is not touched afterwards. */
 static int
-execute_command(struct session *s, const struct session_portal *p, const struct session_sink *sink,
+execute_command(struct session *s, struct session_portal *p, const struct session_sink *sink,
                 char *tag, struct err *e)
 {
     struct session_prepared *from = p->from;
@@ -418,6 +419,7 @@ execute_command(struct session *s, const struct session_portal *p, const struct 
     int r;
 
     quiet.columns = no_columns;
+    p->is_over = stmt.kind != SQL_SHOW;
     from->refs++;
     r = session_command(s, &stmt, &quiet, e);
     memcpy(tag, stmt.tag, sizeof stmt.tag);
@@ -441,9 +443,20 @@ execute_query(struct session *s, struct session_portal *p, uint32_t max_rows,
         r = session_query_run(s, p->q, &run, sink, &n, e);
     p->n_rows += n;
     session_query_tag(s, &p->from->stmt, n, tag, SQL_NAME_BYTES);
+    p->is_over = r == 0;
     if (r == 0)
         session_count_rows(s, &p->from->stmt);
     return r;
+}
+
+/* Once at its end, only a query can be asked again: it has no more rows. What it did is not done
+ * twice, nor said to be. */
+static int
+check_not_over(const struct session_portal *p, struct err *e)
+{
+    if (!p->is_over || (p->q != NULL && p->q->is_readonly))
+        return 0;
+    return ERR(e, OBJECT_NOT_IN_PREREQUISITE_STATE, "portal \"%s\" cannot be run", p->name);
 }
 
 int
@@ -459,6 +472,8 @@ session_execute_portal(struct session *s, const char *portal, uint32_t max_rows,
         r = ERR(e, INVALID_CURSOR_NAME, "portal \"%s\" does not exist", portal);
     else
         r = session_check_block(s, &p->from->stmt, e);
+    if (r == 0)
+        r = check_not_over(p, e);
     if (r == 0)
         r = self_check(s->self, e);
     if (r == 0 && p->from->stmt.kind == SQL_EMPTY) {

@@ -85,3 +85,34 @@ def test_a_value_is_stored_as_it_was_sent_or_refused(wire, oid, value, binary, c
     r = talk(wire, parse("INSERT INTO t VALUES (1, $1)", types=[oid]) + bind(value, binary=binary) + execute() + SYNC)
     assert (r.code, r.status) == (code, "I"), r
     assert count(wire) == 0
+
+
+# ---- portals
+
+@pytest.mark.parametrize("text", ["INSERT INTO t VALUES (1, 1)", "BEGIN", "DROP TABLE t"])
+def test_a_portal_that_did_its_work_is_not_run_again(wire, text):
+    r = talk(wire, parse(text) + bind() + execute() + execute() + SYNC)
+    assert r.code in ("55000", "34000") and len(r.tags) == 1, r
+    wire.query("ROLLBACK")
+
+
+def test_a_portal_at_its_end_has_no_more_rows(wire):
+    wire.ok("INSERT INTO t VALUES (1, 1)")
+    r = talk(wire, parse("SELECT a FROM t") + bind() + execute() + execute() + SYNC)
+    assert r.rows == [("1",)] and r.tags == ["SELECT 1", "SELECT 0"], r
+
+
+def test_a_query_message_ends_the_unnamed_portal(wire):
+    wire.ok("BEGIN")
+    wire.send(parse("SELECT 1") + bind() + message("Q", cstr("SELECT 2")))
+    assert wire.read_to("Z").rows == [("2",)]
+    assert talk(wire, execute() + SYNC).code == "34000"
+    wire.ok("ROLLBACK")
+
+
+def test_an_empty_query_commits_the_pipeline_before_it(shared, wire):
+    wire.send(parse("INSERT INTO t VALUES (1, 1)") + bind() + execute() + message("Q", cstr("")))
+    assert wire.read_to("Z").kinds == "12CIZ"
+    with connect(shared, options="-c lock_timeout=60s") as other:
+        assert count(other) == 1
+        other.ok("INSERT INTO t VALUES (2, 2)")   # nobody holds the writer lock
