@@ -179,6 +179,7 @@ static int
 do_begin(struct session *s, const struct sql_stmt *stmt, const struct session_sink *sink,
          struct err *e)
 {
+    enum session_block before = s->block;
     int r;
 
     if (s->block == BLOCK_OPEN)
@@ -188,6 +189,8 @@ do_begin(struct session *s, const struct sql_stmt *stmt, const struct session_si
     r = apply_modes(s, stmt, e);
     if (r == 0 && stmt->immediate)
         r = session_enter_write(s, e);
+    if (r < 0)
+        s->block = before; /* a BEGIN that failed has begun nothing */
     return r;
 }
 

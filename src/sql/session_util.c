@@ -31,6 +31,15 @@ session_check_alone(const struct session *s, const char *what, struct err *e)
     return 0;
 }
 
+static int
+check_database_command(const struct session *s, const char *what, struct err *e)
+{
+    if (s->read_only)
+        return ERR(e, READ_ONLY_SQL_TRANSACTION, "cannot execute %s in a read-only transaction",
+                   what);
+    return session_check_alone(s, what, e);
+}
+
 static usec_t
 lock_deadline(const struct session *s)
 {
@@ -61,7 +70,7 @@ do_create_db(struct session *s, const struct sql_stmt *stmt, struct err *e)
 {
     CLEANUP(catalog_closep) struct catalog *c = NULL;
     struct catalog_role owner = s->cfg.role;
-    int r = session_check_alone(s, "CREATE DATABASE", e);
+    int r = check_database_command(s, "CREATE DATABASE", e);
 
     if (r == 0 && !s->cfg.role.is_superuser)
         r = ERR(e, INSUFFICIENT_PRIVILEGE, "permission denied to create database");
@@ -103,7 +112,7 @@ do_drop_db(struct session *s, const struct sql_stmt *stmt, const struct session_
     struct catalog_db db;
     bool known;
     char text[160];
-    int r = session_check_alone(s, "DROP DATABASE", e);
+    int r = check_database_command(s, "DROP DATABASE", e);
 
     if (r == 0 && stmt->force)
         r = ERR(e, FEATURE_NOT_SUPPORTED, "DROP DATABASE WITH (FORCE) is not supported");
@@ -200,5 +209,7 @@ session_utility(struct session *s, struct sql_stmt *stmt, const struct session_s
     if (stmt->kind == SQL_DEALLOCATE)
         return do_deallocate(s, stmt->name, e);
     ASSERT(stmt->kind == SQL_NOTHING);
+    if (stmt->name[0] != '\0') /* CLOSE of one: there is no DECLARE */
+        return ERR(e, INVALID_CURSOR_NAME, "cursor \"%s\" does not exist", stmt->name);
     return 0;
 }

@@ -352,6 +352,21 @@ parse_deallocate(struct sql_lex *lex, struct sql_stmt *s, struct err *e)
     return r < 0 ? r : expect_end(lex, e);
 }
 
+/* What closes or forgets what there cannot be: CLOSE name | ALL, UNLISTEN name | *. A cursor's name
+ * is kept: it does not exist. */
+static int
+parse_nothing(struct sql_lex *lex, struct sql_stmt *s, struct err *e)
+{
+    bool is_close = sql_lex_is(lex, "CLOSE");
+    char channel[SQL_NAME_BYTES];
+    int r = 0;
+
+    sql_lex_next(lex);
+    if (!(is_close ? sql_lex_accept(lex, "ALL") : sql_lex_accept_char(lex, '*')))
+        r = expect_name(lex, is_close ? s->name : channel, e);
+    return r < 0 ? r : expect_end(lex, e);
+}
+
 /* ---- databases ---- */
 
 /* One option of CREATE DATABASE; only those that say what is the case anyway are taken. */
@@ -549,9 +564,10 @@ sql_command_parse(struct sql_lex *lex, struct sql_stmt *s, struct err *e)
         return expect_end(lex, e);
     case SQL_VACUUM:
         return parse_vacuum(lex, s, e);
+    case SQL_NOTHING:
+        return parse_nothing(lex, s, e);
     case SQL_EMPTY:
     case SQL_QUERY:
-    case SQL_NOTHING:
     case SQL_REFUSED:
         return 0;
     }

@@ -116,3 +116,32 @@ def test_an_empty_query_commits_the_pipeline_before_it(shared, wire):
     with connect(shared, options="-c lock_timeout=60s") as other:
         assert count(other) == 1
         other.ok("INSERT INTO t VALUES (2, 2)")   # nobody holds the writer lock
+
+
+# ---- transactions and commands
+
+def test_a_begin_that_failed_has_begun_nothing(shared, wire):
+    assert wire.query("SELECT 1; BEGIN ISOLATION LEVEL SERIALIZABLE").status == "I"
+    with connect(shared) as other:
+        other.ok("BEGIN IMMEDIATE")
+        wire.ok("SET lock_timeout = '50ms'")
+        r = wire.query("BEGIN IMMEDIATE")
+        assert (r.code, r.status) == ("55P03", "I"), r
+        other.ok("ROLLBACK")
+    assert wire.ok("INSERT INTO t VALUES (1, 1)").status == "I"
+
+
+def test_a_read_only_transaction_makes_and_drops_no_database(wire):
+    wire.ok("CREATE DATABASE kept")
+    wire.ok("SET default_transaction_read_only = on")
+    for text in ("CREATE DATABASE other", "DROP DATABASE kept", "DROP DATABASE IF EXISTS other"):
+        assert wire.query(text).code == "25006", text
+    wire.ok("RESET default_transaction_read_only")
+    wire.ok("DROP DATABASE kept")
+
+
+def test_what_is_closed_or_forgotten_is_read_to_its_end(wire):
+    assert wire.query("CLOSE nothing").code == "34000"
+    assert wire.query("CLOSE a b").code == "42601"
+    assert wire.query("UNLISTEN").code == wire.query("UNLISTEN 1").code == "42601"
+    assert wire.ok("CLOSE ALL; UNLISTEN *; UNLISTEN somebody").tags == ["CLOSE CURSOR ALL", "UNLISTEN", "UNLISTEN"]
