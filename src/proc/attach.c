@@ -97,6 +97,7 @@ make_handles(struct attached *a, struct err *e)
     stat_attach(&a->stats, shm_region(&seg->shm, REGION_STATS), seg->max_procs, &a->self);
     child_on_exit(on_exit_cb, a);
     child_on_reload(take_settings, a);
+    take_settings(a); /* the segment's are those of the start: a reload may have come since */
     return 0;
 }
 
