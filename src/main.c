@@ -497,8 +497,10 @@ serve_with_control(struct pm *pm, const struct options *o, const struct conf *co
     struct err e = ERR_INIT;
     int r = control_pm_new(pm, pm_loop(pm), &params, &control, &e);
 
-    if (r < 0)
+    if (r < 0) {
+        pm_fail(pm, &e);
         return refuse(r, &e);
+    }
     r = pm_run(pm);
     (void) control_pm_free(control);
     return r;

@@ -605,13 +605,19 @@ pm_new(const struct pm_params *params, struct pm **ret, struct err *e)
     pm_park_begin(pm);
     r = start_up(pm, e);
     if (r < 0) {
-        pm_note_end(pm, e->message);
-        pm_logger_fail(pm, e);
+        pm_fail(pm, e);
         pm_free(pm);
         return r;
     }
     *ret = pm;
     return 0;
+}
+
+void
+pm_fail(struct pm *pm, const struct err *e)
+{
+    pm_note_end(pm, e->message);
+    pm_logger_fail(pm, e);
 }
 
 sd_event *

@@ -32,6 +32,9 @@ int pm_new(const struct pm_params *params, struct pm **ret, struct err *e);
 sd_event *pm_loop(const struct pm *pm);
 /* Start the first child and run until the end; returns the exit code. */
 int pm_run(struct pm *pm);
+/* After pm_new(), instead of pm_run(): something else came to nothing, and the start with it. Tells
+ * log and history why, and stderr is again what it was, for the caller to say it there. */
+void pm_fail(struct pm *pm, const struct err *e);
 /* Accepts NULL. Removes sockets and lock file. */
 void pm_free(struct pm *pm);
 

@@ -371,3 +371,11 @@ def test_what_the_log_cannot_do_is_refused(cluster, line, word):
     s = cluster(conf=line)
     p = support.run(PINIOND, "-D", s.data, check=False)
     assert p.returncode == 78 and word in p.stderr, p.stderr
+
+
+def test_a_start_that_fails_at_the_control_socket_says_so_to_both(cluster):
+    s = cluster(conf=f"{COLLECT}control_socket = '/nowhere/at/all/control'\n")
+    p = s.start(check=False)
+    assert p.returncode == 1 and "/nowhere/at/all" in p.stderr, p.stderr   # not only that it ended with a number
+    until(lambda: 'FATAL:  could not open directory "/nowhere/at/all/"' in text(s), "the file says it too")
+    assert "refused to start: could not open directory" in (s.data / "pinion_history").read_text(encoding="utf-8")
