@@ -10,7 +10,7 @@
 
 /* Limits, systemd-ops 2.7. */
 #define CONTROL_MESSAGE_MAX       (64 * 1024)
-#define CONTROL_OUT_MAX           (256 * 1024)
+#define CONTROL_REPLY_MAX         (16 * 1024 * 1024) /* what pinionctl and sd-varlink read */
 #define CONTROL_CLIENTS_MAX       64
 #define CONTROL_CLIENTS_RESERVED  4 /* of these, for root and the service user */
 #define CONTROL_CLIENTS_PER_UID   16

@@ -13,7 +13,8 @@
 #include "base/clock.h"
 #include "base/log.h"
 
-#define OUT_PAUSE (CONTROL_OUT_MAX / 4) /* read no further call while this much is unsent */
+#define OUT_PAUSE (64 * 1024) /* read no further call while this much is unsent */
+#define OUT_KEEP  (64 * 1024) /* of the queue's memory, when all is sent */
 
 static void
 drop(struct control_client *c, const char *why)
@@ -24,6 +25,8 @@ drop(struct control_client *c, const char *why)
     c->dead = true;
 }
 
+/* One reply behind less than OUT_PAUSE of others: no call is taken beyond that, so that it may be as
+ * long as a list of ten thousand sessions is. */
 static void
 put_out(struct control_client *c, const char *text, size_t n)
 {
@@ -32,8 +35,8 @@ put_out(struct control_client *c, const char *text, size_t n)
         c->out_n -= c->out_sent;
         c->out_sent = 0;
     }
-    if (c->out_n + n > CONTROL_OUT_MAX) {
-        drop(c, "it does not read its replies");
+    if (n > CONTROL_REPLY_MAX) {
+        drop(c, "no client reads a reply as long as that");
         return;
     }
     if (c->out_n + n > c->out_cap) {
@@ -65,6 +68,18 @@ send_object(void *sink, struct json_object *reply)
     c->active_usec = c->told_usec = clock_mono_usec();
 }
 
+/* All is sent: a long reply need not cost memory for as long as the connection lives. */
+static void
+give_back(struct control_client *c)
+{
+    uint8_t *p = c->out_cap > OUT_KEEP ? realloc(c->out, OUT_KEEP) : NULL;
+
+    if (p == NULL)
+        return;
+    c->out = p;
+    c->out_cap = OUT_KEEP;
+}
+
 void
 control_client_flush(struct control_client *c)
 {
@@ -81,6 +96,7 @@ control_client_flush(struct control_client *c)
         c->out_moved_usec = clock_mono_usec();
     }
     c->out_sent = c->out_n = 0;
+    give_back(c);
 }
 
 static void

@@ -20,7 +20,7 @@ struct control_client {
     size_t in_n;
     usec_t in_since_usec; /* when the unfinished message began; 0 = none. Monotonic, as all below */
 
-    uint8_t *out; /* grown as needed, up to CONTROL_OUT_MAX */
+    uint8_t *out; /* grown as needed */
     size_t out_n, out_sent, out_cap;
     usec_t out_moved_usec;
 

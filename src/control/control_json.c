@@ -6,6 +6,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/utf8.h"
@@ -326,10 +327,11 @@ control_json_parse(const char *p, size_t n, struct json_object **ret, struct err
 struct json_object *
 control_json_string(const char *s)
 {
-    char out[4096];
+    size_t left = strlen(s);
+    CLEANUP(freep) char *out = malloc(left * strlen(UTF8_REPLACEMENT) + 1);
     size_t n = 0;
 
-    for (size_t left = strlen(s); left > 0 && n + 4 < sizeof out;) {
+    while (left > 0 && out != NULL) {
         size_t len = utf8_length(s, left);
         size_t step = len > 0 ? len : 1;
 
@@ -338,7 +340,7 @@ control_json_string(const char *s)
         s += step;
         left -= step;
     }
-    return json_object_new_string_len(out, (int) n);
+    return out != NULL ? json_object_new_string_len(out, (int) n) : NULL; /* null: no memory */
 }
 
 void

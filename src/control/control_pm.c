@@ -229,7 +229,7 @@ view_processes(void *ctx, control_process_fn fn, void *arg)
     struct control_pm *c = ctx;
     struct pm_process p;
 
-    for (unsigned i = 0; pm_control_process(c->pm, i, &p); i++) {
+    for (unsigned at = 0; pm_control_process(c->pm, &at, &p);) {
         struct control_process out = { .pid = p.pid,
                                        .role = p.role,
                                        .state = p.state,

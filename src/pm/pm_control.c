@@ -60,11 +60,10 @@ pm_control_listener(const struct pm *pm, unsigned idx)
 }
 
 bool
-pm_control_process(const struct pm *pm, unsigned idx, struct pm_process *ret)
+pm_control_process(const struct pm *pm, unsigned *at, struct pm_process *ret)
 {
-    unsigned n = 1;
-
-    if (idx == 0) {
+    if (*at == 0) {
+        *at = 1;
         *ret = (struct pm_process){ .pid = getpid(),
                                     .kind = CHILD_KINDS,
                                     .role = "postmaster",
@@ -75,10 +74,10 @@ pm_control_process(const struct pm *pm, unsigned idx, struct pm_process *ret)
                                     .beat_age_usec = -1 };
         return true;
     }
-    for (unsigned i = 0; i < pm->n_slots; i++) {
-        struct pm_child *c = &pm->children[i];
+    while (*at <= pm->n_slots) {
+        const struct pm_child *c = &pm->children[(*at)++ - 1];
 
-        if (c->pid == 0 || n++ != idx)
+        if (c->pid == 0)
             continue;
         enum child_life life = child_policies[c->kind].life;
         *ret = (struct pm_process){ .pid = c->pid,

@@ -91,8 +91,8 @@ struct pm_process {
     int64_t beat_age_usec; /* since its last sign of life; -1: nobody looks for one */
 };
 
-/* The `idx`-th live process, the postmaster itself first. Returns false past the last. */
-bool pm_control_process(const struct pm *pm, unsigned idx, struct pm_process *ret);
+/* The next live process, the postmaster itself first; *at begins as 0. Returns false past the last. */
+bool pm_control_process(const struct pm *pm, unsigned *at, struct pm_process *ret);
 
 /* Ask for a stop, as the signals TERM, INT, QUIT do. `drain_usec`, of a smart one: it becomes a
  * fast one after that time, 0 = never; a second call sets it anew. Returns 0; 1 if an equal or

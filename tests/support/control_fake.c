@@ -38,9 +38,12 @@ fake_processes(void *ctx, control_process_fn fn, void *arg)
           .client = "local" },
     };
 
-    (void) ctx;
+    const struct control_fake *f = ctx;
+
     for (size_t i = 0; i < ELEMENTSOF(list); i++)
         fn(arg, &list[i]);
+    for (int i = 0; i < f->n_sessions; i++)
+        fn(arg, &list[ELEMENTSOF(list) - 1]);
 }
 
 static int

@@ -16,6 +16,7 @@ struct control_fake {
     char last_by[100], last_reason[100];
     bool has_log_files;
     int n_rotations;
+    int n_sessions; /* backends beyond the one of the list */
 };
 
 /* A primary in PM_RUN. */

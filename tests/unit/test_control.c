@@ -104,7 +104,7 @@ say(int fd, const char *text, size_t n)
 static const char *
 hear(int fd)
 {
-    static char text[400000];
+    static char text[4000000];
     size_t n = 0;
     ssize_t got;
 
@@ -242,6 +242,23 @@ a_peer_that_reads_nothing_does_not_cost_more_than_its_queue(void **state)
 }
 
 static void
+a_list_of_ten_thousand_sessions_is_one_reply(void **state)
+{
+    static const char call[] = "{\"method\":\"org.pinion.Control.ListProcesses\"}";
+    int fd = dial();
+    const char *got;
+
+    (void) state;
+    rig.fake.n_sessions = 10000;
+    say(fd, call, sizeof call);
+    say(fd, PING, sizeof PING); /* waits until most of it is read */
+    got = hear(fd);
+    assert_int_equal(count(got, "\"pid\":102,"), 10001);
+    assert_non_null(strstr(got, "]}}|{\"parameters\":{\"monotonicUSec\":"));
+    (void) close(fd);
+}
+
+static void
 a_busy_connection_keeps_order_and_the_end_tells_whoever_waits(void **state)
 {
     static const char call[] =
@@ -325,6 +342,7 @@ main(void)
                                         start, stop),
         cmocka_unit_test_setup_teardown(a_peer_that_reads_nothing_does_not_cost_more_than_its_queue,
                                         start, stop),
+        cmocka_unit_test_setup_teardown(a_list_of_ten_thousand_sessions_is_one_reply, start, stop),
         cmocka_unit_test_setup_teardown(
             a_busy_connection_keeps_order_and_the_end_tells_whoever_waits, start, stop),
         cmocka_unit_test_setup_teardown(without_descriptors_it_waits_instead_of_spinning, start,

@@ -104,6 +104,19 @@ bytes_that_are_not_utf8_are_replaced(void **state)
     control_json_putp(&o);
 }
 
+static void
+a_value_is_shown_to_its_end_however_long_it_is(void **state)
+{
+    char text[9000];
+
+    (void) state;
+    memset(text, 'x', sizeof text);
+    text[sizeof text - 1] = '\0';
+    struct json_object *o = control_json_string(text);
+    assert_int_equal(json_object_get_string_len(o), sizeof text - 1);
+    control_json_putp(&o);
+}
+
 int
 main(void)
 {
@@ -112,6 +125,7 @@ main(void)
         cmocka_unit_test(refuses_what_json_c_would_let_pass),
         cmocka_unit_test(refuses_more_keys_than_it_can_compare),
         cmocka_unit_test(bytes_that_are_not_utf8_are_replaced),
+        cmocka_unit_test(a_value_is_shown_to_its_end_however_long_it_is),
     };
 
     return cmocka_run_group_tests_name("control_json", tests, NULL, NULL);
