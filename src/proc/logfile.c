@@ -183,11 +183,20 @@ is_too_long(const struct logfile_set *s)
     return false;
 }
 
+/* The clock was set back: what would be due in years is due as if it had never been ahead. */
+static void
+follow_clock(struct logfile_set *s, usec_t now)
+{
+    s->next_age = MIN(s->next_age, logfile_next_age(now, (usec_t) s->v->log_rotation_age));
+    s->retry = MIN(s->retry, now + RETRY_USEC);
+}
+
 void
 logfile_turn(struct logfile_set *s, usec_t now)
 {
     char name[256];
 
+    follow_clock(s, now);
     if (s->next_age != 0 && now >= s->next_age)
         logfile_rotate(s, LOGFILE_AGE, now);
     else if (s->retry != 0 && now >= s->retry)

@@ -466,6 +466,26 @@ rotation_by_age_takes_the_name_of_its_time_and_may_overwrite(void **state)
     (void) close(cwd);
 }
 
+static void
+a_clock_that_is_set_back_does_not_put_off_the_next_file(void **state)
+{
+    const usec_t day = 24 * 3600 * USEC_PER_SEC;
+    const struct conf_values v = { .log_rotation_age = (int64_t) day,
+                                   .log_filename = (char[]){ "p.log" } };
+    struct logfile_set s;
+
+    (void) state;
+    logfile_begin(&s, &v);
+    s.next_age = logfile_next_age(AT + 1000 * day, day);
+    s.retry = AT + 1000 * day;
+    logfile_turn(&s, AT);
+    assert_int_equal(s.next_age, logfile_next_age(AT, day));
+    assert_true(logfile_due(&s) <= AT + 60 * USEC_PER_SEC); /* the file that could not be opened */
+    s.next_age = s.retry = 0;
+    logfile_turn(&s, AT);
+    assert_int_equal(logfile_due(&s), 0);
+}
+
 int
 main(void)
 {
@@ -483,6 +503,7 @@ main(void)
         cmocka_unit_test(files_are_named_by_time_and_format),
         cmocka_unit_test(a_file_ends_at_a_multiple_of_its_age),
         cmocka_unit_test(rotation_by_age_takes_the_name_of_its_time_and_may_overwrite),
+        cmocka_unit_test(a_clock_that_is_set_back_does_not_put_off_the_next_file),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
