@@ -25,8 +25,8 @@ drop(struct control_client *c, const char *why)
     c->dead = true;
 }
 
-/* One reply behind less than OUT_PAUSE of others: no call is taken beyond that, so that it may be as
- * long as a list of ten thousand sessions is. */
+/* One reply behind less than OUT_PAUSE of others: no call is taken beyond that, so that it may be
+ * as long as a list of ten thousand sessions is. */
 static void
 put_out(struct control_client *c, const char *text, size_t n)
 {

@@ -91,7 +91,8 @@ struct pm_process {
     int64_t beat_age_usec; /* since its last sign of life; -1: nobody looks for one */
 };
 
-/* The next live process, the postmaster itself first; *at begins as 0. Returns false past the last. */
+/* The next live process, the postmaster itself first; *at begins as 0. Returns false past the last.
+ */
 bool pm_control_process(const struct pm *pm, unsigned *at, struct pm_process *ret);
 
 /* Ask for a stop, as the signals TERM, INT, QUIT do. `drain_usec`, of a smart one: it becomes a

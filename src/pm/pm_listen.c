@@ -260,19 +260,15 @@ lock_socket(const struct pm *pm, struct pm_listener *l, const char *path, struct
     int r;
 
     (void) snprintf(l->lock_path, sizeof l->lock_path, "%s.lock", path);
-    l->lock_fd = open(l->lock_path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (l->lock_fd < 0)
-        return ERR_ERRNO(e, "could not open lock file \"%s\"", l->lock_path);
-    r = pm_lock_fd(l->lock_fd);
-    if (r == 0)
-        return 0;
+    r = pm_lock_path(l->lock_path, &l->lock_fd, e);
+    if (r != -EAGAIN)
+        return r;
     closep(&l->lock_fd);
     l->lock_fd = -1;
-    (void) err_set_errno(e, r == -EAGAIN ? EADDRINUSE : -r, "could not lock file \"%s\"",
-                         l->lock_path);
+    (void) err_set_errno(e, EADDRINUSE, "could not lock file \"%s\"", l->lock_path);
     err_hint(e, "Is another server already running on port %d? Set another port.",
              (int) pm->conf->v.port);
-    return r == -EAGAIN ? -EADDRINUSE : r;
+    return -EADDRINUSE;
 }
 
 static int

@@ -24,6 +24,37 @@ pm_lock_fd(int fd)
     return errno == EACCES ? -EAGAIN : -errno;
 }
 
+/* Does the name lead to this descriptor? */
+static bool
+is_same_file(const char *path, int fd)
+{
+    struct stat st;
+    struct stat by_name;
+
+    return fstat(fd, &st) == 0 && stat(path, &by_name) == 0 && by_name.st_ino == st.st_ino &&
+           by_name.st_dev == st.st_dev;
+}
+
+int
+pm_lock_path(const char *path, int *ret_fd, struct err *e)
+{
+    for (int i = 0; i < TAKE_TRIES; i++) {
+        CLEANUP(closep) int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+        int r;
+
+        if (fd < 0)
+            return ERR_ERRNO(e, "could not open lock file \"%s\"", path);
+        r = pm_lock_fd(fd);
+        if (r < 0 && r != -EAGAIN)
+            return err_set_errno(e, -r, "could not lock file \"%s\"", path);
+        if (r == 0 && !is_same_file(path, fd))
+            continue; /* its owner removed it meanwhile */
+        *ret_fd = TAKE_FD(fd);
+        return r;
+    }
+    return ERR(e, LOCK_FILE_EXISTS, "lock file \"%s\" keeps changing", path);
+}
+
 /* Pid on line 1, 0 = none. */
 static pid_t
 read_pid(int fd)
@@ -54,16 +85,6 @@ refuse(const struct pm_lock *l, int fd, const char *data_dir, struct err *e)
     return -ERR_LOCK_FILE_EXISTS;
 }
 
-/* Does the name lead to this descriptor? */
-static bool
-is_same_file(const char *path, int fd, struct stat *ret)
-{
-    struct stat by_name;
-
-    return fstat(fd, ret) == 0 && stat(path, &by_name) == 0 && by_name.st_ino == ret->st_ino &&
-           by_name.st_dev == ret->st_dev;
-}
-
 /* At once: who is refused now shall be told our pid. The other lines follow when they are known. */
 static int
 write_owner(int fd, const char *path, const char *data_dir, struct err *e)
@@ -79,47 +100,48 @@ write_owner(int fd, const char *path, const char *data_dir, struct err *e)
 int
 pm_lock_take(struct pm_lock *l, const char *data_dir, struct err *e)
 {
+    CLEANUP(closep) int fd = -1;
+    struct stat st;
+    int r;
+
     l->fd = -1;
     (void) snprintf(l->path, sizeof l->path, "%s/postmaster.pid", data_dir);
-    for (int i = 0; i < TAKE_TRIES; i++) {
-        CLEANUP(closep) int fd = open(l->path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-        struct stat st;
-        int r;
-
-        if (fd < 0)
-            return ERR_ERRNO(e, "could not open lock file \"%s\"", l->path);
-        r = pm_lock_fd(fd);
-        if (r == -EAGAIN)
-            return refuse(l, fd, data_dir, e);
-        if (r < 0)
-            return err_set_errno(e, -r, "could not lock file \"%s\"", l->path);
-        if (!is_same_file(l->path, fd, &st))
-            continue; /* its owner removed it meanwhile */
-        l->dev = st.st_dev;
-        l->ino = st.st_ino;
-        r = write_owner(fd, l->path, data_dir, e);
-        if (r < 0)
-            return r;
-        l->fd = TAKE_FD(fd);
-        fd_inherit(l->fd, "lock of the data directory");
-        return 0;
-    }
-    return ERR(e, LOCK_FILE_EXISTS, "lock file \"%s\" keeps changing", l->path);
+    r = pm_lock_path(l->path, &fd, e);
+    if (r == -EAGAIN)
+        return refuse(l, fd, data_dir, e);
+    if (r < 0)
+        return r;
+    if (fstat(fd, &st) < 0)
+        return ERR_ERRNO(e, "could not look at lock file \"%s\"", l->path);
+    l->dev = st.st_dev;
+    l->ino = st.st_ino;
+    r = write_owner(fd, l->path, data_dir, e);
+    if (r < 0)
+        return r;
+    l->fd = TAKE_FD(fd);
+    fd_inherit(l->fd, "lock of the data directory");
+    return 0;
 }
 
+/* Over what write_owner() wrote, which it begins with: on a full disk that stays, or we would not
+ * know the file for ours any more. */
 int
 pm_lock_write(struct pm_lock *l, const struct pm_lock_lines *lines, struct err *e)
 {
-    char text[12288];
-    int before =
-        snprintf(text, sizeof text, "%d\n%s\n%lld\n%d\n%s\n%s\n%9lu %9lu\n", (int) getpid(),
-                 lines->data_dir, (long long) (lines->started_usec / USEC_PER_SEC), lines->port,
-                 lines->socket_dir, lines->listen_address, 0ul, 0ul);
-    int n = before + snprintf(text + before, sizeof text - (size_t) before, "starting\n%d\n%s\n",
-                              lines->port, lines->control_path);
+    CLEANUP(freep) char *text = NULL;
+    int behind =
+        snprintf(NULL, 0, "starting\n%d\n%s\n", lines->port, lines->control_path); /* status on */
+    int n = asprintf(
+        &text, "%d\n%s\n%lld\n%d\n%s\n%s\n%9lu %9lu\nstarting\n%d\n%s\n", (int) getpid(),
+        lines->data_dir, (long long) (lines->started_usec / USEC_PER_SEC), lines->port,
+        lines->socket_dir, lines->listen_address, 0ul, 0ul, lines->port, lines->control_path);
 
-    l->status_at = before;
-    if (ftruncate(l->fd, 0) < 0 || pwrite(l->fd, text, (size_t) n, 0) != n || fsync(l->fd) < 0)
+    if (n < 0) {
+        text = NULL;
+        return ERR(e, OUT_OF_MEMORY, "out of memory");
+    }
+    l->status_at = n - behind;
+    if (pwrite(l->fd, text, (size_t) n, 0) != n || fsync(l->fd) < 0)
         return ERR_ERRNO(e, "could not write lock file \"%s\"", l->path);
     return 0;
 }

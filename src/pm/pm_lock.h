@@ -40,5 +40,9 @@ int pm_lock_check(const struct pm_lock *l, struct err *e);
 /* Give the lock back; removes the file if it is still ours (PM-7). */
 void pm_lock_drop(struct pm_lock *l);
 
-/* An exclusive OFD lock on a whole open file: 0, -EAGAIN, -errno. Also for socket lock files. */
+/* An exclusive OFD lock on a whole open file: 0, -EAGAIN, -errno. */
 int pm_lock_fd(int fd);
+/* The same on the file of this name, made if missing, and the name leads to it: not to one that its
+ * owner removed while we came. 0; -EAGAIN somebody holds it, no message; < 0. On the first two the
+ * descriptor is the caller's. Also for socket lock files. */
+int pm_lock_path(const char *path, int *ret_fd, struct err *e);
