@@ -43,6 +43,17 @@ pause_accepting(struct pm *pm, int error)
     pm_clock_arm_by(&pm->retry, now + RETRY_USEC);
 }
 
+/* It has left again, and said nothing. In a storm of clients with short time-outs that is most of
+ * the queue, and each would cost a process, and those behind it their patience. */
+static bool
+has_left(int client)
+{
+    char c;
+    ssize_t n = recv(client, &c, 1, MSG_PEEK | MSG_DONTWAIT);
+
+    return n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR);
+}
+
 static int
 on_client(sd_event_source *s, int fd, uint32_t revents, void *arg)
 {
@@ -56,6 +67,10 @@ on_client(sd_event_source *s, int fd, uint32_t revents, void *arg)
         if (pm_crowd_is_full(pm))
             break;
         client = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
+        if (client >= 0 && has_left(client)) {
+            (void) close(client);
+            continue;
+        }
         if (client >= 0) {
             pm_crowd_shed(pm);
             pm->client_fd = client;

@@ -3,11 +3,13 @@ import contextlib
 import json
 import os
 import re
+import signal
+import struct
 import subprocess
 from pathlib import Path
 
 import server as support
-from wire import Closed, Wire, connect
+from wire import CANCEL_REQUEST, Closed, Wire, connect, packet
 
 LONG = bool(os.environ.get("PINION_LONG"))
 SECONDS = 30 if LONG else 3
@@ -135,3 +137,24 @@ def test_silent_clients_give_their_places_to_those_who_speak(cluster):
             support.until(get_in, "the next as well").close()
             assert w.ok("SELECT 1").rows == [("1",)]
     assert s.status()["crashRestarts"] == 0
+
+
+def test_who_gave_up_in_the_queue_costs_no_process_and_no_time(cluster):
+    """Clients with a time-out, and a server that does not come to them: when it does, it takes those that are still there."""
+    s = cluster(conf="log_connections = on\n")
+    s.start()
+    n = s.log().count("connection received")
+    support.freeze(s.pid)
+    try:
+        for _ in range(200):
+            Wire(s).close()
+        w = Wire(s)
+        with Wire(s) as cancel:   # has said what it wants, and left
+            cancel.send(packet(CANCEL_REQUEST, struct.pack("!II", 1, 1)))
+    finally:
+        os.kill(s.pid, signal.SIGCONT)
+    with w:
+        assert w.login().ok("SELECT 1").rows == [("1",)]
+    support.until(lambda: "PID 1 in cancel request did not match any process" in s.log(), "the request is heard")
+    assert s.log().count("connection received") == n + 2
+    s.stop()
