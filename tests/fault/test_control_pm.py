@@ -77,7 +77,7 @@ class ControlPm(unittest.TestCase):
 
     def test_it_answers_during_recovery_with_progress(self):
         self.start(wait=False, BARE_RECOVER_MSEC="600000")
-        self.until(lambda: self.status().get("progress"))
+        self.until(lambda: (x := self.status()).get("progress") and x["state"] == "recovering")
         s = self.status()
         self.assertEqual((s["state"], s["pmState"], s["progress"]["phase"]), ("recovering", "PM_RECOVERY", "redo"))
         self.assertNotIn("flushLsn", s)
@@ -166,9 +166,9 @@ class ControlPm(unittest.TestCase):
             self.assertEqual(client.recv(1), b"!")  # it is a session
             self.until(lambda: self.status()["connections"] == 1)
             self.ctl("stop", "-m", "smart", "--timeout=2", code=75)
+            self.until(lambda: self.status()["state"] == "draining")
             s = self.status()
-            self.assertEqual((s["state"], s["pmState"]), ("draining", "PM_RUN"))
-            self.assertEqual(s["progress"]["phase"], "clients")
+            self.assertEqual((s["state"], s["pmState"], s["progress"]["phase"]), ("draining", "PM_RUN", "clients"))
             self.assertIn("cleanly", self.ctl("stop", "-m", "fast").stdout)
 
     def test_a_second_server_is_refused_and_the_first_goes_on(self):

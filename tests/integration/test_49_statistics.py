@@ -56,8 +56,8 @@ def test_how_sessions_end_is_counted(server):
 
 def test_the_log_and_checkpoints_are_counted(server):
     server.sql("CREATE TABLE t (a integer, b text)")
-    before = server.sql("SELECT wal_records, wal_fpi, wal_bytes, wal_write, wal_sync, wal_sync_time FROM pg_stat_wal")[0]
     lsn = server.sql("SELECT pg_current_wal_insert_lsn()")[0][0]
+    before = server.sql("SELECT wal_records, wal_fpi, wal_bytes, wal_write, wal_sync, wal_sync_time FROM pg_stat_wal")[0]
     server.sql("CHECKPOINT")
     server.sql("INSERT INTO t VALUES (1, 'after a checkpoint: an image')")
     after = server.sql("SELECT wal_records, wal_fpi, wal_bytes, wal_write, wal_sync, wal_sync_time FROM pg_stat_wal")[0]

@@ -331,7 +331,10 @@ def kill_one(server, rng, who):
             server.kill9()
             server.start()
         elif pids:
-            os.kill(rng.choice(pids), signal.SIGKILL)
+            victim = rng.choice(pids)
+            os.kill(victim, signal.SIGKILL)
+            # Else what serves next may be the old life, and the next victim the startup process of the new one, without which there is no server.
+            support.until(lambda: victim not in server.children(), "the postmaster knows it")
     except ProcessLookupError:
         pass
 

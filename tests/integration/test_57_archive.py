@@ -61,8 +61,8 @@ def test_a_switched_segment_is_archived_and_stock_pg_waldump_reads_it(cluster):
     support.until(lambda: counts(s)[1] == names[-1], "the counters say so")
     n, last, failed, last_failed, when, since = counts(s)
     assert n >= 3 and failed == 0 and last_failed is None and when >= since
-    title = (support.Path("/proc") / str(s.child("archiver")) / "cmdline").read_bytes().strip(b"\0").decode()
-    assert title == f"pinion: archiver last was {last}"
+    title = support.Path("/proc") / str(s.child("archiver")) / "cmdline"
+    support.until(lambda: title.read_bytes().strip(b"\0").decode() == f"pinion: archiver last was {last}", "its title says so")
     # Nothing was written since: nothing to switch away from.
     at = s.sql("SELECT pg_switch_wal()")[0][0]
     assert s.sql("SELECT pg_switch_wal()")[0][0] == at
@@ -135,7 +135,8 @@ def test_a_failing_command_is_tried_three_times_and_nothing_unarchived_is_remove
     s = archiving(cluster, command="exit 3", conf="max_wal_size = 2MB\nmin_wal_size = 2MB")
     names = switch(s, 6)
     support.until(lambda: "failed too many times, will try again later" in s.log(), "it gives up for now")
-    assert s.log().count("archive command failed with exit code 3") == 3
+    tries, _, _ = s.log().partition("failed too many times")   # a switch behind them is another round
+    assert tries.count("archive command failed with exit code 3") == 3
     assert "The failed archive command was: exit 3" in s.log()
     s.sql("CHECKPOINT")
     s.sql("CHECKPOINT")
@@ -174,8 +175,8 @@ def test_a_mark_without_a_file_goes_with_a_warning(cluster):
     mark = s.data / "pg_wal/archive_status/0000000100000000000000FE.ready"
     mark.touch()
     switch(s)
-    support.until(lambda: not mark.exists(), "the mark is gone")
-    assert "removed orphan archive status file" in s.log()
+    support.until(lambda: "removed orphan archive status file" in s.log(), "it is told")
+    assert not mark.exists()
 
 
 def test_a_mark_without_a_file_that_cannot_go_is_told_and_left(cluster):
@@ -235,8 +236,8 @@ def test_a_command_that_cannot_answer_ends_the_archiver_not_the_server(cluster, 
             at = [datetime.datetime.fromisoformat(x).timestamp() for x in lines]
             return [b - a for a, b in zip(at, at[1:])]
 
-        gaps = support.until(lambda: max(x := ends(), default=0) >= 1 and x, "later and later: a second, ten times the first delay")
-        assert len(gaps) >= 2, gaps
+        gaps = support.until(lambda: len(x := ends()) >= 5 and x, "it ends again and again")
+        assert all(g >= 0.1 * 2 ** i - 0.002 for i, g in enumerate(gaps[:5])), gaps   # later and later; the log shows milliseconds
     cur = c.cursor()
     cur.execute("SELECT 1")
     assert cur.fetchone() == (1,)   # nobody else was touched
@@ -271,8 +272,9 @@ def test_a_fast_stop_archives_everything_first(cluster):
 
 
 def test_a_fast_stop_with_a_failing_command_ends_and_keeps_the_marks(cluster):
-    s = archiving(cluster, command="exit 1")
+    s = archiving(cluster, command="until test -e go; do sleep 0.05; done; exit 1")
     names = switch(s, 2)
+    (s.data / "go").touch()   # both are there: no switch is behind the first round, which would be asked for by it
     support.until(lambda: "failed too many times" in s.log(), "it gives up for now")
     at = len(s.log())
     s.stop("fast")   # AC073
@@ -321,7 +323,9 @@ def test_switching_under_load_loses_nothing(cluster):
         t.start()
     try:
         for _ in range(40):
+            before = list(acked)
             s.sql("SELECT pg_switch_wal()")
+            support.until(lambda b=before: wrong or sum(acked) > sum(b) and min(acked) > 0, "somebody has written since, and everybody has begun")
     finally:
         stop.set()
         for t in threads:

@@ -253,6 +253,7 @@ def test_a_damaged_page_at_a_promotion_is_found_and_costs_its_database(archive):
     path = s.data / "base/5/5"
     with f.held("fsync", "/data/base"):   # the pages are written, the checkpoint is not made
         s.start(env=f.env, wait=False)
+        f.until_met()
         support.until(lambda: s.status().get("progress", {}).get("phase") == "settle" and path.stat().st_size > 8 * 8192, "it settles")
         with open(path, "r+b") as file:
             file.seek(5 * 8192 + 4000)

@@ -88,7 +88,7 @@ def test_it_never_takes_more_than_is_free(cluster):
 def test_who_left_with_0_is_not_replaced_before_it_is_asked_for(cluster):
     s = make(cluster)
     pid = worker(s)
-    assert (str(pid), ROLE) in [(str(p), r) for p, r in s.sql("SELECT pid, backend_type FROM pg_stat_activity")]
+    support.until(lambda: (pid, ROLE) in s.sql("SELECT pid, backend_type FROM pg_stat_activity"), "everybody sees it")
     os.kill(pid, signal.SIGTERM)
     support.until(lambda: not support.state_of(pid), "it has left")
     for _ in range(20):   # the postmaster has something to do meanwhile

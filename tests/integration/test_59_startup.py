@@ -79,8 +79,8 @@ def until_in(s, name):
         return s.status().get("progress", {})
     support.until(lambda: progress().get("phase") == name, f"pass {name}")
     pid = s.child("startup")
-    title = support.until(lambda: open(f"/proc/{pid}/cmdline", "rb").read(), "a title").split(b"\0")[0].decode()
-    assert title.rstrip() == f"pinion: startup {name}"
+    title = support.Path(f"/proc/{pid}/cmdline")
+    support.until(lambda: title.read_bytes().split(b"\0")[0].decode().rstrip() == f"pinion: startup {name}", "its title says it")
     support.until(lambda: name in progress().get("message", ""), "the status line says it")
     return pid
 
@@ -103,6 +103,7 @@ class Standing:
         try:
             self.p = self.s.foreground(env=self.f.env)
             self.pid = until_in(self.s, "settle" if self.name == "verify" else self.name)
+            self.f.until_met()
             if self.name == "verify":   # the same file is read in settle as well, before
                 self.f.hold_next(*STANDS["verify"])
                 self.pid = until_in(self.s, "verify")

@@ -90,6 +90,7 @@ def test_it_answers_during_recovery_and_says_how_far_it_is(cluster):
         pid = startup_stands(s)
         if pid:
             break
+        s.until_ready()
     assert pid
     now = status(s)   # recovery stands still: whatever is asked now is asked in recovery
     assert now["state"] in ("starting", "recovering") and now["pmState"] in ("PM_STARTUP", "PM_RECOVERY")
@@ -126,8 +127,8 @@ def test_a_smart_stop_drains_and_a_fast_one_overtakes_it(server):
     c.cursor().execute("SELECT 1")
     p = server.ctl("stop", "-D", server.data, "-m", "smart", "--timeout=2", check=False)
     assert p.returncode == 75 and "goes on" in p.stderr
-    s = status(server)
-    assert (s["state"], s["pmState"]) == ("draining", "PM_RUN")
+    s = support.until(lambda: (x := status(server))["state"] == "draining" and x, "it drains")
+    assert s["pmState"] == "PM_RUN"
     assert "stopped cleanly" in server.stop("fast").stdout
     c.close()
 

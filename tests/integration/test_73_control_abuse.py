@@ -114,6 +114,8 @@ def test_64_slow_clients_harm_nobody(cluster):
     s.configure(f"control_socket = '{path}'\n")
     echo = Echo()
     s.start()
+    for role in ("walwriter", "autovacuum launcher"):   # the last ones
+        s.child(role)
     files, kb = n_files(s.pid), rss_kb(s.pid)
     pids, pipe, over = [], os.pipe(), os.pipe()
     try:

@@ -237,7 +237,7 @@ def test_sockets_of_socket_units_are_known_by_their_names(managed):
 
 
 def test_children_and_their_programs_know_nothing_of_the_manager(managed):
-    s, m = managed(conf="archive_mode = on\narchive_command = 'env > env.txt; true %p %f'\n")
+    s, m = managed(conf="archive_mode = on\narchive_command = 'env > env.new; mv env.new env.txt; true %p %f'\n")
     p = start(s, m)
     s.sql("CREATE TABLE t (a integer)")
     s.sql("SELECT pg_switch_wal()")

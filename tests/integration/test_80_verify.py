@@ -221,10 +221,20 @@ def test_an_interrupt_ends_the_question_at_the_server_too(cluster):
         def asker(of="query LIKE '%check_database(5)%' AND state = 'active'"):
             rows = w.query(f"SELECT pid FROM pg_stat_activity WHERE application_name = 'pinionctl verify' AND {of}").rows
             return int(rows[0][0]) if rows else None
-        ctl = subprocess.Popen(support.as_user(support.PINIONCTL, "verify", "-D", server.data, "-U", "postgres"),
-                               env={**os.environ, "PINIOND": str(support.PINIOND)}, stdout=subprocess.DEVNULL)
-        pid = support.until(asker, "it asks the server")
-        assert support.freeze(pid)   # now an answer takes as long as we like
+
+        def met():
+            """pinionctl and the session that it asks, which stands still in the middle of the answer; None: that was through before."""
+            ctl = subprocess.Popen(support.as_user(support.PINIONCTL, "verify", "-D", server.data, "-U", "postgres"),
+                                   env={**os.environ, "PINIOND": str(support.PINIOND)}, stdout=subprocess.DEVNULL)
+            pid = support.until(lambda: asker() or ctl.poll() is not None and -1, "it asks the server")
+            if pid > 0 and support.freeze(pid):
+                if asker() == pid:
+                    return ctl, pid
+                os.kill(pid, signal.SIGCONT)
+            assert ctl.wait(support.DEADLINE) == 0
+            return None
+
+        ctl, pid = support.until(met, "it is met")   # now an answer takes as long as we like
         try:
             child = int(Path(f"/proc/{ctl.pid}/task/{ctl.pid}/children").read_text())
             support.until(lambda: "poll" in Path(f"/proc/{child}/wchan").read_text(), "it waits for an answer")

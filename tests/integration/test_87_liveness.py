@@ -95,7 +95,7 @@ class Stopped:
         self.pid = pid
 
     def __enter__(self):
-        os.kill(self.pid, signal.SIGSTOP)
+        assert support.freeze(self.pid)
         return self
 
     def __exit__(self, *_):
@@ -173,7 +173,7 @@ def test_a_writer_that_stands_still_in_the_queue_stops_who_is_behind_it_only(clu
     for conn in (queued, behind):
         threads.append(threading.Thread(target=lambda c=conn: c.cursor().execute("UPDATE t SET n = n WHERE id = 2"), daemon=True))
         threads[-1].start()
-        support.until(lambda c=conn: server.sql(f"SELECT count(*) FROM pg_stat_activity WHERE pid = {c.get_backend_pid()} AND wait_event IS NOT NULL "
+        support.until(lambda c=conn: server.sql(f"SELECT count(*) FROM pg_stat_activity WHERE pid = {c.get_backend_pid()} AND wait_event = 'WriterLock' "
                                                 "AND state = 'active'") == [(1,)], "it waits in the queue")
     with Stopped(queued.get_backend_pid()):
         holder.cursor().execute("COMMIT")   # the lock goes to the one that stands still

@@ -28,6 +28,7 @@ def text(s, suffix=".log"):
 def started(cluster, conf=""):
     s = cluster(conf=COLLECT + conf)
     s.start()
+    until((s.data / "current_logfiles").exists, "the collector has its files")
     return s
 
 
@@ -170,12 +171,12 @@ def test_the_collector_outlives_a_killed_postmaster_only_as_long_as_anybody_writ
     s.kill9()
     until(lambda: support.state_of(logger) in ("", "Z"), "the collector is gone")
     s.start()
-    assert "interrupted" in text(s)
+    logged(s, "interrupted")
 
 
 def test_files_change_by_request_of_sql_and_of_pg_ctl(cluster):
     s = started(cluster, "log_filename = 'one.log'\n")
-    assert s.sql("SELECT pg_current_logfile()") == [("log/one.log",)]
+    until(lambda: s.sql("SELECT pg_current_logfile()") == [("log/one.log",)], "its name is known")
     moved = (s.data / "log/one.log").rename(s.data / "log/moved.log")
     fail(s, "before")
     until(lambda: "no_table_before" in moved.read_text(), "the old file is still written")

@@ -37,6 +37,7 @@ class Failing:
         gate = Path(f"{self.order}.gate")
         os.mkfifo(gate)
         gate.chmod(0o644)
+        self.met(call).unlink(missing_ok=True)
         self.next(call, part, 1000 if in_kernel else 0)
         try:
             yield
@@ -45,12 +46,21 @@ class Failing:
             self.end = os.open(gate, os.O_RDWR)   # lets through who stands there; stays open for who is on the way
             gate.unlink()
 
+    def met(self, call):
+        return Path(f"{self.order}.{call}")
+
+    def until_met(self):
+        """Inside held(): somebody stands there."""
+        call = self.order.read_text().split()[0]
+        support.until(self.met(call).exists, f"somebody stands in {call}")
+
     def hold_next(self, call, part):
-        """Inside held(): who stands there goes on, and such calls stand still from now on."""
+        """Inside held(): who stands there goes on, and such calls (of another kind than before) stand still from now on."""
         gate, old = Path(f"{self.order}.gate"), Path(f"{self.order}.old")
         os.rename(gate, old)
         os.mkfifo(gate)
         gate.chmod(0o644)
+        self.met(call).unlink(missing_ok=True)
         self.next(call, part, 0)
         os.close(os.open(old, os.O_RDWR))
         old.unlink()

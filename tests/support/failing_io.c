@@ -3,7 +3,8 @@
  * (fsync, fdatasync, pwrite, pread) on a file whose path contains PART fails with that number;
  * whoever removes the file fires; with -1, -2 … it does not fail, its process ends with exit code
  * 0, 1 … With ERRNO 0 each such call waits, as long as the file is there, until somebody opens the
- * FIFO $FAILING_IO.gate for writing; with 1000 the same, but asleep in the kernel (state D). */
+ * FIFO $FAILING_IO.gate for writing; with 1000 the same, but asleep in the kernel (state D). Who
+ * comes to stand there makes the file $FAILING_IO.CALL. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -17,11 +18,13 @@
 #define IN_KERNEL 1000
 
 static void
-wait_at_gate(const char *order)
+wait_at_gate(const char *order, const char *call)
 {
-    char gate[4096];
+    char gate[4096], met[4096];
     int fd;
 
+    (void) snprintf(met, sizeof met, "%s.%s", order, call);
+    (void) close(open(met, O_WRONLY | O_CREAT | O_CLOEXEC, 0644));
     (void) snprintf(gate, sizeof gate, "%s.gate", order);
     while ((fd = open(gate, O_RDONLY | O_CLOEXEC)) < 0 && errno == EINTR)
         ;
@@ -30,12 +33,12 @@ wait_at_gate(const char *order)
 
 /* The parent of a vfork() takes no signal but KILL until its child has ended. */
 static void
-wait_in_kernel(const char *order)
+wait_in_kernel(const char *order, const char *call)
 {
     pid_t pid = vfork(); /* NOLINT */
 
     if (pid == 0) {
-        wait_at_gate(order);
+        wait_at_gate(order, call);
         _exit(0);
     }
     while (pid > 0 && waitpid(pid, NULL, 0) < 0 && errno == EINTR)
@@ -64,9 +67,9 @@ fires(const char *call, int fd)
         strstr(path, part) == NULL)
         error = 0;
     else if (error == 0)
-        wait_at_gate(order);
+        wait_at_gate(order, call);
     else if (error == IN_KERNEL)
-        wait_in_kernel(order), error = 0;
+        wait_in_kernel(order, call), error = 0;
     else if (unlink(order) < 0)
         error = 0;
     else if (error < 0)

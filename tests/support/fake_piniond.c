@@ -2,11 +2,11 @@
  * (control_fake.c).
  *
  *   fake_piniond init -D DIR       makes DIR with a pinion.conf
- *   fake_piniond -D DIR            serves DIR/control; recovers for FAKE_RECOVER_MSEC (default 0)
- * first
+ *   fake_piniond -D DIR            serves DIR/control
  *
- * DIR/broken makes a reload fail; DIR/exit78 makes the start fail. A stop takes FAKE_STOP_MSEC
- * (default 100). Runs in: its own process, in tests of pinionctl. Owns: the socket. Source: none.
+ * It recovers as long as there is DIR/recovering; a stop takes 100 ms, and as long as there is
+ * DIR/stopping. DIR/broken makes a reload fail; DIR/exit78 makes the start fail.
+ * Runs in: its own process, in tests of pinionctl. Owns: the socket. Source: none.
  */
 #include <signal.h>
 #include <stdio.h>
@@ -19,6 +19,8 @@
 #include "control/control.h"
 #include "support/control_fake.h"
 
+#define STOP_USEC 100000
+
 struct fake {
     struct control_fake server;
     struct control_view_ops ops; /* the fake's, some replaced */
@@ -27,19 +29,17 @@ struct fake {
     struct control *control;
     sd_event *ev;
     sd_event_source *timer;
-    usec_t ready_usec; /* monotonic: recovery ends; 0 = it has */
-    usec_t stop_usec;  /* monotonic: the stop ends; 0 = none */
+    bool is_recovering;
+    usec_t stop_usec; /* monotonic: the stop ends; 0 = none */
     usec_t checkpoint_usec;
 };
 
 static struct fake fake;
 
-static usec_t
-env_usec(const char *name, usec_t msec)
+static bool
+is_held(const char *name)
 {
-    const char *text = getenv(name); /* NOLINT(concurrency-mt-unsafe): one thread */
-
-    return (text == NULL ? msec : strtoul(text, NULL, 10)) * 1000;
+    return access(name, F_OK) == 0;
 }
 
 /* One more, if FAKE_METRICS says where. */
@@ -64,7 +64,7 @@ fake_stop(void *ctx, enum control_stop_mode mode, usec_t drain_usec, const struc
 {
     int r = fake.base->stop(ctx, mode, drain_usec, ask, e);
 
-    fake.stop_usec = clock_mono_usec() + env_usec("FAKE_STOP_MSEC", 100);
+    fake.stop_usec = clock_mono_usec() + STOP_USEC;
     fake.server.status.state = CONTROL_STOPPING;
     fake.server.status.pm_state = "PM_SHUTDOWN";
     fake.server.status.progress =
@@ -105,8 +105,8 @@ on_timer(sd_event_source *s, uint64_t usec, void *arg)
 
     (void) usec;
     (void) arg;
-    if (fake.ready_usec != 0 && now >= fake.ready_usec) {
-        fake.ready_usec = 0;
+    if (fake.is_recovering && !is_held("recovering")) {
+        fake.is_recovering = false;
         fake.server.status.state = CONTROL_READY;
         fake.server.status.pm_state = "PM_RUN";
         fake.server.status.progress = (struct control_progress){ 0 };
@@ -116,7 +116,7 @@ on_timer(sd_event_source *s, uint64_t usec, void *arg)
         fake.server.status.checkpoint.lsn = 0x3000148;
     }
     control_changed(fake.control);
-    if (fake.stop_usec != 0 && now >= fake.stop_usec) {
+    if (fake.stop_usec != 0 && now >= fake.stop_usec && !is_held("stopping")) {
         control_finish(fake.control, true, 1000000);
         return sd_event_exit(fake.ev, 0);
     }
@@ -147,7 +147,7 @@ serve(void)
     control_fake_init(&fake.server);
     fake.server.status.data_directory = getcwd(dir, sizeof dir);
     fake.server.status.started_usec = fake.server.status.state_since_usec = clock_real_usec();
-    fake.ready_usec = clock_mono_usec() + env_usec("FAKE_RECOVER_MSEC", 0);
+    fake.is_recovering = true;
     fake.server.status.state = CONTROL_RECOVERING;
     fake.server.status.pm_state = "PM_RECOVERY";
     fake.server.status.progress = (struct control_progress){ .phase = "redo",

@@ -40,13 +40,13 @@ class Manager:
             name = next((x[7:] for x in lines if x.startswith("FDNAME=")), "stored")
             if "FDSTOREREMOVE=1" in lines:
                 self.drop(name)
-            for fd in fds:
-                if "FDSTORE=1" in lines:
-                    self.store.append((name, fd))
-                else:
-                    os.close(fd)
+            if "FDSTORE=1" in lines:
+                self.store += [(name, fd) for fd in fds]
             self.when.append(time.monotonic())
             self.got.append(data.decode())
+            if "FDSTORE=1" not in lines:   # only now: who has sent a barrier goes when it is closed
+                for fd in fds:
+                    os.close(fd)
 
     def drop(self, name=None):
         """Close what the store has of this name (None: all)."""
@@ -62,6 +62,13 @@ class Manager:
         self.thread.join()
         self.sock.close()
         self.drop()
+
+    def here(self):
+        """Index behind all that was sent before this call."""
+        mark = f"HERE={time.monotonic_ns()}"
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
+            s.sendto(mark.encode(), self.path)
+        return self.wait(f"^{mark}$")
 
     def quiet(self, seconds):
         """Wait until nothing but pings has come for so long; returns how many those are, and where they begin."""

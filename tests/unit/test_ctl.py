@@ -2,6 +2,7 @@
 """pinionctl against the real control socket over a made-up server: texts, JSON, exit codes, waiting.
 
 Usage: test_ctl.py PINIONCTL FAKE_PINIOND"""
+import contextlib
 import fcntl
 import json
 import os
@@ -29,6 +30,9 @@ class Ctl(unittest.TestCase):
         self.env.update(PINIOND=FAKE, LC_ALL="C")
 
     def tearDown(self):
+        for what in ("recovering", "stopping"):
+            with contextlib.suppress(FileNotFoundError):
+                self.let_go(what)
         subprocess.run([CTL, "stop", "-D", self.dir], env=self.env, capture_output=True, timeout=60, check=False)
         shutil.rmtree(self.top)
 
@@ -40,6 +44,22 @@ class Ctl(unittest.TestCase):
     def start(self, *args, code=0, **env):
         self.ctl("init", "-D", self.dir)
         return self.ctl("start", "-D", self.dir, "-l", f"{self.top}/log", *args, code=code, **env)
+
+    def hold(self, what):
+        """The made-up server does not end what it does ("recovering", "stopping") before let_go()."""
+        os.makedirs(self.dir, exist_ok=True)
+        open(f"{self.dir}/{what}", "w", encoding="utf-8").close()
+
+    def let_go(self, what):
+        os.unlink(f"{self.dir}/{what}")
+
+    def until_state(self, state):
+        end = time.monotonic() + 60
+        while subprocess.run([CTL, "status", "-D", self.dir, "--field=state"], env=self.env, capture_output=True, text=True, timeout=60, check=False).stdout != state + "\n":
+            self.assertLess(time.monotonic(), end, f"never {state}")
+
+    def popen(self, *args):
+        return subprocess.Popen([CTL, *args], env=self.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     def verify(self, script, *args, code=0):
         """pinionctl verify with a `piniond` that says what we like."""
@@ -251,11 +271,14 @@ class Ctl(unittest.TestCase):
         self.assertIn("ended without a word", self.ctl("status", "-D", self.dir, code=3).stdout)
 
     def test_one_field_of_the_status_for_scripts(self):
-        self.assertEqual(self.start("--timeout=0.2", code=75, FAKE_RECOVER_MSEC="1500").returncode, 75)
+        self.hold("recovering")
+        self.start("--no-wait")
+        self.until_state("recovering")
         self.assertEqual(self.ctl("status", "-D", self.dir, "--field=progress.percent", code=5).stdout, "36.0\n")
         self.assertEqual(self.ctl("status", "-D", self.dir, "--field=listen", code=5).stdout, '["127.0.0.1:5454"]\n')
         self.assertIn("the name of a field", self.ctl("status", "-D", self.dir, "--field=", code=2).stderr)
         self.assertIn('no field "a.b"', self.ctl("status", "-D", self.dir, "--field=a.b", code=1).stderr)
+        self.let_go("recovering")
         self.ctl("wait", "-D", self.dir)
         self.ctl("is-active", "-D", self.dir)
         self.ctl("stop", "-D", self.dir)
@@ -492,16 +515,25 @@ class Ctl(unittest.TestCase):
                                              {"severity": "error", "message": "no"}, {"severity": "error", "message": "gone", "file": "/y"}])
 
     def test_a_start_waits_for_recovery_or_says_that_it_goes_on(self):
-        p = self.start("--timeout=0.2", code=75, FAKE_RECOVER_MSEC="1500")
-        self.assertIn("data: recovering: redo 36 %", p.stdout)
-        self.assertIn("the start goes on", p.stderr)
+        self.hold("recovering")
+        self.assertIn("the start goes on", self.start("--timeout=0.2", code=75).stderr)
+        self.until_state("recovering")
         p = self.ctl("status", "-D", self.dir, code=5)
         self.assertRegex(p.stdout.splitlines()[0], r"^◐ main  recovering \(redo\)  PM_RECOVERY +not accepting connections")
         self.assertIn("[#######-------------]  36 %   Recovering: redo 36 %", p.stdout)
         p = self.ctl("checkpoint", "-D", self.dir, code=1)
         self.assertIn("cannot execute Checkpoint in state recovering (PM_RECOVERY)", p.stderr)
-        p = self.ctl("call", "-D", self.dir, "WatchStatus", '{"untilState":["ready"]}', "--more", "--json")
-        self.assertEqual(json.loads(p.stdout.splitlines()[-1])["status"]["state"], "ready")
+        w = self.popen("call", "-D", self.dir, "WatchStatus", '{"untilState":["ready"]}', "--more", "--json")
+        self.assertEqual(json.loads(w.stdout.readline())["status"]["state"], "recovering")
+        self.let_go("recovering")
+        self.assertEqual(json.loads(w.communicate(timeout=60)[0].splitlines()[-1])["status"]["state"], "ready")
+        self.ctl("stop", "-D", self.dir)
+        self.hold("recovering")
+        start = self.popen("start", "-D", self.dir, "-l", f"{self.top}/log")
+        self.assertIn("data: recovering: redo 36 %\n", iter(start.stdout.readline, ""))
+        self.let_go("recovering")
+        self.assertRegex(start.communicate(timeout=60)[0], r"(?m)^data: ready after")
+        self.assertEqual(start.returncode, 0)
 
     def test_a_server_that_ends_while_starting_is_reported_with_its_status(self):
         self.ctl("init", "-D", self.dir)
@@ -541,29 +573,39 @@ class Ctl(unittest.TestCase):
         self.assertEqual(self.ctl("status", "-D", self.dir, "--field=state").stdout, "ready\n")
 
     def test_a_stop_that_takes_long_times_out_and_goes_on(self):
-        self.start(FAKE_STOP_MSEC="1000")
+        self.start()
+        self.hold("stopping")
         self.ctl("stop", "-D", self.dir, "--timeout=0.2", code=75)
+        self.until_state("stopping")
         self.assertIn("stopping", self.ctl("status", "-D", self.dir, code=5).stdout)
-        self.assertIn("stopped cleanly", self.ctl("stop", "-D", self.dir).stdout)
+        stop = self.popen("stop", "-D", self.dir)
+        self.assertIn("checkpoint", stop.stdout.readline())
+        self.let_go("stopping")
+        self.assertIn("stopped cleanly", stop.communicate(timeout=60)[0])
 
     def test_no_wait_returns_at_once(self):
-        self.start(FAKE_STOP_MSEC="1200")
+        self.start()
+        self.hold("stopping")
         self.assertIn("stop requested", self.ctl("stop", "-D", self.dir, "--no-wait").stdout)
+        self.until_state("stopping")
         self.ctl("status", "-D", self.dir, code=5)
 
     def test_a_watch_prints_a_line_per_change_and_ends_with_the_server(self):
-        self.start(FAKE_STOP_MSEC="300")
-        w = subprocess.Popen([CTL, "watch", "-D", self.dir, "--json"], env=self.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.start()
+        self.hold("stopping")
+        w = self.popen("watch", "-D", self.dir, "--json")
         first = json.loads(w.stdout.readline())
         self.assertEqual((first["sequence"], first["status"]["state"]), (0, "ready"))
-        self.ctl("stop", "-D", self.dir)
-        rest, err = w.communicate(timeout=30)
-        self.assertEqual([json.loads(x)["status"]["state"] for x in rest.splitlines()][:1], ["stopping"])
+        self.ctl("stop", "-D", self.dir, "--no-wait")
+        self.assertEqual(json.loads(w.stdout.readline())["status"]["state"], "stopping")
+        self.let_go("stopping")
+        rest, err = w.communicate(timeout=60)
         self.assertEqual((w.returncode, err, "error" in rest), (0, "", False))
 
     def test_an_interrupted_wait_exits_130(self):
-        self.start(FAKE_STOP_MSEC="1200")
-        p = subprocess.Popen([CTL, "stop", "-D", self.dir], env=self.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.start()
+        self.hold("stopping")
+        p = self.popen("stop", "-D", self.dir)
         self.assertIn("checkpoint", p.stdout.readline())
         p.send_signal(signal.SIGINT)
         _, err = p.communicate(timeout=30)
