@@ -269,8 +269,9 @@ void
 args_help(const struct verb *v)
 {
     if (v != NULL) {
-        (void) printf("Usage: pinionctl [OPTION…] %s %s\n\n%s%s\n", v->name, v->positional,
-                      v->summary, v->help[0] != '\0' ? "." : "");
+        (void) printf("Usage: pinionctl [OPTION…] %s%s%s\n\n%s%s\n", v->name,
+                      v->positional[0] != '\0' ? " " : "", v->positional, v->summary,
+                      v->help[0] != '\0' ? "." : "");
         (void) printf("%s\nOptions:\n", v->help);
         print_options(options_of(v));
         return;

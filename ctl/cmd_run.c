@@ -267,15 +267,64 @@ through_systemd(const struct args *a, const struct target *t, const char *verb, 
     return CTL_OK;
 }
 
-static bool
-is_reachable(const struct target *t)
+/* What a start finds where it wants to be. */
+enum tenant {
+    TENANT_NONE,
+    TENANT_RUNS,
+    TENANT_STOPS,
+    TENANT_SILENT, /* of a server that was killed: until the kernel has cleared it away it takes
+                      connections, and its children keep the lock file for a moment longer */
+};
+
+static enum tenant
+find_tenant(struct target *t, uint64_t deadline, char *message, size_t cap)
 {
+    uint64_t soon = now_mono_usec() + USEC_PER_SEC, late = soon + REACH_USEC;
+    uint64_t by = deadline < soon ? soon : deadline < late ? deadline : late;
     struct client c = { 0 };
     struct problem ignored;
-    bool yes = client_open(&c, t->socket, &ignored) == 0;
+    json_auto_t *reply = NULL;
 
+    target_refresh(t);
+    int r = client_open(&c, t->socket, &ignored);
+    if (r == 0)
+        r = client_call(&c, "GetStatus", NULL, by, &reply, &ignored);
     client_close(&c);
-    return yes;
+    if (r == CTL_NOT_RUNNING && !target_is_locked(t))
+        return TENANT_NONE;
+    if (r == CTL_NOT_RUNNING || r == CTL_UNREACHABLE)
+        return TENANT_SILENT;
+    const json_t *s = json_object_get(reply, "status");
+    (void) snprintf(message, cap, "%s", out_text_of(json_object_get(s, "progress"), "message"));
+    return strcmp(out_text_of(s, "state"), "stopping") == 0 ? TENANT_STOPS : TENANT_RUNS;
+}
+
+/* Until nobody is there whom a start would meet; the service manager waits for that itself. Returns
+ * 0; -1, a server runs; or an exit code. */
+static int
+wait_free(const struct args *a, struct target *t, bool by_systemd, struct problem *p)
+{
+    uint64_t begun = now_mono_usec(), patience = begun + REACH_USEC, deadline = deadline_of(a);
+    char message[256] = "";
+
+    for (;;) {
+        enum tenant is = find_tenant(t, deadline, message, sizeof message);
+        uint64_t now = now_mono_usec();
+
+        if (util_interrupted)
+            return fail(p, CTL_INTERRUPTED, "interrupted; it was not asked to start");
+        if (is == TENANT_NONE || is == TENANT_RUNS)
+            return is == TENANT_NONE ? 0 : -1;
+        if (by_systemd || (is == TENANT_SILENT && now >= patience))
+            return 0; /* the server knows best whom it meets */
+        if (now >= deadline || (args_has(a, OPTION_NO_WAIT) && now >= patience))
+            return fail(p, CTL_TIMED_OUT, "the server still stops; it was not asked to start");
+        if (is == TENANT_STOPS)
+            out->progress(t, message, NULL);
+        else if (now - begun > USEC_PER_SEC)
+            out->progress(t, "waiting for the end of the server that was there", NULL);
+        (void) poll(NULL, 0, POLL_USEC / 1000);
+    }
 }
 
 /* Where the service manager starts it, it says where the output goes. */
@@ -299,12 +348,12 @@ cmd_start(const struct args *a, struct problem *p)
 
     if (r != 0 || (r = refuse_log(a, by_systemd, p)) != 0)
         return r;
-    if (is_reachable(&t))
-        return already(a, &t, "already running", p);
     util_catch_interrupt();
-    if (by_systemd)
-        return through_systemd(a, &t, "start", "started", p);
-    return start_directly(a, &t, p);
+    if ((r = wait_free(a, &t, by_systemd, p)) > 0)
+        return r;
+    if (r < 0)
+        return already(a, &t, "already running", p);
+    return by_systemd ? through_systemd(a, &t, "start", "started", p) : start_directly(a, &t, p);
 }
 
 /* Follow the replies of a long call, a smart stop among them. Returns 0 with the final reply's

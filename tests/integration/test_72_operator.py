@@ -196,3 +196,11 @@ def test_a_report_that_finds_no_room_or_may_not_be_written_leaves_nothing(small_
     p = s.ctl("report", "-D", s.data, "-o", "/etc/r.tgz", check=False)
     assert p.returncode == 1 and 'could not create "/etc/r.tgz": Permission denied' in p.stderr
     assert s.ctl("report", "-D", s.data, "-o", s.dir / "r.tgz").returncode == 0
+
+
+def test_a_start_right_behind_a_kill_is_a_start(server):
+    """The kernel has not cleared the dead one away yet: it is not "already running", nor are its children in the way."""
+    for _ in range(3):
+        os.kill(server.pid, signal.SIGKILL)
+        assert "ready after" in server.start().stdout
+    assert server.sql("SELECT 1") == [(1,)]

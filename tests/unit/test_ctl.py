@@ -481,6 +481,43 @@ class Ctl(unittest.TestCase):
         for verb in ("reload", "ps", "checkpoint", "watch"):
             self.ctl(verb, "-D", self.dir, code=3)
 
+    def test_a_start_waits_for_the_end_of_who_was_there(self):
+        self.ctl("init", "-D", self.dir)
+        stopping = {"parameters": {"status": {"state": "stopping", "progress": {"message": "Stopping: checkpoint 41 %"}}}}
+
+        def start(*args):
+            return subprocess.Popen([CTL, "start", "-D", self.dir, "-l", f"{self.top}/log", *args], env=self.env, text=True,
+                                    stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+        def answer_one(s, reply):
+            with s.accept()[0] as c:
+                c.recv(1000)
+                c.sendall(json.dumps(reply).encode() + b"\0")
+        with socket.socket(socket.AF_UNIX) as s:
+            s.bind(f"{self.dir}/control")
+            s.listen(1)
+            p = start("--timeout=1e-6")
+            answer_one(s, stopping)
+            self.assertIn("was not asked to start", p.communicate(timeout=60)[1])
+            self.assertEqual(p.returncode, 75)
+            p = start()
+            answer_one(s, stopping)
+            self.assertEqual(p.stdout.readline(), "data: stopping: checkpoint 41 %\n")
+            os.unlink(f"{self.dir}/control")
+        self.assertRegex(p.communicate(timeout=60)[0], r"data: ready after")
+        self.ctl("stop", "-D", self.dir)
+        # One that was killed: its socket takes another connection, its children hold the lock file.
+        with open(f"{self.dir}/postmaster.pid", "w", encoding="utf-8") as held, socket.socket(socket.AF_UNIX) as s:
+            fcntl.lockf(held, fcntl.LOCK_EX)
+            s.bind(f"{self.dir}/control")
+            s.listen(1)
+            p = start()
+            with s.accept()[0]:
+                os.unlink(f"{self.dir}/control")
+            self.assertEqual(p.stdout.readline(), "data: waiting for the end of the server that was there\n")
+        self.assertRegex(p.communicate(timeout=60)[0], r"data: ready after")
+        self.assertEqual(p.returncode, 0)
+
     def test_a_rejected_configuration_exits_78_and_names_the_line(self):
         self.start()
         with open(f"{self.dir}/broken", "w", encoding="utf-8"):
