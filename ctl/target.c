@@ -110,7 +110,16 @@ find_default(struct target *ret, struct problem *p)
     return CTL_USAGE;
 }
 
-/* Pid, and the control path among the lines behind PostgreSQL's. */
+static bool
+is_locked(int fd)
+{
+    struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+
+    return fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
+}
+
+/* Pid, and the control path among the lines behind PostgreSQL's. In a file that nobody holds they
+ * are of a server that is gone or, if the directory was copied while it ran, of another. */
 void
 target_refresh(struct target *t)
 {
@@ -120,7 +129,8 @@ target_refresh(struct target *t)
 
     if (f == NULL)
         return;
-    for (int i = 1; fgets(line, sizeof line, f) != NULL; i++) {
+    bool is_held = is_locked(fileno(f));
+    for (int i = 1; is_held && fgets(line, sizeof line, f) != NULL; i++) {
         line[strcspn(line, "\n")] = '\0';
         if (i == 1)
             t->pid = (pid_t) strtol(line, NULL, 10);
@@ -172,12 +182,11 @@ target_find(const struct args *a, struct target *ret, struct problem *p)
 bool
 target_is_locked(const struct target *t)
 {
-    struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
     char path[4200];
 
     (void) snprintf(path, sizeof path, "%s/postmaster.pid", t->datadir);
     CLEANUP(closep) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    return fd >= 0 && fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
+    return fd >= 0 && is_locked(fd);
 }
 
 int

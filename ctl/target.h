@@ -15,7 +15,7 @@ struct target {
     char datadir[4096]; /* empty if unknown */
     char instance[128]; /* empty unless meant by instance */
     char unit[192];     /* "pinion@NAME.service", with an instance */
-    pid_t pid;          /* of postmaster.pid, 0 = none */
+    pid_t pid;          /* of a postmaster.pid that is held, 0 = none */
 };
 
 /* Returns 0, or CTL_NO_INSTANCE or CTL_USAGE with p set. Does not connect; reads postmaster.pid. */

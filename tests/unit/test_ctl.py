@@ -223,6 +223,20 @@ class Ctl(unittest.TestCase):
         self.assertIn("not running", stop.communicate(timeout=30)[0])
         os.unlink(f"{self.dir}/postmaster.pid")
 
+    def test_a_copied_data_directory_is_not_the_server_that_it_was_copied_from(self):
+        self.start()
+        copy = f"{self.top}/copy"
+        os.mkdir(copy)
+        with open(f"{copy}/postmaster.pid", "w", encoding="utf-8") as f:
+            f.write(f"{os.getpid()}\n" + "x\n" * 7 + f"5454\n{self.dir}/control\n")
+            f.flush()
+            for args, code, words in ((("stop",), 0, "not running"), (("is-active",), 3, "stopped"), (("checkpoint",), 3, "")):
+                self.assertIn(words, self.ctl(*args, "-D", copy, code=code).stdout)
+            self.ctl("is-active", "-D", self.dir)   # it was not the one that was stopped
+            fcntl.lockf(f, fcntl.LOCK_EX)
+            self.ctl("is-active", "-D", copy)   # held: it tells where its server listens
+        self.ctl("is-active", "-D", copy, code=3)
+
     def test_a_cluster_that_never_ran_has_no_history(self):
         self.ctl("init", "-D", self.dir)
         self.assertIn("No such file", self.ctl("history", "-D", self.dir, code=4).stderr)
