@@ -61,17 +61,43 @@ open_dir(struct control *c, const char *path, struct err *e)
     return 0;
 }
 
+/* Where the name leads, however long its path is. */
+static struct sockaddr_un
+address_of(const struct control *c, const char *name)
+{
+    struct sockaddr_un addr = { .sun_family = AF_UNIX };
+
+    (void) snprintf(addr.sun_path, sizeof addr.sun_path, "/proc/self/fd/%d/%s", c->dir_fd, name);
+    return addr;
+}
+
+/* A socket there that somebody listens on is another server's, whose callers would come to us. */
+static int
+check_unused(const struct control *c, const char *path, struct err *e)
+{
+    struct sockaddr_un addr = address_of(c, c->name);
+    CLEANUP(closep) int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+    if (fd < 0)
+        return ERR_ERRNO(e, "could not create control socket");
+    if (connect(fd, (struct sockaddr *) &addr, sizeof addr) < 0 && errno != EAGAIN)
+        return 0;
+    (void) err_set_errno(e, EADDRINUSE, "control socket \"%s\" is in use by another server", path);
+    err_hint(e, "Set another control_socket, or stop that server.");
+    return -EADDRINUSE;
+}
+
 /* Bind under a name of our own, then rename: the real name is never missing and never half-made.
  * All through /proc/self/fd, so the length of the directory's path does not matter. */
 static int
 bind_name(struct control *c, const char *path, struct err *e)
 {
-    struct sockaddr_un addr = { .sun_family = AF_UNIX };
+    struct sockaddr_un addr;
     char tmp[80];
     struct stat st;
 
     (void) snprintf(tmp, sizeof tmp, ".%s.%d", c->name, (int) getpid());
-    (void) snprintf(addr.sun_path, sizeof addr.sun_path, "/proc/self/fd/%d/%s", c->dir_fd, tmp);
+    addr = address_of(c, tmp);
     (void) unlinkat(c->dir_fd, tmp, 0);
     if (bind(c->fd, (struct sockaddr *) &addr, sizeof addr) < 0)
         return ERR_ERRNO(e, "could not bind control socket \"%s\"", path);
@@ -120,6 +146,8 @@ make_socket(struct control *c, const char *path, struct err *e)
     if (c->fd < 0)
         return ERR_ERRNO(e, "could not create control socket");
     r = open_dir(c, path, e);
+    if (r == 0)
+        r = check_unused(c, path, e);
     return r < 0 ? r : bind_name(c, path, e);
 }
 

@@ -31,7 +31,8 @@ struct control_place {
 };
 
 /* Bind and listen at `place->path` (longer than a socket address allows is fine) with mode 0666:
- * who may do what is decided per method. A socket left there by a dead server is replaced. `ev` and
+ * who may do what is decided per method. A socket left there by a dead server is replaced, one that
+ * somebody listens on is refused (-EADDRINUSE). `ev` and
  * `view` are borrowed until control_free(). Returns 0 or < 0 with e set. Runs in: postmaster. */
 int control_new(sd_event *ev, const struct control_place *place, const struct control_view *view,
                 struct control **ret, struct err *e);

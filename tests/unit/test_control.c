@@ -308,24 +308,51 @@ without_descriptors_it_waits_instead_of_spinning(void **state)
 }
 
 static void
-a_socket_left_by_a_dead_server_is_replaced_and_a_strangers_is_left(void **state)
+a_socket_that_a_server_listens_on_is_refused_a_dead_ones_is_replaced(void **state)
 {
     struct err e = ERR_INIT;
     struct control *second = NULL;
+    char other[700];
+    struct stat st;
 
     (void) state;
-    assert_ok(control_new(rig.ev, &(struct control_place){ rig.path, -1 }, &rig.view, &second, &e),
-              &e);
-    rig.control = control_free(rig.control); /* its name belongs to the second now */
-    assert_int_equal(access(rig.path, F_OK), 0);
-    struct stat st;
-    assert_int_equal(stat(rig.path, &st), 0);
-    assert_int_equal(st.st_mode & 07777, 0666);
-    int fd = dial();
+    assert_int_equal(
+        control_new(rig.ev, &(struct control_place){ rig.path, -1 }, &rig.view, &second, &e),
+        -EADDRINUSE);
+    int fd = dial(); /* it is still the first one's */
     say(fd, PING, sizeof PING);
     expect_heard(fd, "monotonicUSec");
     (void) close(fd);
-    (void) control_free(second);
+    err_clear(&e);
+    (void) snprintf(other, sizeof other, "%s.kept", rig.path);
+    assert_int_equal(link(rig.path, other), 0); /* as if it had died: the name stays */
+    rig.control = control_free(rig.control);
+    assert_int_equal(rename(other, rig.path), 0);
+    assert_ok(
+        control_new(rig.ev, &(struct control_place){ rig.path, -1 }, &rig.view, &rig.control, &e),
+        &e);
+    assert_int_equal(stat(rig.path, &st), 0);
+    assert_int_equal(st.st_mode & 07777, 0666);
+    fd = dial();
+    say(fd, PING, sizeof PING);
+    expect_heard(fd, "monotonicUSec");
+    (void) close(fd);
+}
+
+static void
+a_name_that_is_a_strangers_by_now_is_left(void **state)
+{
+    struct err e = ERR_INIT;
+
+    (void) state;
+    assert_int_equal(unlink(rig.path), 0);
+    int stranger = open(rig.path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    rig.control = control_free(rig.control);
+    assert_int_equal(access(rig.path, F_OK), 0);
+    (void) close(stranger);
+    assert_ok(
+        control_new(rig.ev, &(struct control_place){ rig.path, -1 }, &rig.view, &rig.control, &e),
+        &e);
 }
 
 int
@@ -348,7 +375,8 @@ main(void)
         cmocka_unit_test_setup_teardown(without_descriptors_it_waits_instead_of_spinning, start,
                                         stop),
         cmocka_unit_test_setup_teardown(
-            a_socket_left_by_a_dead_server_is_replaced_and_a_strangers_is_left, start, stop),
+            a_socket_that_a_server_listens_on_is_refused_a_dead_ones_is_replaced, start, stop),
+        cmocka_unit_test_setup_teardown(a_name_that_is_a_strangers_by_now_is_left, start, stop),
     };
 
     return cmocka_run_group_tests_name("control", tests, NULL, NULL);
