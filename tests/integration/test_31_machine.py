@@ -35,13 +35,16 @@ def crashed(s, n, role=None):
 
 
 def refusal(s, user="postgres"):
-    """The error that a new client gets, None if it is let in, "" if there is nobody. It is all that it gets: nobody asks it for a password first."""
+    """The error that a new client gets, None if it is let in, "" if there is nobody who says one: it came so early that the life that ends let it in
+    and told it no more. The error is all that it gets: nobody asks it for a password first."""
     try:
         connect(s, user=user).close()
         return None
     except Closed as e:
-        assert e.reply.kinds in ("E", "") and all(x["S"] == x["V"] == "FATAL" for x in e.reply.errors), e.reply
-        return e.reply.errors[0] if e.reply.errors else ""
+        if not e.reply.errors:
+            return ""
+        assert e.reply.kinds == "E" and e.reply.errors[0]["S"] == e.reply.errors[0]["V"] == "FATAL", e.reply
+        return e.reply.errors[0]
     except OSError:
         return ""
 
@@ -197,7 +200,9 @@ class Watcher(threading.Thread):
         self.start()
 
     def run(self):
-        while not self.over.is_set():
+        is_last = False
+        while not is_last:
+            is_last = self.over.is_set()   # then once more: what is now
             begun = time.monotonic()
             status = self.wire.call("GetStatus")["parameters"]["status"]
             self.slowest = max(self.slowest, time.monotonic() - begun)
@@ -214,8 +219,12 @@ class Watcher(threading.Thread):
 
 def test_who_ignores_QUIT_is_killed_after_5_seconds_and_said_so_once(cluster):
     """AC038 a stopped child; AC039 a second death of the same crash is silent; AC043 the control socket answers all the time."""
-    s = one_row(cluster)
+    f = Failing(cluster)
+    s = f.server
+    s.sql("CREATE TABLE t (a integer)")
+    s.sql("INSERT INTO t VALUES (1)")
     watcher = Watcher(s)
+    support.until(lambda: watcher.states, "it has seen the server run")
     with connect(s) as stopped, connect(s) as second, connect(s) as victim, connect(s):
         assert support.freeze(stopped.key[0]) and support.freeze(second.key[0])
         other = s.child("bgwriter")
@@ -225,6 +234,8 @@ def test_who_ignores_QUIT_is_killed_after_5_seconds_and_said_so_once(cluster):
         support.until(lambda: not support.state_of(second.key[0]) and not support.state_of(other), "they are gone and have been reaped")
         now = s.status()
         assert now["pmState"] == "PM_WAIT_BACKENDS" and now["state"] == "crash_recovering"
+        with f.held("pread", "/pg_wal/0"):   # recovery stands before it begins: the state is there to be seen
+            support.until(lambda: watcher.states[-1][0] == "PM_STARTUP", "a startup process is there")
         crashed(s, 1, "server process")
     log = s.log()
     assert log.count("issuing SIGKILL to recalcitrant children") == 1 and f"backend {stopped.key[0]}" in log
@@ -333,7 +344,7 @@ def test_a_stop_in_the_middle_of_redo_leaves_it_to_the_next_start(cluster, sig):
         support.until(lambda: s.status().get("pmState") == "PM_RECOVERY", "redo has begun")
         os.kill(p.pid, sig)
         support.until(lambda: s.status().get("pmState") == "PM_WAIT_BACKENDS", "it is stopping")
-        assert refusal(s)["M"] == "the database system is shutting down"
+        until_refused(s, "the database system is shutting down")
     assert p.wait(SOON) == 0
     assert s.control_state() == "shut down in recovery" and "redo done" not in s.log()
     s.start()
@@ -421,18 +432,11 @@ def test_all_processes_killed_at_once_again_and_again(cluster):
             support.kill_each(s.processes())
             s.wait_gone()
             s.start()
-            check_log(s)
+            dump = s.waldump()
+            assert dump.returncode == 0, dump.stderr
             check_content(s, load)
             assert not load.wrong, load.wrong
     check_content(s, load)
-
-
-def check_log(s):
-    end = s.sql("SELECT pg_current_wal_flush_lsn()")[0][0]
-    text = support.run(support.PGBIN / "pg_controldata", s.data).stdout
-    redo = re.search(r"REDO location: +(\S+)", text)[1]
-    p = support.run(support.PGBIN / "pg_waldump", "-q", "-p", s.data / "pg_wal", "--start", redo, "--end", end, check=False)
-    assert p.returncode == 0 or redo == end, p.stderr
 
 
 def waits_for(s):
@@ -515,7 +519,7 @@ def test_a_fast_stop_with_patience_becomes_immediate(cluster):
         assert support.freeze(w.key[0])
         os.kill(p.pid, signal.SIGINT)
         assert p.wait(support.DEADLINE) == 0
-        assert f"performing immediate shutdown without waiting for backend {w.key[0]}" in s.log()
+        assert re.search(rf"performing immediate shutdown without waiting for .*backend {w.key[0]}\b", s.log())   # others may be slow as well
     assert s.control_state() == "in production"
 
 

@@ -88,7 +88,7 @@ class Cluster:
 
     def settle(self):
         """The number of descriptors of the postmaster when only its helpers are there."""
-        support.until(lambda: len(children_of(self.pm)) == len(HELPERS), "all clients have left")
+        support.until(lambda: len(children_of(self.pm)) == len(HELPERS) and support.state_of(self.pm) == "S", "all clients have left, and that is known")
         return n_fds(self.pm)
 
 

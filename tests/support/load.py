@@ -17,10 +17,13 @@ class Load:
         self.server = server
         self.stop = threading.Event()
         self.acked = [set() for _ in range(WRITERS)]   # acknowledged n of each writer
-        self.n_acked = 0
         self.wrong = []
         self.threads = [threading.Thread(target=self.guard, args=(self.write, w)) for w in range(writers)]
         self.threads += [threading.Thread(target=self.guard, args=(self.read, r)) for r in range(readers)]
+
+    @property
+    def n_acked(self):
+        return sum(map(len, self.acked))
 
     def __enter__(self):
         print(f"PINION_SEED={SEED}")
@@ -33,6 +36,8 @@ class Load:
         self.stop.set()
         for t in self.threads:
             t.join(support.DEADLINE)
+            if t.is_alive():
+                self.wrong.append(f"{t.name} has not ended")
 
     def guard(self, work, arg):
         try:
@@ -69,7 +74,6 @@ class Load:
                     committed = True
                 if committed:
                     self.acked[w].add(n)
-                    self.n_acked += 1
             except (psycopg2.OperationalError, psycopg2.InterfaceError, psycopg2.DatabaseError) as e:
                 if getattr(e, "pgcode", None) not in (None, "57P01", "57P02", "57P03", "57014"):
                     raise

@@ -269,6 +269,16 @@ class Server:
         text = run(PGBIN / "pg_controldata", self.data).stdout
         return re.search(r"Database cluster state: +(.*)", text)[1]
 
+    def waldump(self):
+        """A stock pg_waldump of all the log that is there (segments of 1 MB), up to what is synced; again if a checkpoint has taken its beginning away."""
+        end = self.sql("SELECT pg_current_wal_flush_lsn()")[0][0]
+        while True:
+            first = min(p for p in (self.data / "pg_wal").iterdir() if re.fullmatch("[0-9A-F]{24}", p.name))
+            start = f"{int(first.name[8:16], 16):X}/{int(first.name[16:], 16) << 20:X}"
+            p = run(PGBIN / "pg_waldump", "-p", first.parent, "--start", start, "--end", end, check=False)
+            if p.returncode == 0 or first.exists():
+                return p
+
     def stop(self, mode="fast", check=True):
         return self.ctl("stop", "-D", self.data, "-m", mode, check=check)
 
@@ -291,12 +301,12 @@ class Server:
 
     def kill9(self):
         """SIGKILL to the postmaster; returns when nothing of it is left."""
-        pid = self.pid
-        os.kill(pid, signal.SIGKILL)
-        self.wait_gone()
+        pids = self.processes()
+        os.kill(self.pid, signal.SIGKILL)
+        self.wait_gone(pids)
 
     def is_locked(self):
-        """Does anybody hold the lock on postmaster.pid? A dying process lets go of it after it has lost its working directory."""
+        """Does anybody hold the lock on postmaster.pid?"""
         try:
             with open(self.data / "postmaster.pid", "rb") as f:
                 flock = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
@@ -304,16 +314,19 @@ class Server:
         except FileNotFoundError:
             return False
 
-    def wait_gone(self):
-        until(lambda: not self.processes() and not self.is_locked(), "all processes of the server are gone")
+    def wait_gone(self, pids=()):
+        """Until no process of the server is left. Those in `pids` are dead: one that dies loses its working directory before it lets go of its locks."""
+        until(lambda: not self.processes() and not self.is_locked() and all(state_of(p) in ("", "Z", "X") for p in pids),
+              "all processes of the server are gone")
 
     def processes(self):
         return processes_below(self.data)
 
     def kill_all(self):
         """A power cut without the loss of what is in the page cache: SIGKILL to every process at once."""
-        kill_each(self.processes())
-        self.wait_gone()
+        pids = self.processes()
+        kill_each(pids)
+        self.wait_gone(pids)
 
     def connect(self, dbname="postgres", autocommit=True, user="postgres", **kw):
         c = psycopg2.connect(host=str(self.data), port=self.port, user=user, dbname=dbname,

@@ -1,4 +1,5 @@
 """A client of PostgreSQL's protocol 3 that sends exactly what a test says and keeps every message that comes back. No library between test and socket."""
+import contextlib
 import socket
 import struct
 
@@ -172,8 +173,9 @@ class Wire:
     # ---- talk
 
     def login(self, user="postgres", database="postgres", **params):
-        """Start-up to the first ReadyForQuery; returns self. Closed if refused."""
-        self.send(startup_packet({"user": user, "database": database, **params}))
+        """Start-up to the first ReadyForQuery; returns self. Closed if refused, also before it could speak: what it was told is there to be read."""
+        with contextlib.suppress(BrokenPipeError):
+            self.send(startup_packet({"user": user, "database": database, **params}))
         self.greeting = self.read_to("Z")
         return self
 
