@@ -1,4 +1,5 @@
 """Starting and stopping: what is refused and with which exit code, what is repaired, and that nothing is left behind."""
+import contextlib
 import os
 import pwd
 import re
@@ -334,10 +335,12 @@ def test_children_die_with_the_postmaster_and_nothing_is_left(cluster):
 
 
 def fds(pid):
-    try:
-        return [os.readlink(f"/proc/{pid}/fd/{n}") for n in os.listdir(f"/proc/{pid}/fd")]
-    except OSError:
-        return []
+    links = []
+    with contextlib.suppress(FileNotFoundError):   # the process has gone
+        for n in os.listdir(f"/proc/{pid}/fd"):
+            with contextlib.suppress(FileNotFoundError):   # it was closed meanwhile
+                links.append(os.readlink(f"/proc/{pid}/fd/{n}"))
+    return links
 
 
 def test_backends_inherit_only_what_they_need(server):

@@ -1,5 +1,6 @@
 """What the kernel is told of each process: OOM scores (PostgreSQL's PG_OOM_ADJUST_FILE and …_VALUE), cgroups. Delegated groups, and the shipped
 unit, are in tests/systemd/test_62_confined.py."""
+import contextlib
 import os
 from pathlib import Path
 
@@ -22,10 +23,17 @@ def test_each_child_has_the_score_that_was_asked_for(cluster, env, want):
     want = own if want is None else want
     c = s.connect()
     c.cursor().execute("SELECT 1")
-    found = {role: score(pid) for pid, role in s.children().items()}
+
+    def scores():
+        """By role, when each child has run: it writes its own; until then it has the postmaster's."""
+        found = {}
+        for pid, role in s.children().items():
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):   # it has gone meanwhile
+                found[role] = score(pid)
+        return found if {v for role, v in found.items() if role != "postmaster"} == {want} else None
+    found = support.until(scores, f"all children have {want}")
     assert found.pop("postmaster") == own == score(os.getpid())
     assert {"syslogger", "checkpointer", "walwriter", "archiver", "backend"} <= set(found)
-    assert set(found.values()) == {want}, found
     c.close()
 
 

@@ -149,6 +149,7 @@ def test_what_is_no_start_up_packet_is_closed_with_at_most_one_line_and_costs_no
             assert w.read_end_raw() == b""
     for _ in range(20):
         knock()
+    support.until(lambda: "backend" not in shared.children().values(), "who came before has said all it has to say")
     before, lines = memory(), shared.log().count("\n")
     for _ in range(100):
         knock()
@@ -205,6 +206,8 @@ def test_a_silent_client_is_left_after_authentication_timeout(cluster):
             assert w.read_end().kinds == ""
     support.until(lambda: "backend" not in s.children().values(), "their processes are gone")
     assert s.log().count("\n") == lines
+    s.configure("authentication_timeout = 1min\n")   # for those who speak, but slowly
+    s.ctl("reload", "-D", s.data)
     with connect(s), connect(s):
         pass
 
@@ -422,6 +425,10 @@ def test_cancel_with_the_right_key_only(shared, wire):
     pid, key = wire.key
     other = connect(shared)
     other.send(message("Q", cstr(ENDLESS)))
+
+    def state_of_other():
+        return shared.sql(f"SELECT state FROM pg_stat_activity WHERE pid = {other.key[0]}")
+    support.until(lambda: state_of_other() == [("active",)], "the other one's statement runs")
     assert wire.cancel(shared, (pid, key ^ 1)).kinds == ""   # nothing happens, nothing is said
     assert wire.cancel(shared, (pid + 12345, key)).kinds == ""
     wire.send(message("Q", cstr(ENDLESS)))
@@ -441,7 +448,7 @@ def test_cancel_with_the_right_key_only(shared, wire):
         t.join()
     assert r.code == "57014" and r.error == "canceling statement due to user request" and r.status == "I"
     support.until(lambda: wire.query("SELECT 7").rows == [("7",)], "the session goes on")
-    assert shared.sql(f"SELECT state FROM pg_stat_activity WHERE pid = {other.key[0]}") == [("active",)]
+    assert state_of_other() == [("active",)]
     other.close()
 
 
@@ -459,11 +466,12 @@ def test_statement_timeout_ends_a_statement(wire):
     wire.ok("SET statement_timeout = 100")
     r = wire.query(ENDLESS)
     assert r.code == "57014" and r.error == "canceling statement due to statement timeout" and r.status == "I"
-    wire.ok("BEGIN")
+    support.until(lambda: not wire.query("SET statement_timeout = 0").errors, "even this may take longer")
+    wire.ok("BEGIN; SET LOCAL statement_timeout = 100")
     r = wire.query(ENDLESS)
     assert r.code == "57014" and r.status == "E"
-    wire.ok("ROLLBACK")
-    wire.ok("SET statement_timeout = 0")
+    support.until(lambda: not wire.query("ROLLBACK").errors, "even this may take longer")
+    assert wire.ok("SHOW statement_timeout").rows == [("0",)]
 
 
 def test_lock_timeout_ends_a_wait_for_the_writer(shared, wire):
@@ -569,13 +577,14 @@ def test_a_full_table_of_children_turns_one_more_away(cluster):
     """AC081: not all of them have said who they are."""
     s = cluster(conf="max_connections = 3\nsuperuser_reserved_connections = 0\nauthentication_timeout = 10min\n")
     s.start()
-    crowd = [Wire(s) for _ in range(6)]   # twice max_connections: the table
+    crowd = [connect(s) for _ in range(3)]
+    crowd += [Wire(s) for _ in range(3)]   # twice max_connections: the table
     try:
         support.until(lambda: list(s.children().values()).count("backend") == 6, "each has its process")
         with pytest.raises(Closed) as e:
             connect(s)
         assert e.value.reply.kinds == "E" and e.value.reply.code == "53300" and e.value.reply.error == "sorry, too many clients already", e.value.reply
-        crowd.pop().close()
+        crowd.pop(0).close()   # one that had logged in
         support.until(lambda: can_connect(s), "a place is free again")
     finally:
         for w in crowd:
@@ -616,8 +625,8 @@ def test_a_smart_stop_refuses_new_clients_and_serves_old_ones(cluster):
                 connect(s).close()
                 return False
             except Closed as e:
-                assert (e.reply.code, e.reply.error) == ("57P03", "the database system is shutting down")
-                return True
+                assert (e.reply.code, e.reply.error) in (("57P03", "the database system is shutting down"), (None, None)), e.reply
+                return e.reply.code   # None: it spoke so late that nobody listened any more
 
         support.until(is_refused, "new clients are refused")
         assert w.ok("SELECT 1").rows == [("1",)]
@@ -650,15 +659,5 @@ def test_a_crash_of_a_sibling_says_57P02(cluster):
         os.kill(victim.key[0], signal.SIGKILL)
         r = w.read_end()
         assert [n["C"] for n in r.notices] == ["57P02"], r
-    support.until(lambda: can_connect_or_not(s), "service again")
-
-
-def can_connect_or_not(s):
-    try:
-        connect(s).close()
-        return True
-    except Closed as e:
-        assert e.reply.code in ("57P03", None), e.reply
-    except OSError:
-        pass
-    return False
+    s.until_recovered()
+    still_serves(s)

@@ -208,8 +208,8 @@ def test_space_is_told_before_it_is_gone_and_again_when_it_is_back(small_disk, c
             support.until(lambda: lines(server, "WARNING:  the disk of the write-ahead log is full"), "the log says so")
             assert any("wal: " in x and "FULL for" in x for x in server.ctl("status", "-D", server.data).stdout.splitlines())
 
-            disk.empty()
             at = len(m.got)
+            disk.empty()
             support.until(lambda: not storage(server, "wal")["low"] and not storage(server, "wal")["full"], "it is over, without a write")
             m.wait(r"STATUS=Ready: [^;]*$", at)
             support.until(lambda: lines(server, "LOG:  disk space for the write-ahead log is no longer low") and
