@@ -155,6 +155,27 @@ explain_end(pid_t pid, const char *log_file, long offset, struct problem *p)
     return p->exit;
 }
 
+/* --no-wait: what is refused at once is told, nothing else is waited for. -1: it has ended. */
+static int
+start_requested(struct target *t, int pidfd)
+{
+    uint64_t deadline = now_mono_usec() + REFUSAL_USEC;
+    struct client c = { 0 };
+    struct problem ignored;
+
+    for (uint64_t now = now_mono_usec(); now < deadline; now = now_mono_usec()) {
+        target_refresh(t);
+        int r = client_open(&c, t->socket, &ignored); /* it listens: nothing refuses it any more */
+        client_close(&c);
+        if (r == 0)
+            break;
+        if (process_wait(pidfd, now + POLL_USEC))
+            return -1;
+    }
+    out->result(t, "start requested", NULL);
+    return CTL_OK;
+}
+
 static int
 start_directly(const struct args *a, struct target *t, struct problem *p)
 {
@@ -177,11 +198,7 @@ start_directly(const struct args *a, struct target *t, struct problem *p)
     if ((r = process_find_server(server, sizeof server, p)) != 0 ||
         (r = process_spawn_server(argv, a->value[OPTION_LOG], &pid, &pidfd, p)) != 0)
         return r;
-    if (args_has(a, OPTION_NO_WAIT)) {
-        out->result(t, "start requested", NULL);
-        return CTL_OK;
-    }
-    r = wait_ready(a, t, pidfd, p);
+    r = args_has(a, OPTION_NO_WAIT) ? start_requested(t, pidfd) : wait_ready(a, t, pidfd, p);
     return r >= 0 ? r : explain_end(pid, a->value[OPTION_LOG], log_size, p);
 }
 

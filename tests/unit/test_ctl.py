@@ -614,6 +614,19 @@ class Ctl(unittest.TestCase):
         self.assertEqual(p.stderr, "pinionctl: error: could not start the server: it ended with status 69\n  port is taken\n  HINT:  Move.\n"
                                    f"  hint: See {self.top}/log.\n")
 
+    def test_a_start_that_is_not_waited_for_tells_what_is_refused_at_once(self):
+        path = os.path.join(self.top, "piniond")
+        os.makedirs(self.dir)
+        with open(path, "w", encoding="utf-8") as f:
+            f.write("#!/bin/sh\necho '2026 [1] FATAL:  port is taken' >&2; exit 69\n")
+        os.chmod(path, 0o755)
+        argv = [CTL, "start", "-D", self.dir, "--no-wait", "-l", f"{self.top}/log"]
+        until = time.monotonic() + 60   # a machine that is slow enough makes "at once" later
+        while (p := subprocess.run(argv, env={**self.env, "PINIOND": path}, capture_output=True, text=True, timeout=60, check=False)).returncode == 0:
+            self.assertLess(time.monotonic(), until)
+        self.assertEqual(p.returncode, 1)
+        self.assertIn("it ended with status 69\n  port is taken\n", p.stderr)
+
     def test_a_restart_with_errors_in_the_files_does_nothing(self):
         self.start()
         open(f"{self.dir}/broken", "w", encoding="utf-8").close()
