@@ -197,6 +197,15 @@ run_prepared(struct session *s, struct job *job, struct session_query *q,
     return r;
 }
 
+/* A Query message brings no values. */
+static int
+refuse_params(const struct session_query *q, struct err *e)
+{
+    const char *name = q->is_numbered ? "$1" : sqlite3_bind_parameter_name(q->stmt, 1);
+
+    return ERR(e, UNDEFINED_PARAMETER, "there is no parameter %s", name != NULL ? name : "?");
+}
+
 /* By the statement as it was written. */
 static int
 run_written(struct session *s, const struct query_text *text, struct job *job,
@@ -215,10 +224,7 @@ run_written(struct session *s, const struct query_text *text, struct job *job,
     if (r < 0)
         return r;
     if (q.stmt != NULL && sqlite3_bind_parameter_count(q.stmt) > 0)
-        r = ERR(e, UNDEFINED_OBJECT, "there is no parameter %s",
-                sqlite3_bind_parameter_name(q.stmt, 1) != NULL
-                    ? sqlite3_bind_parameter_name(q.stmt, 1)
-                    : "?");
+        r = refuse_params(&q, e);
     if (r == 0)
         r = run_prepared(s, job, &q, sink, e);
     session_query_done(&q);

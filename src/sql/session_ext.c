@@ -101,11 +101,11 @@ bind_params(struct session_portal *p, const struct session_bind *b, struct err *
 
     for (int i = 1; i <= n && r == 0; i++) {
         oid_t hint;
-        uint32_t k = session_param_number(sqlite3_bind_parameter_name(stmt, i), i, &hint);
+        uint32_t k = session_param_number(p->q, i, &hint);
         int16_t format;
 
         if (k == 0 || k > b->n_params)
-            return ERR(e, UNDEFINED_OBJECT, "there is no parameter $%u", k);
+            return ERR(e, UNDEFINED_PARAMETER, "there is no parameter $%u", k);
         format = b->n_formats == 0   ? (int16_t) 0
                  : b->n_formats == 1 ? b->formats[0]
                                      : b->formats[k - 1];
@@ -151,6 +151,10 @@ lend_query(struct session *s, struct session_portal *p, struct err *e)
     if (from->q.stmt == NULL)
         return 0;
     if (!from->is_lent) {
+        int r = session_prepared_renew(s, from, e);
+
+        if (r < 0)
+            return r;
         from->is_lent = true;
         p->q = &from->q;
         return 0;

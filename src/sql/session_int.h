@@ -105,6 +105,7 @@ struct session_query {
     sqlite3_stmt *stmt; /* owned; NULL: nothing to run */
     struct session_seen seen;
     bool is_readonly;
+    bool is_numbered; /* parameters have no names but their numbers */
     int n_cols;
     bool has_row;  /* the statement stands on a row that was not sent */
     bool is_done;  /* it has been run to its end */
@@ -319,9 +320,12 @@ void session_prepared_unref(struct session *s, struct session_prepared *p);
 bool session_close_prepared(struct session *s, const char *name);
 /* Forget those that are closed, and keep none of those open now. */
 void session_kept_clear(struct session *s);
-/* The number in "$3", "?3", "$3::int"; an unnumbered parameter counts by its place. *ret_hint: the
- * type behind "::", or 0. */
-uint32_t session_param_number(const char *name, int idx, oid_t *ret_hint);
+/* As new if the schema has changed since it was prepared: SQLite would notice, but not tell us that
+ * something else is written now. 0A000: it has other columns, or the error of preparing it. */
+int session_prepared_renew(struct session *s, struct session_prepared *p, struct err *e);
+/* The number of parameter idx: that in "$3", "?3", "$3::int", else its place; 0 = "$0" or more than
+ * there can be. *ret_hint: the type behind "::", or 0. */
+uint32_t session_param_number(const struct session_query *q, int idx, oid_t *ret_hint);
 
 /* ---- session_ext.c ---- */
 void session_close_portals(struct session *s); /* with the transaction */

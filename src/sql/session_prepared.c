@@ -161,8 +161,10 @@ session_close_statement(struct session *s, const char *name)
 /* ---- Parse ---- */
 
 uint32_t
-session_param_number(const char *name, int idx, oid_t *ret_hint)
+session_param_number(const struct session_query *q, int idx, oid_t *ret_hint)
 {
+    /* SQLite looks for a name from the first on */
+    const char *name = q->is_numbered ? NULL : sqlite3_bind_parameter_name(q->stmt, idx);
     char *end;
     unsigned long n;
     int32_t mod;
@@ -171,38 +173,76 @@ session_param_number(const char *name, int idx, oid_t *ret_hint)
     if (name == NULL || (name[0] != '$' && name[0] != '?'))
         return (uint32_t) idx;
     n = strtoul(name + 1, &end, 10);
-    if (end == name + 1 || n > 65535)
+    if (end == name + 1)
         return (uint32_t) idx;
     if (strncmp(end, "::", 2) == 0)
         *ret_hint = types_of_decl(end + 2, &mod);
-    return (uint32_t) n;
+    return n > 65535 ? 0 : (uint32_t) n;
+}
+
+static int
+count_params(struct session_prepared *p, int n, uint32_t n_types, struct err *e)
+{
+    oid_t hint;
+
+    p->n_params = n_types;
+    for (int i = 1; i <= n; i++) {
+        uint32_t k = session_param_number(&p->q, i, &hint);
+
+        if (k == 0)
+            return ERR(e, UNDEFINED_PARAMETER, "there is no parameter %s",
+                       sqlite3_bind_parameter_name(p->q.stmt, i));
+        p->n_params = MAX(p->n_params, k);
+    }
+    return 0;
 }
 
 static int
 set_param_types(struct session_prepared *p, const oid_t *types, uint32_t n_types, struct err *e)
 {
     int n = p->q.stmt == NULL ? 0 : sqlite3_bind_parameter_count(p->q.stmt);
-    oid_t hint;
+    int r = count_params(p, n, n_types, e);
 
-    p->n_params = n_types;
-    for (int i = 1; i <= n; i++)
-        p->n_params = MAX(
-            p->n_params, session_param_number(sqlite3_bind_parameter_name(p->q.stmt, i), i, &hint));
+    if (r < 0)
+        return r;
     p->types = calloc(MAX(p->n_params, 1u), sizeof *p->types);
     if (p->types == NULL)
         return ERR(e, OUT_OF_MEMORY, "out of memory");
     if (n_types > 0)
         memcpy(p->types, types, n_types * sizeof *types);
     for (int i = 1; i <= n; i++) {
-        uint32_t k = session_param_number(sqlite3_bind_parameter_name(p->q.stmt, i), i, &hint);
+        oid_t hint;
+        uint32_t k = session_param_number(&p->q, i, &hint);
 
-        if (k > 0 && p->types[k - 1] == 0)
+        if (p->types[k - 1] == 0)
             p->types[k - 1] = hint;
     }
     for (uint32_t k = 0; k < p->n_params; k++) {
         if (p->types[k] == 0 || p->types[k] == TYPE_UNKNOWN)
             p->types[k] = TYPE_TEXT; /* SQLite converts by the affinity of what it meets */
     }
+    return 0;
+}
+
+int
+session_prepared_renew(struct session *s, struct session_prepared *p, struct err *e)
+{
+    struct session_query q;
+    int r;
+
+    if (p->schema_age == s->schema_age)
+        return 0;
+    r = session_query_prepare(s, &p->stmt, p->text, p->n_text, &q, e);
+    if (r < 0)
+        return r;
+    if (q.n_cols != p->q.n_cols) {
+        session_query_done(&q);
+        return ERR(e, FEATURE_NOT_SUPPORTED, "cached plan must not change result type");
+    }
+    session_query_done(&p->q);
+    p->q = q;
+    p->schema_age = s->schema_age;
+    p->bytes = 0;
     return 0;
 }
 

@@ -194,6 +194,7 @@ session_query_prepare(struct session *s, const struct sql_stmt *stmt, const char
     if (r < 0 || ret->stmt == NULL)
         return r;
     ret->seen = s->seen;
+    ret->is_numbered = rw.is_numbered;
     ret->is_readonly = sqlite3_stmt_readonly(ret->stmt) != 0 || stmt->is_explain;
     if (!ret->is_readonly && !ret->seen.writes_temp)
         ret->seen.writes_main = true; /* REINDEX, PRAGMA and others name no database */

@@ -257,14 +257,69 @@ is_called_without_parentheses(const struct sql_lex *lex)
            sql_lex_is(lex, "LOCALTIMESTAMP");
 }
 
+static bool
+has_many_params(const char *text, size_t n)
+{
+    const char *end = text + n;
+    uint32_t k = 0;
+
+    while (k <= SQL_PARAMS_BY_NAME && (text = memchr(text, '$', (size_t) (end - text))) != NULL) {
+        text++;
+        k++;
+    }
+    return k > SQL_PARAMS_BY_NAME;
+}
+
+/* The number in "$1" to "$65535" with nothing behind it that SQLite takes for a part of the name;
+ * or 0. */
+static uint32_t
+param_number(const struct sql_lex *lex)
+{
+    const char *p = lex->text + lex->tok.at;
+    char next = lex->pos < lex->n ? lex->text[lex->pos] : ' ';
+    uint32_t number = 0;
+
+    if (p[0] != '$' || lex->tok.n > 6 || p[1] == '0' || next == ':' || next == '(')
+        return 0;
+    for (size_t i = 1; i < lex->tok.n; i++) {
+        if (p[i] < '0' || p[i] > '9')
+            return 0;
+        number = number * 10 + (uint32_t) (p[i] - '0');
+    }
+    return number <= 65535 ? number : 0;
+}
+
+/* Text before *from is copied; *last is the greatest parameter so far. Of many, one loses its name:
+ * "?" is the next one, "?7" any other. */
+static void
+rewrite_param(struct sql_rewrite *ret, const struct sql_lex *lex, size_t *from, uint32_t *last)
+{
+    const struct sql_token *tok = &lex->tok;
+    uint32_t number = param_number(lex);
+
+    if (number == 0)
+        ret->is_numbered = false;
+    if (!ret->is_numbered)
+        return;
+    memcpy(ret->text + ret->n, lex->text + *from, tok->at + tok->n - *from);
+    ret->n += tok->at + tok->n - *from;
+    ret->text[ret->n - tok->n] = '?';
+    if (number == *last + 1)
+        memset(ret->text + ret->n - tok->n + 1, ' ', tok->n - 1);
+    *last = MAX(*last, number);
+    *from = tok->at + tok->n;
+}
+
 int
 sql_rewrite(const char *text, size_t n, struct sql_rewrite *ret, struct err *e)
 {
     struct sql_lex lex = sql_lex_start(text, n, 0);
     size_t from = 0; /* text before this is copied */
     bool after_dot = false;
+    uint32_t last = 0; /* the greatest parameter so far */
 
-    *ret = (struct sql_rewrite){ .text = malloc(n + 2 * ELEMENTSOF(ret->added) + 1) };
+    *ret = (struct sql_rewrite){ .text = malloc(n + 2 * ELEMENTSOF(ret->added) + 1),
+                                 .is_numbered = has_many_params(text, n) };
     if (ret->text == NULL)
         return ERR(e, OUT_OF_MEMORY, "out of memory");
     while (lex.tok.kind != SQL_TOKEN_END) {
@@ -272,6 +327,8 @@ sql_rewrite(const char *text, size_t n, struct sql_rewrite *ret, struct err *e)
         bool prefix = !after_dot && sql_lex_is(&lex, "PG_CATALOG");
         bool call = !after_dot && is_called_without_parentheses(&lex);
 
+        if (tok.kind == SQL_TOKEN_PARAM)
+            rewrite_param(ret, &lex, &from, &last);
         sql_lex_next(&lex);
         after_dot = tok.n == 1 && text[tok.at] == '.';
         if (prefix && sql_lex_is_char(&lex, '.')) {

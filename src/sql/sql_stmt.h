@@ -81,14 +81,18 @@ enum sql_class sql_stmt_class(const char *text, size_t n);
 bool sql_is_blank(const char *text, size_t n, size_t pos);
 
 /* What SQLite is given: the text with PostgreSQL's spellings that it cannot read replaced:
- * "pg_catalog." before a name is blanked, CURRENT_USER and the like get their "()". *ret is owned
- * by the caller. sql_rewrite_at() turns a byte offset in it back into one in the statement. */
+ * "pg_catalog." before a name is blanked, CURRENT_USER and the like get their "()"; of many
+ * parameters "$7" becomes "?7", or "?" in its turn: SQLite looks for each name among all. *ret is
+ * owned by the caller. sql_rewrite_at() turns a byte offset in it back into one in the
+ * statement. */
 struct sql_rewrite {
     char *text; /* owned, ends with NUL */
     size_t n;
     size_t added[16]; /* offsets in `text` where two bytes were put in, ascending */
     size_t n_added;
+    bool is_numbered; /* no parameter has a name: its place is its number */
 };
+#define SQL_PARAMS_BY_NAME 64 /* so many keep their names */
 int sql_rewrite(const char *text, size_t n, struct sql_rewrite *ret, struct err *e);
 void sql_rewrite_done(struct sql_rewrite *r);
 size_t sql_rewrite_at(const struct sql_rewrite *r, size_t at);

@@ -145,3 +145,42 @@ def test_what_is_closed_or_forgotten_is_read_to_its_end(wire):
     assert wire.query("CLOSE a b").code == "42601"
     assert wire.query("UNLISTEN").code == wire.query("UNLISTEN 1").code == "42601"
     assert wire.ok("CLOSE ALL; UNLISTEN *; UNLISTEN somebody").tags == ["CLOSE CURSOR ALL", "UNLISTEN", "UNLISTEN"]
+
+
+# ---- prepared statements
+
+def test_a_statement_may_have_65535_parameters(wire):
+    n = 65535
+    text = "INSERT INTO t (b) VALUES " + ",".join(f"(${i})" for i in range(1, n + 1))
+    r = talk(wire, parse(text, types=[INT8] * n) + bind(*[str(i).encode() for i in range(n)]) + execute() + SYNC)
+    assert r.tags == [f"INSERT 0 {n}"], r
+    assert wire.ok("SELECT count(*) FROM t WHERE b = a - 1").rows == [(str(n),)]
+
+
+@pytest.mark.parametrize("n", [3, 100], ids=["few", "many"])
+def test_parameters_are_taken_by_their_numbers(wire, n):
+    text = "SELECT " + ",".join(f"${i}" for i in range(n, 0, -1)) + f", $1 || ${n}, $2::int"
+    r = talk(wire, parse(text) + bind(*[str(i).encode() for i in range(1, n + 1)]) + execute() + SYNC)
+    assert not r.errors and r.rows[0] == (*(str(i) for i in range(n, 0, -1)), f"1{n}", "2"), r
+    for text in ("SELECT $0", "SELECT $65536"):
+        assert talk(wire, parse(text) + SYNC).code == "42P02", text
+    assert (wire.query("SELECT $1").code, wire.query("SELECT $1").error) == ("42P02", "there is no parameter $1")
+
+
+def test_a_prepared_statement_writes_to_the_table_that_its_name_means_now(shared, wire):
+    """A temporary table takes no writer lock; the one behind it does."""
+    wire.ok("CREATE TEMP TABLE hidden (a); CREATE TABLE main.hidden (a)")
+    assert not talk(wire, parse("INSERT INTO hidden VALUES (1)", name="ins") + parse("SELECT * FROM hidden", name="sel") + SYNC).errors
+    run = bind(name="ins") + execute() + SYNC
+    assert talk(wire, run).tags == ["INSERT 0 1"]
+    wire.ok("DROP TABLE temp.hidden")
+    assert talk(wire, run).tags == ["INSERT 0 1"]
+    wire.ok("BEGIN")
+    assert talk(wire, run).tags == ["INSERT 0 1"]
+    wire.ok("COMMIT")
+    with connect(shared) as other:
+        assert other.ok("SELECT count(*) FROM hidden").rows == [("2",)]
+    wire.ok("ALTER TABLE hidden ADD COLUMN b")
+    r = talk(wire, bind(name="sel") + execute() + SYNC)
+    assert (r.code, r.error) == ("0A000", "cached plan must not change result type")
+    wire.ok("DROP TABLE hidden")

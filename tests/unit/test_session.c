@@ -68,7 +68,7 @@ static const struct error_row error_rows[] = {
     { "ROLLBACK TO x", "25P01", 0 },
     { "SELECT '\xc3\xa4' || x FROM t", "42703", 15 },
     { "COPY t FROM STDIN", "0A000", 0 },
-    { "SELECT $1", "42704", 0 },
+    { "SELECT $1", "42P02", 0 },
 };
 
 static void

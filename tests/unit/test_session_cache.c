@@ -173,7 +173,7 @@ what_cannot_be_shared_is_run_as_written(void **state)
         assert_int_equal(clients.e.position, 8);
         clients_expect(0, "UPDATE t SET v = CAST(id AS varchar(10)) WHERE id = 5", "[UPDATE 0]");
         clients_expect(0, "INSERT INTO t(id) VALUES (5", "!42601");
-        clients_expect(0, "SELECT v FROM t WHERE id = ?", "!42704");
+        clients_expect(0, "SELECT v FROM t WHERE id = ?", "!42P02");
     }
 }
 

@@ -186,6 +186,54 @@ postgresql_spellings_are_rewritten_and_positions_kept(void **state)
     assert_int_equal(sql_char_position("\xc3\xa4x", 3, 2), 2);
 }
 
+/* "SELECT $1,$2,…", so many of them, with `end` behind. */
+static const char *
+params(uint32_t n, const char *end)
+{
+    static char text[1024];
+    size_t at = (size_t) snprintf(text, sizeof text, "SELECT $1");
+
+    for (uint32_t i = 2; i <= n; i++)
+        at += (size_t) snprintf(text + at, sizeof text - at, ",$%u", i);
+    (void) snprintf(text + at, sizeof text - at, "%s", end);
+    return text;
+}
+
+static void
+many_parameters_lose_their_names_and_keep_their_numbers(void **state)
+{
+    static const struct {
+        const char *end, *to;
+        bool is_numbered;
+    } rows[] = {
+        { ",$65", ",?  ", true },
+        { ",$65,$67,$1", ",?  ,?67,?1", true },
+        { ",$65,'$9',x", ",?  ,'$9',x", true },
+        { ",$65,?", ",?  ,?", false },
+        { ",$65,$1::int", ",?  ,$1::int", false },
+        { ",$65,$01,$3", ",?  ,$01,$3", false },
+        { ",$65,$65536", ",?  ,$65536", false },
+    };
+    struct sql_rewrite rw;
+    struct err e = ERR_INIT;
+    const char *text = params(SQL_PARAMS_BY_NAME, "");
+
+    (void) state;
+    assert_ok(sql_rewrite(text, strlen(text), &rw, &e), &e);
+    assert_string_equal(rw.text, text);
+    assert_false(rw.is_numbered);
+    sql_rewrite_done(&rw);
+    for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
+        text = params(SQL_PARAMS_BY_NAME, rows[i].end);
+        assert_ok(sql_rewrite(text, strlen(text), &rw, &e), &e);
+        assert_int_equal(rw.n, strlen(text));
+        assert_memory_equal(rw.text, "SELECT ? ,? ,", 13);
+        assert_string_equal(rw.text + strlen(text) - strlen(rows[i].end), rows[i].to);
+        assert_int_equal(rw.is_numbered, rows[i].is_numbered);
+        sql_rewrite_done(&rw);
+    }
+}
+
 int
 main(void)
 {
@@ -194,6 +242,7 @@ main(void)
         cmocka_unit_test(a_string_is_split_where_sqlite_would),
         cmocka_unit_test(arguments_are_read),
         cmocka_unit_test(postgresql_spellings_are_rewritten_and_positions_kept),
+        cmocka_unit_test(many_parameters_lose_their_names_and_keep_their_numbers),
     };
 
     return cmocka_run_group_tests_name("sql_stmt", tests, NULL, NULL);
