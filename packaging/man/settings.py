@@ -25,6 +25,8 @@ for one setting the last one counts.
 .PP
 Read in this order, a later one over an earlier: the defaults below,
 .IR pinion.conf ,
+the service manager's credential of that name
+.RB ( piniond (8)),
 .I postgresql.auto.conf
 in the data directory (written by
 .BR "ALTER SYSTEM" ),
