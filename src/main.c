@@ -50,7 +50,7 @@ static const char usage_text[] =
 
 static const char usage_init_text[] =
     "Options of init:\n"
-    "  -U NAME                  name of the superuser (default: you)\n"
+    "  -U, --username=NAME      name of the superuser (default: you)\n"
     "  -X, --waldir=DIR         absolute directory of the log; pg_wal is a link to it\n"
     "      --wal-segsize=MB     size of a log segment, 1 to 1024 (default: 16)\n"
     "      --auth-local=METHOD  for Unix sockets: peer (default), trust or reject\n"
@@ -61,7 +61,7 @@ static const char usage_init_text[] =
 static const char usage_end_text[] =
     "\n"
     "Options of verify, which prints lines for programs (people: pinionctl verify):\n"
-    "  -U NAME            superuser to ask a running server as (default: you)\n"
+    "  -U, --username=NAME      superuser to ask a running server as (default: you)\n"
     "\n"
     "Exit codes of verify: 0 no problem, 1 problems found, 4 no data directory, 5 no\n"
     "problem found but not everything could be checked, 77 permission denied.\n"
@@ -251,6 +251,7 @@ init(int argc, char **argv)
 /* ---- verify ---- */
 static const struct option verify_options[] = {
     { "pgdata", required_argument, NULL, 'D' },
+    { "datadir", required_argument, NULL, 'D' },
     { "username", required_argument, NULL, 'U' },
     { "help", no_argument, NULL, OPT_HELP },
     { NULL, 0, NULL, 0 },

@@ -43,7 +43,7 @@ wrong += [f"{name}: in pinion.control(7), but no method" for name in sorted(set(
 # piniond(8): the options of --help
 usage = re.findall(r'^    "  +(-\w)?(?:, )?(--[\w-]+)?', (ROOT / "src/main.c").read_text().split("usage_text[]")[1].split("struct options")[0], re.M)
 daemon = page("piniond.8")
-wrong += [f"{option}: not in piniond(8)" for pair in usage for option in pair if option and option not in daemon and option not in ("--help", "--locale", "-E", "--encoding")]
+wrong += [f"{option}: not in piniond(8)" for pair in usage for option in pair if option and option not in daemon]
 
 for line in wrong:
     print(line)
