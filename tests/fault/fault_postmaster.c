@@ -621,6 +621,7 @@ static void
 a_killed_postmaster_takes_its_children_along_and_the_next_one_starts(void **state)
 {
     struct world *w = *state;
+    usec_t deadline = clock_mono_usec() + DEADLINE_USEC;
     int client;
     int status;
 
@@ -633,19 +634,16 @@ a_killed_postmaster_takes_its_children_along_and_the_next_one_starts(void **stat
     (void) close(client);
     (void) close(w->states);
     assert_true(exists(w, "postmaster.pid"));
-    for (int tries = 0;; tries++) { /* the last child holds the lock for an instant */
-        start(w);
-        if (tries < 100) {
-            struct pollfd p = { .fd = w->states, .events = POLLIN };
+    for (bool is_refused = true; is_refused;) { /* until the last child has let go of the lock */
+        struct pollfd p;
 
-            (void) poll(&p, 1, 60000);
-            (void) see_more(w); /* expect() goes on from here */
-            if (strncmp(w->seen, "REFUSED", 7) == 0) {
-                (void) wait_exit(w);
-                continue;
-            }
-        }
-        break;
+        start(w);
+        p = (struct pollfd){ .fd = w->states, .events = POLLIN };
+        (void) poll(&p, 1, 60000);
+        (void) see_more(w); /* expect() goes on from here */
+        is_refused = strncmp(w->seen, "REFUSED", 7) == 0 && clock_mono_usec() < deadline;
+        if (is_refused)
+            (void) wait_exit(w);
     }
     expect(w, "PM_RUN/ready");
     stop(w);

@@ -1,4 +1,5 @@
 """One booted machine for all tests of this directory, and the instance "main" that `pinionctl create` made on it."""
+import json
 import sys
 from pathlib import Path
 
@@ -77,6 +78,15 @@ class Instance:
         return self.m.run("setpriv", "--reuid=pinion", "--regid=pinion", "--clear-groups", "psql", "-X", "-At", "-v", "ON_ERROR_STOP=1",
                           "-h", "/run/pinion/main", "-p", PORT, "-U", "pinion", "-d", "postgres", stdin=text, check=check)
 
+    def status(self):
+        """What pinionctl status --json says; {} if nobody answers."""
+        p = self.ctl("status", "--json", check=False)
+        return json.loads(p.stdout).get("status", {}) if p.stdout.startswith("{") else {}
+
+    def until_recovered(self, n=1):
+        """As Server.until_recovered() in support/server.py."""
+        support.until(lambda: (s := self.status()).get("crashRestarts") == n and s.get("state") == "ready", f"it has recovered from crash {n}")
+
     def drop_in(self, text):
         """Replace the test's drop-in ("" = none)."""
         path = "/etc/systemd/system/pinion@main.service.d/50-test.conf"
@@ -87,6 +97,7 @@ class Instance:
         self.m.run("systemctl", "daemon-reload")
 
     def journal(self):
+        self.m.run("journalctl", "--sync")   # what was sent is in there
         return self.m.run("journalctl", "-o", "short-monotonic", "--no-pager", "-u", self.unit).stdout
 
     def restore(self):

@@ -11,6 +11,7 @@ def entries(instance, since, **fields):
     """Entries of the instance behind the cursor `since` whose fields are these. Of a process that ends right behind its last words journald
     may come too late to see the unit (a few of a hundred here): those have the instance's name, as `pinionctl logs` knows."""
     uid = instance.m.run("id", "-u", "pinion").stdout.strip()
+    instance.m.run("journalctl", "--sync")
     out = instance.m.run("journalctl", "-o", "json", "--no-pager", *since, f"_SYSTEMD_UNIT={instance.unit}", "+", f"UNIT={instance.unit}", "+",
                          "SYSLOG_IDENTIFIER=pinion@main", f"_UID={uid}").stdout
     found = [json.loads(x) for x in out.splitlines()]
@@ -19,6 +20,7 @@ def entries(instance, since, **fields):
 
 def here(instance):
     """Where the journal ends now."""
+    instance.m.run("journalctl", "--sync")
     out = instance.m.run("journalctl", "-n1", "--show-cursor", "--no-pager", "-u", instance.unit).stdout
     return ["--after-cursor", re.search(r"^-- cursor: (.*)$", out, re.M).group(1)]
 

@@ -114,5 +114,6 @@ def test_the_table_has_all_methods_and_what_is_shown_depends_on_the_level(instan
 
 def test_who_was_refused_stands_in_the_log(instance):
     ask(instance.m, [{"method": full("Stop")}], [("anybody", "public", 12345, 12345, [])])
-    assert "control call Stop by uid 12345" in instance.journal() and "permission denied" in instance.journal()
+    text = instance.journal()
+    assert "control call Stop by uid 12345" in text and "permission denied" in text
     assert instance.show("ActiveState")["ActiveState"] == "active"

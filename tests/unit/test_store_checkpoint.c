@@ -445,6 +445,7 @@ who_asks_waits_for_one_that_began_afterwards(void **state)
 static _Atomic bool is_over;
 static _Atomic uint32_t n_bad;
 static _Atomic uint32_t n_reads;
+static _Atomic uint32_t n_rounds; /* of the checkpointer */
 
 #define HOT 12 /* pages that each commit sets to one value */
 
@@ -459,6 +460,8 @@ writer(void *arg)
         uint32_t v = me * 1000 + i + 2;
         pgno_t n = i % 10 == 7 ? HOT + 1 : i % 10 == 3 ? 40 : 0;
 
+        while (i == 100 && (atomic_load(&n_reads) <= 10 || atomic_load(&n_rounds) == 0))
+            (void) sched_yield(); /* the others have not been run yet */
         for (uint32_t k = 0; k < HOT; k++)
             c[k] = (struct world_change){ k + 2, v };
         if (world_write(txns[me], store(me), db, v, n, c, HOT,
@@ -506,6 +509,7 @@ checkpointer(void *arg)
             store_walwriter_round(store(6), &e) < 0)
             (void) atomic_fetch_add(&n_bad, 1);
         (void) store_bgwriter_round(store(6), 10, &e);
+        (void) atomic_fetch_add(&n_rounds, 1);
     }
     return NULL;
 }

@@ -69,8 +69,11 @@ committer(void *arg)
 
     self_init(&self, procno, NULL);
     rng_init(&rng, procno + 1);
-    for (int i = 0; i < ROUNDS; i++)
+    for (int i = 0; i < ROUNDS; i++) {
+        while (i == ROUNDS / 2 && atomic_load(&epoch) <= 10)
+            (void) sched_yield(); /* the checkpointer has not been run yet */
         commit_once(&self, procno % 8 == 0 && i % 10 == 0, &rng);
+    }
     (void) atomic_fetch_add(&n_ended, 1);
     return NULL;
 }
