@@ -519,6 +519,21 @@ store_recover(struct store *st, recover_progress_fn fn, void *arg, struct recove
 
 /* ---- pass "settle" (REDO-7) ---- */
 
+/* A file whose page 1 is damaged, or that is gone, costs its database and not the start: nobody can
+ * open it. It is not cut now, but when it is opened, put back as it was (FILE-1). */
+static int
+cannot_open(const struct store_listed *file, int r, struct err *e)
+{
+    if (file->oid == CATALOG_DB_OID || (r != -ERR_DATA_CORRUPTED && r != -ERR_UNDEFINED_FILE))
+        return r;
+    err_hint(e,
+             "Nobody can connect to this database until its file is restored. The others are not "
+             "concerned.");
+    log_err_event(LOG_LEVEL_WARNING, LOG_EVENT_DAMAGED, NULL, "", e);
+    err_clear(e);
+    return 0;
+}
+
 /* EVICT-6 is mandatory here: also for files that no redone commit changed. */
 static int
 cut_files(struct store *st, const struct store_listed *list, uint32_t n, struct err *e)
@@ -527,6 +542,8 @@ cut_files(struct store *st, const struct store_listed *list, uint32_t n, struct 
         uint32_t db = CACHE_NONE;
         int r = store_db_attach(st, list[i].oid, list[i].rel, &db, e);
 
+        if (r < 0 && cannot_open(&list[i], r, e) == 0)
+            continue;
         if (r < 0)
             return r;
         r = store_file_cut(st, db, true, e);

@@ -327,6 +327,51 @@ a_damaged_first_copy_of_the_control_file_is_no_harm(void **state)
     cluster_end(&c);
 }
 
+/* Page 1 of the database, which nothing in the log brings back, is `p` now; or the file is gone. */
+static void
+put_page_1(const uint8_t *p)
+{
+    if (p != NULL)
+        assert_int_equal(io_sim_poke(c.disk, "base/5/5", 0, p, PAGE_BYTES), 0);
+    else
+        assert_int_equal(io_rename(c.io, "base/5/5", "base/5/away"), 0);
+}
+
+static void
+a_database_that_cannot_be_opened_costs_only_itself(void **state)
+{
+    uint8_t good[PAGE_BYTES];
+    uint8_t bad[PAGE_BYTES];
+    uint8_t got[PAGE_BYTES];
+    struct err e = ERR_INIT;
+
+    (void) state;
+    cluster_begin(&c, 8);
+    recover();
+    (void) write_page(3, 1);
+    checkpoint();
+    read_file_page(1, good);
+    memcpy(bad, good, PAGE_BYTES);
+    bad[200] ^= 1;
+    lose_power();
+    put_page_1(bad);
+    recover(); /* which reads the catalogue */
+    assert_int_equal(cluster_read(cluster_store(&c, 0), POSTGRES_DB_OID, 3, got, &e),
+                     -ERR_DATA_CORRUPTED);
+    err_clear(&e);
+    die();
+    put_page_1(good);
+    recover();
+    assert_true(has_page(3, 1));
+    checkpoint();
+    die();
+    put_page_1(NULL);
+    recover();
+    assert_int_equal(cluster_read(cluster_store(&c, 0), POSTGRES_DB_OID, 3, got, &e),
+                     -ERR_UNDEFINED_FILE);
+    cluster_end(&c);
+}
+
 static void
 on_cut(void *arg)
 {
@@ -468,6 +513,7 @@ main(void)
         cmocka_unit_test(a_missing_segment_is_not_the_end_of_the_log),
         cmocka_unit_test(a_damaged_record_before_a_begun_segment_is_not_the_end_of_the_log),
         cmocka_unit_test(a_damaged_first_copy_of_the_control_file_is_no_harm),
+        cmocka_unit_test(a_database_that_cannot_be_opened_costs_only_itself),
         cmocka_unit_test(recovery_cut_off_anywhere_ends_in_the_same_files),
         cmocka_unit_test(what_redo_touched_is_known_after_a_cut_anywhere),
     };
