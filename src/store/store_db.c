@@ -234,7 +234,7 @@ empty_database(struct store *st, uint32_t db, struct err *e)
         r = store_file_cut(st, db, false, e);
     if (r != 0)
         return r;
-    r = store_file_sync(st, db, e);
+    r = store_file_sync_idle(st, db, e);
     if (r < 0)
         return r;
     if (atomic_load_explicit(&d->shrink_lsn, memory_order_acquire) != 0 || cache_cap(st->cache) < p)

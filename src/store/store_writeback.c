@@ -356,27 +356,52 @@ store_write_out(struct store *st)
         not_synced(r, st->wrote_oid, st->wrote_rel, &e);
 }
 
-int
-store_file_sync(struct store *st, uint32_t db, struct err *e)
+/* Whatever the set says. */
+static int
+sync_file(struct store *st, uint32_t db, struct err *e)
 {
-    struct store_db *d = store_db_at(st, db);
     oid_t oid = store_db_oid(st, db);
-    oid_t rel = store_db_rel(d);
+    oid_t rel = store_db_rel(store_db_at(st, db));
     int fd = -1;
-    int r;
+    int r = store_fd_get(st->fds, oid, rel, &fd, e);
 
-    /* Out of the set before the sync: a later write puts it in again. */
-    if (atomic_exchange_explicit(&d->needs_sync, 0, memory_order_seq_cst) == 0)
-        return 0;
-    r = store_fd_get(st->fds, oid, rel, &fd, e);
-    if (r < 0) {
-        atomic_store_explicit(&d->needs_sync, 1, memory_order_relaxed);
+    if (r < 0)
         return r;
-    }
     r = FAULT(STORE_FILE_SYNC);
     if (r == 0)
         r = io_fsync(st->io, fd);
     if (r < 0)
         not_synced(r, oid, rel, e);
     return 1;
+}
+
+int
+store_file_sync(struct store *st, uint32_t db, struct err *e)
+{
+    struct store_db *d = store_db_at(st, db);
+    int r;
+
+    /* Out of the set before the sync: a later write puts it in again. */
+    if (atomic_exchange_explicit(&d->needs_sync, 0, memory_order_seq_cst) == 0)
+        return 0;
+    r = sync_file(st, db, e);
+    if (r < 0)
+        atomic_store_explicit(&d->needs_sync, 1, memory_order_relaxed);
+    return r;
+}
+
+int
+store_file_sync_idle(struct store *st, uint32_t db, struct err *e)
+{
+    struct store_db *d = store_db_at(st, db);
+    int r;
+
+    if (atomic_load_explicit(&d->needs_sync, memory_order_seq_cst) == 0)
+        return 0;
+    r = sync_file(st, db, e);
+    /* Not before: a checkpoint that runs meanwhile must find it in the set, and wait for the disk
+     * as well (CKPT-3). */
+    if (r > 0)
+        atomic_store_explicit(&d->needs_sync, 0, memory_order_seq_cst);
+    return r;
 }

@@ -41,3 +41,6 @@ void store_write_out(struct store *st);
 /* Take the database out of the fsync set and fsync its file; a failure is a PANIC. Returns 1 if
  * there was something to sync, 0 if not. */
 int store_file_sync(struct store *st, uint32_t db, struct err *e);
+/* The same for somebody who is not the checkpointer, of a database that nobody uses and whose pages
+ * are all clean: it stays in the set until it is synced. */
+int store_file_sync_idle(struct store *st, uint32_t db, struct err *e);

@@ -52,6 +52,9 @@ sources_of() {
             "| -lcmocka -lsqlite3 -lsystemd" ;;
     test_cache*|test_chain_serve|test_retire_interval|test_scan_50x)
         echo "| tests/unit/$1.c tests/support/cache_fake.c" $cache $shm $base "| -lcmocka -lsystemd -lpthread" ;;
+    test_store_db)
+        echo "| tests/unit/$1.c tests/support/store_world.c tests/support/tmpdir.c src/store/*.c src/wal/*.c" $cache $shm $base \
+            "| -lcmocka -lsystemd -llz4 -lpthread" ;;
     test_shm_lock)
         echo "-Wl,--wrap=wait_sleep | tests/unit/$1.c" $shm $base "| -lcmocka -lsystemd -lpthread" ;;
     test_wal_flush)

@@ -8,6 +8,7 @@
 #include "support/tmpdir.h"
 
 #include "base/clock.h"
+#include "store/store_checkpoint.h"
 #include "store/store_page.h"
 
 #define PROCS 6
@@ -146,27 +147,39 @@ processes_that_open_at_once_agree(void **state)
     assert_int_equal(atomic_load(&store(0)->sh->n_dbs), 2);
 }
 
-static void
-when_the_table_is_full_the_one_unused_longest_makes_room(void **state)
+/* A database with a commit that is not on disk; all others of the table are in use. */
+static uint32_t
+fill_table(void)
 {
     struct store_shared *sh = store(0)->sh;
     struct store_txn *t;
     struct err e = ERR_INIT;
     uint32_t db;
-    uint32_t catalog;
 
-    (void) state;
     assert_ok(store_db_attach(store(0), WORLD_OID, WORLD_OID, &db, &e), &e);
     assert_ok(store_txn_open(store(0), db, &t, &e), &e);
     assert_ok(world_write(t, store(0), db, 7, 0, &(struct world_change){ 2, 7 }, 1,
                           WORLD_COMMIT_ASYNC, &e),
               &e);
     store_txn_close(t);
-    for (uint32_t i = 1; i < CACHE_DBS; i++) { /* all others are in use */
+    for (uint32_t i = 1; i < CACHE_DBS; i++) {
         atomic_store(&sh->db_oid[i], 100000 + i);
         atomic_store(&sh->db[i].word, db_word(DB_READY, 1));
     }
     atomic_store(&sh->n_dbs, CACHE_DBS);
+    return db;
+}
+
+static void
+when_the_table_is_full_the_one_unused_longest_makes_room(void **state)
+{
+    struct store_shared *sh = store(0)->sh;
+    uint32_t db = fill_table();
+    struct store_txn *t;
+    struct err e = ERR_INIT;
+    uint32_t catalog;
+
+    (void) state;
     assert_int_equal(store_db_attach(store(1), WORLD_CATALOG, WORLD_CATALOG, &catalog, &e),
                      -ERR_TOO_MANY_CONNECTIONS);
     err_clear(&e);
@@ -186,6 +199,44 @@ when_the_table_is_full_the_one_unused_longest_makes_room(void **state)
     assert_ok(world_read(t, got, 9, &n, &e), &e);
     assert_int_equal(got[2], 7);
     store_txn_close(t);
+}
+
+static const struct io_ops *real_ops;
+static struct checkpoint_stats meanwhile;
+
+/* A checkpoint of another process comes and goes while the disk syncs. */
+static int
+fsync_beside_a_checkpoint(struct io *io, int fd)
+{
+    static bool has_run;
+    struct err e = ERR_INIT;
+
+    if (!has_run) {
+        has_run = true; /* its own syncs are none of ours */
+        assert_ok(store_checkpoint(store(2), CKPT_FORCE, NULL, NULL, &meanwhile, &e), &e);
+    }
+    return real_ops->fsync(io, fd);
+}
+
+/* CKPT-3: its control file says that the page is on disk. */
+static void
+a_checkpoint_does_not_pass_over_a_file_that_is_being_synced(void **state)
+{
+    uint32_t db = fill_table();
+    struct io_ops ops = *dir.io.ops;
+    struct err e = ERR_INIT;
+    uint32_t catalog;
+
+    (void) state;
+    store_db_detach(store(0), db);
+    real_ops = dir.io.ops;
+    ops.fsync = fsync_beside_a_checkpoint;
+    dir.io.ops = &ops;
+    assert_ok(store_db_attach(store(1), WORLD_CATALOG, WORLD_CATALOG, &catalog, &e), &e);
+    dir.io.ops = real_ops;
+    assert_int_equal(catalog, db);
+    assert_int_equal(meanwhile.n_files, 1);
+    assert_int_equal(atomic_load(&store_db_at(store(0), db)->needs_sync), 0);
 }
 
 static void
@@ -244,6 +295,7 @@ main(void)
         T(a_longer_file_is_to_be_cut),
         T(processes_that_open_at_once_agree),
         T(when_the_table_is_full_the_one_unused_longest_makes_room),
+        T(a_checkpoint_does_not_pass_over_a_file_that_is_being_synced),
         T(a_database_being_dropped_lets_nobody_in),
         T(the_writer_lock_times_out_and_names_its_owner),
     };
