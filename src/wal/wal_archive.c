@@ -39,20 +39,27 @@ exists(struct io *io, const char *path)
 int
 wal_archive_state(struct io *io, const char *name, struct err *e)
 {
-    char path[PATH_BYTES];
-    int r;
+    static const struct {
+        const char *mark;
+        int state;
+    } looks[] = {
+        { ".done", WAL_ARCHIVE_DONE },
+        { ".ready", WAL_ARCHIVE_READY },
+        { ".done", WAL_ARCHIVE_DONE }, /* renamed between our two looks */
+    };
 
-    mark_path(path, name, ".done");
-    r = exists(io, path);
-    if (r > 0)
-        return WAL_ARCHIVE_DONE;
-    if (r == 0) {
-        mark_path(path, name, ".ready");
+    for (size_t i = 0; i < ELEMENTSOF(looks); i++) {
+        char path[PATH_BYTES];
+        int r;
+
+        mark_path(path, name, looks[i].mark);
         r = exists(io, path);
+        if (r < 0)
+            return err_set_errno(e, -r, "could not open file \"%s\"", path);
+        if (r > 0)
+            return looks[i].state;
     }
-    if (r < 0)
-        return err_set_errno(e, -r, "could not open file \"%s\"", path);
-    return r > 0 ? WAL_ARCHIVE_READY : WAL_ARCHIVE_NONE;
+    return WAL_ARCHIVE_NONE;
 }
 
 static int

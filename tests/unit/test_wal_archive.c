@@ -100,6 +100,36 @@ a_mark_goes_from_ready_to_done_and_away(void **state)
     assert_int_equal(wal_archive_forget(&tmp.io, name), 0); /* there is none */
 }
 
+static const struct io_ops *real_ops;
+static const char moving[] = "000000010000000000000006";
+
+/* The archiver is done between two looks of somebody else. */
+static int
+open_beside_the_archiver(struct io *io, const char *path, int flags, mode_t mode)
+{
+    int fd = real_ops->open(io, path, flags, mode);
+
+    if (strstr(path, ".ready") == NULL)
+        (void) real_ops->rename(io, "pg_wal/archive_status/000000010000000000000006.ready",
+                                "pg_wal/archive_status/000000010000000000000006.done");
+    return fd;
+}
+
+/* Else it would be made ready, and archived, once more. */
+static void
+a_mark_that_is_being_renamed_is_not_missed(void **state)
+{
+    struct io_ops ops = *tmp.io.ops;
+    struct io io = tmp.io;
+
+    (void) state;
+    notify(moving);
+    real_ops = tmp.io.ops;
+    ops.open = open_beside_the_archiver;
+    io.ops = &ops;
+    assert_int_equal(wal_archive_state(&io, moving, NULL), WAL_ARCHIVE_DONE);
+}
+
 static void
 a_sweep_marks_what_is_finished_and_has_no_mark(void **state)
 {
@@ -128,6 +158,8 @@ main(void)
         cmocka_unit_test_setup_teardown(histories_come_first_then_names_in_order, setup, teardown),
         cmocka_unit_test_setup_teardown(of_many_the_oldest_are_listed, setup, teardown),
         cmocka_unit_test_setup_teardown(a_mark_goes_from_ready_to_done_and_away, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_mark_that_is_being_renamed_is_not_missed, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(a_sweep_marks_what_is_finished_and_has_no_mark, setup,
                                         teardown),
     };
