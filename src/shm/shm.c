@@ -57,8 +57,10 @@ shm_create(struct shm *s, uint32_t max_procs, const uint64_t *region_bytes, uint
     *s = (struct shm){ .head = p,
                        .slots = (struct slot *) (void *) ((char *) p + align_up(sizeof h)),
                        .max_procs = max_procs,
+                       .n_regions = n_regions,
                        .bytes = h.bytes,
                        .fd = TAKE_FD(fd) };
+    memcpy(s->region, h.region, sizeof s->region);
     return 0;
 }
 
@@ -68,9 +70,9 @@ shm_reset(struct shm *s, struct err *e)
     struct shm_head h = { 0 };
     uint64_t bytes[SHM_REGIONS_MAX];
 
-    for (uint32_t i = 0; i < s->head->n_regions; i++)
-        bytes[i] = s->head->region[i].bytes;
-    lay_out(&h, s->max_procs, bytes, s->head->n_regions);
+    for (uint32_t i = 0; i < s->n_regions; i++)
+        bytes[i] = s->region[i].bytes;
+    lay_out(&h, s->max_procs, bytes, s->n_regions);
     /* SHM-1: the pages go, the mappings of all later forks stay the same. */
     if (fallocate(s->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, (off_t) s->bytes) < 0)
         return ERR_ERRNO(e, "could not reset the shared memory segment");
@@ -81,8 +83,8 @@ shm_reset(struct shm *s, struct err *e)
 void *
 shm_region(const struct shm *s, uint32_t region_idx)
 {
-    ASSERT(region_idx < s->head->n_regions);
-    return (char *) s->head + s->head->region[region_idx].at;
+    ASSERT(region_idx < s->n_regions);
+    return (char *) s->head + s->region[region_idx].at;
 }
 
 void

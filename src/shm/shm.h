@@ -63,11 +63,14 @@ struct shm_head {
     alignas(64) struct shm_status status;
 };
 
+/* A process' own: what it was made with. Whoever died may have written anything into the header. */
 struct shm {
     struct shm_head *head; /* = base address */
     struct slot *slots;    /* [max_procs] */
     uint32_t max_procs;
+    uint32_t n_regions;
     uint64_t bytes;
+    struct shm_region region[SHM_REGIONS_MAX];
     int fd; /* memfd; -1 for private test memory */
 };
 

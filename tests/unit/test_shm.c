@@ -20,11 +20,14 @@ reset_gives_zeros_in_place_and_the_same_layout(void **state)
     memset(mid, 0xAB, 5000);
     s.slots[2].kind = 7;
     assert_ptr_equal(shm_region(&s, 2), mid + 8192); /* 5000 bytes take two pages */
+    memset(s.head, 0x7F, sizeof *s.head);            /* by whoever crashed */
     assert_ok(shm_reset(&s, &e), &e);
     assert_ptr_equal(shm_region(&s, 1), mid);
     assert_int_equal(mid[4999], 0);
     assert_int_equal(s.slots[2].kind, 0);
     assert_true(s.head->magic == SHM_MAGIC);
+    assert_int_equal(s.head->n_regions, 3);
+    assert_true(s.head->region[1].bytes == 5000);
     shm_close(&s);
 }
 
