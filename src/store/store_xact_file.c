@@ -114,6 +114,9 @@ fill_place(struct store_xact_shared *x, uint64_t page, const uint8_t *content)
     uint32_t slot = (uint32_t) (page % XACT_RING_PAGES);
 
     atomic_store_explicit(&x->ring[slot], 0, memory_order_seq_cst);
+    /* Who reads a status of the new page reads 0 here after it (store_xact_bits()). No store's own
+     * order does that: it holds back what is before it, not what follows. */
+    atomic_thread_fence(memory_order_release);
     for (uint32_t i = 0; i < PAGE_BYTES; i++)
         atomic_store_explicit(&x->status[slot][i], content == NULL ? 0 : content[i],
                               memory_order_relaxed);
