@@ -58,7 +58,7 @@ spill_open(struct err *e)
 {
     int fd = open_nameless();
 
-    if (fd < 0 && errno == ENOENT && mkdir(spill_dir, 0700) == 0)
+    if (fd < 0 && errno == ENOENT && (mkdir(spill_dir, 0700) == 0 || errno == EEXIST))
         fd = open_nameless();
     if (fd < 0)
         return ERR_ERRNO(e, "could not create a temporary file in \"%s\"", spill_dir);

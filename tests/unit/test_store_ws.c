@@ -1,5 +1,7 @@
 /* The write set against a plain array. */
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "support/test.h"
 
@@ -131,11 +133,53 @@ what_does_not_fit_into_the_heap_is_in_a_temporary_file(void **state)
     spill_set_limit(SPILL_NO_LIMIT);
 }
 
+static pid_t
+opener(const int *ends)
+{
+    pid_t pid = fork();
+    char c;
+
+    if (pid == 0) {
+        (void) close(ends[1]);
+        _exit(read(ends[0], &c, 1) == 0 && spill_open(NULL) >= 0 ? 0 : 1);
+    }
+    return pid;
+}
+
+/* The directory is made when it is first needed: by several sessions at once, perhaps. */
+static void
+the_first_temporary_files_of_two_processes_come_at_once(void **state)
+{
+    char dir[] = "/tmp/pinion-spill-XXXXXX";
+
+    (void) state;
+    assert_non_null(mkdtemp(dir));
+    spill_set_dir(dir);
+    for (int round = 0; round < 30; round++) {
+        int ends[2];
+        int status;
+        pid_t pids[2];
+
+        assert_int_equal(rmdir(dir), 0);
+        assert_int_equal(pipe(ends), 0);
+        for (int i = 0; i < 2; i++)
+            pids[i] = opener(ends);
+        (void) close(ends[0]);
+        (void) close(ends[1]);
+        for (int i = 0; i < 2; i++) {
+            assert_int_equal(waitpid(pids[i], &status, 0), pids[i]);
+            assert_int_equal(status, 0);
+        }
+    }
+    assert_int_equal(rmdir(dir), 0);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_does_not_fit_into_the_heap_is_in_a_temporary_file),
+        cmocka_unit_test(the_first_temporary_files_of_two_processes_come_at_once),
         cmocka_unit_test(it_is_an_array_of_pages_whatever_is_written_cut_and_sorted),
         cmocka_unit_test(the_limit_is_an_error_and_what_was_staged_stays),
     };
