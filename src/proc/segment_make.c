@@ -2,6 +2,8 @@
  * postmaster, once. Owns: nothing. Source: SHM-1, OVER-1, design 11 (memory). */
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
+#include <sys/sysinfo.h>
 
 #include "base/fdlist.h"
 #include "conf/conf.h"
@@ -50,6 +52,29 @@ size_regions(struct segment *seg, const struct conf *conf, const char *data_dir,
     return r;
 }
 
+/* Mapping more than there is succeeds: its pages come when they are touched, and the kernel ends
+ * somebody when there are none. Better told at the start. */
+static int
+check_memory(const uint64_t *bytes, uint32_t n, struct err *e)
+{
+    struct sysinfo info;
+    uint64_t wanted = 0;
+    uint64_t all;
+
+    for (uint32_t i = 0; i < n; i++)
+        wanted += bytes[i];
+    if (sysinfo(&info) < 0)
+        return 0;
+    all = ((uint64_t) info.totalram + info.totalswap) * info.mem_unit;
+    if (wanted <= all)
+        return 0;
+    (void) ERR(e, OUT_OF_MEMORY,
+               "could not make shared memory of %" PRIu64 " MB: this machine has %" PRIu64 " MB",
+               wanted >> 20, all >> 20);
+    err_hint(e, "Reduce shared_buffers or max_connections.");
+    return -ERR_OUT_OF_MEMORY;
+}
+
 static int
 map_regions(struct segment *seg, struct err *e)
 {
@@ -62,10 +87,14 @@ map_regions(struct segment *seg, struct err *e)
         [REGION_STATS] = stat_shm_bytes(seg->max_procs),
     };
 
-    int r = segment_map(seg, bytes, REGIONS, e);
+    int r = check_memory(bytes, REGIONS, e);
 
+    if (r == 0)
+        r = segment_map(seg, bytes, REGIONS, e);
+    if (r < 0)
+        return r;
     seg->cache_cfg.slots = seg->shm.slots; /* whom SNAP-6 wakes */
-    return r;
+    return 0;
 }
 
 int

@@ -169,3 +169,8 @@ def test_the_codes_are_those_of_the_unit_and_the_manual():
     assert re.findall(r"\b(\d+) [a-zA-Z]", said[said.rindex("Exit codes"):]) == every
     source = (top / "src/pm/pm.c").read_text()
     assert set(re.findall(r"\{ -\w+, (\d+) \}", source)) | {"0", "1", "64"} == set(every)
+
+
+def test_71_for_shared_memory_that_the_machine_does_not_have(cluster):
+    s = cluster()
+    assert outcome(serve(s, "-c", "shared_buffers=7TB"), "could not make shared memory of 7") == 71
