@@ -8,7 +8,8 @@ import time
 
 import pytest
 import server as support
-from wire import Closed, Wire, connect
+from load import Load, check_content, more_commits, prepare
+from wire import Closed, Wire, connect, startup_packet
 
 SEED = int(os.environ.get("PINION_SEED", "0")) or random.randrange(1, 2**31)
 LONG = bool(os.environ.get("PINION_LONG"))
@@ -364,3 +365,27 @@ def test_connections_that_come_and_go_under_kills_leave_nothing(cluster):
     with session(server) as w:
         assert w.ok("SELECT count(*) FROM t WHERE a = 2").rows == [("0",)]
     server.stop()
+
+
+def test_clients_of_a_killed_postmaster_hear_the_end_and_lose_nothing(cluster):
+    """It stands still first: its children serve on, and new clients wait in the queues of its sockets."""
+    s = cluster(tcp=True)
+    prepare(s)
+    with Load(s, writers=3, readers=1) as load:
+        more_commits(load, 20)
+        with connect(s) as idle, connect(s) as busy:
+            support.freeze(s.pid)
+            waiting = [Wire(s, tcp=tcp) for tcp in (False, True) for _ in range(3)]
+            for w in waiting[::3]:
+                w.send(startup_packet({"user": "postgres", "database": "postgres"}))
+            more_commits(load, 20)
+            busy.ok("BEGIN; INSERT INTO acct VALUES (1000, 1000)")
+            s.kill9()
+            for w in [idle, busy, *waiting]:
+                assert not w.read_end().messages, "the end, and no word of a server that was not there"
+                w.close()
+        s.start()
+        more_commits(load, 20)
+    assert not load.wrong, load.wrong
+    check_content(s, load)
+    s.stop()
