@@ -4,8 +4,10 @@ import json
 import os
 import re
 import signal
+import socket
 import struct
 import subprocess
+import types
 from pathlib import Path
 
 import server as support
@@ -25,8 +27,12 @@ def make(cluster):
     s.sql("CREATE TABLE t (a integer PRIMARY KEY, v integer)")
     s.sql("WITH RECURSIVE c(x) AS (VALUES (1) UNION ALL SELECT x + 1 FROM c WHERE x < 1000) INSERT INTO t SELECT x, 0 FROM c")
     (s.dir / "busy.sql").write_text(BUSY)
-    subprocess.run(["cc", "-O2", "-D_GNU_SOURCE", "-o", s.dir / "storm", Path(support.__file__).parent / "storm.c"], check=True)
+    build(s)
     return s
+
+
+def build(s):
+    subprocess.run(["cc", "-O2", "-D_GNU_SOURCE", "-o", s.dir / "storm", Path(support.__file__).parent / "storm.c"], check=True)
 
 
 def sessions(s):
@@ -157,4 +163,36 @@ def test_who_gave_up_in_the_queue_costs_no_process_and_no_time(cluster):
         assert w.login().ok("SELECT 1").rows == [("1",)]
     support.until(lambda: "PID 1 in cancel request did not match any process" in s.log(), "the request is heard")
     assert s.log().count("connection received") == n + 2
+    s.stop()
+
+
+def is_full(path):
+    with socket.socket(socket.AF_UNIX) as c:
+        c.setblocking(False)
+        try:
+            c.connect(str(path))
+        except BlockingIOError:
+            return True
+        return False
+
+
+def test_a_directory_of_its_own_is_a_way_in_while_the_queue_of_the_other_socket_is_full(cluster):
+    """Who comes by the full one is turned away by the kernel, the superuser as well."""
+    s = cluster(conf=f"max_connections = {PLACES}\n")
+    own = s.dir / "own"
+    own.mkdir()
+    support.open_dir(own)
+    s.configure(f"unix_socket_directories = '{s.data}, {own}'\n")
+    s.start()
+    build(s)
+    path = s.data / f".s.PGSQL.{s.port}"
+    with contextlib.ExitStack() as storms:
+        for _ in range(3):
+            g = storms.enter_context(subprocess.Popen([s.dir / "storm", "600", path], stdout=subprocess.DEVNULL))
+            storms.callback(g.kill)
+        support.until(lambda: is_full(path), "the queue is full")
+        for _ in range(10):
+            with connect(types.SimpleNamespace(data=own, port=s.port)) as w:
+                assert w.ok("SELECT 1").rows == [("1",)]
+        support.until(lambda: is_full(path), "and still is")
     s.stop()
