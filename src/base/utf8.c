@@ -56,3 +56,13 @@ utf8_text_length(const void *s, size_t n)
     }
     return i;
 }
+
+size_t
+utf8_whole(const char *s, size_t n, char next)
+{
+    if (((unsigned char) next & 0xc0) != 0x80)
+        return n;
+    while (n > 0 && ((unsigned char) s[n - 1] & 0xc0) == 0x80)
+        n--;
+    return n > 0 ? n - 1 : 0;
+}

@@ -11,3 +11,6 @@ size_t utf8_length(const void *s, size_t left);
 
 /* Of n bytes, those before the first that begins no character, or is NUL: n if all is text. */
 size_t utf8_text_length(const void *s, size_t n);
+
+/* Text was cut to n bytes, where `next` came: so many of them are whole characters. */
+size_t utf8_whole(const char *s, size_t n, char next);

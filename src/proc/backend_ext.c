@@ -158,7 +158,7 @@ keep_statement(struct backend *b, const char *portal)
     const char *text = session_portal_text(b->session, portal);
     size_t n = strlen(text) + 1;
 
-    if (n > b->statement_cap) {
+    if (n > b->statement_cap || b->statement_cap > PGWIRE_KEEP_BYTES) { /* no long one stays */
         char *more = realloc(b->statement, n);
 
         if (more == NULL)

@@ -7,10 +7,12 @@
 #include <pwd.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/socket.h>
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/utf8.h"
 #include "proc/access.h"
 #include "proc/attach.h"
 #include "proc/backend.h"
@@ -243,14 +245,26 @@ look_up(struct backend *b, const struct attached *a, const struct pgwire_startup
     return r; /* the reference goes with the process if we fail */
 }
 
+/* Cut as CREATE DATABASE cuts it. */
+static void
+copy_name(char *to, size_t cap, const char *name)
+{
+    size_t n = strlen(name);
+
+    if (n >= cap)
+        n = utf8_whole(name, cap - 1, name[cap - 1]);
+    memcpy(to, name, n);
+    to[n] = '\0';
+}
+
 int
 backend_login(struct backend *b, struct attached *a, const struct pgwire_startup *s, struct err *e)
 {
     struct session_cfg cfg = { .store = &a->store, .conf = &b->conf, .stats = &a->stats };
     int r;
 
-    (void) snprintf(b->role, sizeof b->role, "%s", s->user);
-    (void) snprintf(b->database, sizeof b->database, "%s", s->database);
+    copy_name(b->role, sizeof b->role, s->user);
+    copy_name(b->database, sizeof b->database, s->database);
     show_in_slot(b);
     log_set_session(b->role, b->database);
     if (s->minor > 0 || s->n_unknown > 0)

@@ -168,6 +168,11 @@ drop_temporary(struct session *s, struct err *e)
     return r;
 }
 
+/* What PRAGMA may have changed of the session (session_auth.c), as it was at its begin. */
+static const char pragmas[] = "PRAGMA case_sensitive_like = off; PRAGMA recursive_triggers = off;"
+                              "PRAGMA reverse_unordered_selects = off; PRAGMA automatic_index = "
+                              "on; PRAGMA analysis_limit = 0";
+
 static int
 do_discard(struct session *s, struct err *e)
 {
@@ -179,6 +184,8 @@ do_discard(struct session *s, struct err *e)
     (void) session_close_prepared(s, NULL);
     session_cache_clear(s);
     r = drop_temporary(s, e);
+    if (r == 0)
+        r = session_exec(s, pragmas, e);
     return r < 0 ? r : conf_session_reset_all(s->cfg.conf, e);
 }
 

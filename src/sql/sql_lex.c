@@ -5,6 +5,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/utf8.h"
+
 enum {
     C_SPACE = 1,
     C_START = 2, /* of a word */
@@ -180,12 +182,13 @@ sql_lex_name(const struct sql_lex *lex, char *ret, size_t cap)
 {
     const char *p = lex->text + lex->tok.at;
     size_t out = 0;
+    size_t i;
 
     if (lex->tok.kind == SQL_TOKEN_WORD) {
-        for (size_t i = 0; i < lex->tok.n && out + 1 < cap; i++)
+        for (i = 0; i < lex->tok.n && out + 1 < cap; i++)
             ret[out++] = (char) (p[i] >= 'A' && p[i] <= 'Z' ? p[i] + 32 : p[i]);
     } else if (lex->tok.kind == SQL_TOKEN_QUOTED || lex->tok.kind == SQL_TOKEN_STRING) {
-        for (size_t i = 1; i + 1 < lex->tok.n && out + 1 < cap; i++) {
+        for (i = 1; i + 1 < lex->tok.n && out + 1 < cap; i++) {
             ret[out++] = p[i];
             if (p[i] == p[0]) /* doubled */
                 i++;
@@ -193,6 +196,8 @@ sql_lex_name(const struct sql_lex *lex, char *ret, size_t cap)
     } else {
         return false;
     }
+    if (i < lex->tok.n)
+        out = utf8_whole(ret, out, p[i]);
     ret[out] = '\0';
     return true;
 }

@@ -2,6 +2,7 @@
 import struct
 
 import pytest
+import server as support
 from wire import connect, cstr, message
 
 SHARED = {"init_args": ("--wal-segsize=1",)}   # how the fixture of this name is made
@@ -184,3 +185,37 @@ def test_a_prepared_statement_writes_to_the_table_that_its_name_means_now(shared
     r = talk(wire, bind(name="sel") + execute() + SYNC)
     assert (r.code, r.error) == ("0A000", "cached plan must not change result type")
     wire.ok("DROP TABLE hidden")
+
+
+# ---- what is left behind
+
+def test_discard_all_takes_back_what_pragmas_changed(wire):
+    names = ("recursive_triggers", "reverse_unordered_selects", "automatic_index", "analysis_limit")
+
+    def state():
+        return [wire.ok(f"PRAGMA {p}").rows[0][0] for p in names] + [wire.ok("SELECT 'a' LIKE 'A'").rows[0][0]]
+    before = state()
+    wire.ok("; ".join(f"PRAGMA {p} = {1 - min(int(v), 1)}" for p, v in zip(names, before)) + "; PRAGMA case_sensitive_like = on")
+    assert not any(a == b for a, b in zip(before, state()))
+    wire.ok("DISCARD ALL")
+    assert state() == before
+
+
+def test_a_long_statement_leaves_no_memory_behind(shared, wire):
+    def memory():
+        with open(f"/proc/{wire.key[0]}/status", encoding="ascii") as f:
+            return int(next(line for line in f if line.startswith("VmRSS")).split()[1])
+    before = memory()
+    assert talk(wire, parse("SELECT /*" + "x" * (32 << 20) + "*/ 1") + bind() + execute() + SYNC).rows == [("1",)]
+    assert talk(wire, parse("SELECT 2") + bind() + execute() + SYNC).rows == [("2",)]
+    assert memory() - before < 8 << 10 or support.is_sanitized(), "kB"
+
+
+def test_a_name_that_is_too_long_ends_with_a_whole_character(shared, wire):
+    name = "x" * 32 + "é" * 20   # 72 bytes; 63 are 32, 15 of these and half of one
+    wire.ok(f'CREATE DATABASE "{name}"')
+    with connect(shared, database=name[:47]) as other:
+        assert other.ok("SELECT current_database()").rows == [(name[:47],)]
+    with connect(shared, database=name) as other:   # cut in the same way
+        assert other.ok("SELECT current_database()").rows == [(name[:47],)]
+    wire.ok(f'DROP DATABASE "{name}"')
