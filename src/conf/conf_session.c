@@ -226,6 +226,24 @@ take_over(struct conf *to, const struct conf *base, enum conf_id id, struct err 
     return 0;
 }
 
+/* What the end of a transaction puts back is what is in force by then. */
+static int
+reload_undo(struct conf_session *s, const struct conf *base, struct err *e)
+{
+    for (struct conf_undo *u = s->undo; u != NULL; u = u->next) {
+        union conf_value v;
+
+        if (conf_desc(u->id)->context < CONF_CONTEXT_SIGHUP || u->source > CONF_FROM_ARGS)
+            continue;
+        if (conf_dup(base, u->id, &v) < 0)
+            return ERR(e, OUT_OF_MEMORY, "out of memory");
+        conf_value_done(u->id, &u->value);
+        u->value = v;
+        u->source = base->source[u->id];
+    }
+    return 0;
+}
+
 int
 conf_session_reload(struct conf_session *s, const struct conf *base, struct err *e)
 {
@@ -247,7 +265,7 @@ conf_session_reload(struct conf_session *s, const struct conf *base, struct err 
         if (take_over(&s->reset, base, id, e) < 0)
             return -ERR_OUT_OF_MEMORY;
     }
-    return 0;
+    return reload_undo(s, base, e);
 }
 
 void

@@ -652,6 +652,36 @@ a_session_follows_a_reload_except_where_it_set_itself(void **state)
     conf_done(&base);
 }
 
+static void
+what_a_rollback_puts_back_is_what_a_reload_has_brought_meanwhile(void **state)
+{
+    struct conf_session s;
+    struct conf base;
+
+    (void) state;
+    assert_int_equal(conf_init(&base, NULL), 0);
+    assert_int_equal(conf_session_init(&s, &base, false, NULL), 0);
+    assert_int_equal(conf_session_set(&s, "idle_session_timeout", "9s", false, NULL), 0);
+    conf_session_push(&s);
+    assert_int_equal(conf_session_set(&s, "lock_timeout", "1s", true, NULL), 0);
+    conf_session_push(&s); /* a savepoint */
+    assert_int_equal(conf_session_set(&s, "lock_timeout", "4s", false, NULL), 0);
+    assert_int_equal(conf_session_set(&s, "idle_session_timeout", "5s", false, NULL), 0);
+    assert_int_equal(conf_put(&base, CONF_lock_timeout, "2s", CONF_FROM_FILE, NULL), 0);
+    assert_int_equal(conf_put(&base, CONF_idle_session_timeout, "3s", CONF_FROM_FILE, NULL), 0);
+    assert_int_equal(conf_session_reload(&s, &base, NULL), 0);
+    assert_true(s.cur.v.lock_timeout == 4000000);
+    conf_session_pop(&s, false);
+    assert_true(s.cur.v.lock_timeout == 1000000);
+    assert_true(s.cur.v.idle_session_timeout == 9000000); /* the session's own, before and after */
+    conf_session_pop(&s, false);
+    assert_true(s.cur.v.lock_timeout == 2000000);
+    assert_int_equal(s.cur.source[CONF_lock_timeout], CONF_FROM_FILE);
+    assert_true(s.cur.v.idle_session_timeout == 9000000);
+    conf_session_done(&s);
+    conf_done(&base);
+}
+
 int
 main(void)
 {
@@ -677,6 +707,7 @@ main(void)
         cmocka_unit_test(set_obeys_the_context_of_a_setting),
         cmocka_unit_test(set_lives_and_dies_with_its_transaction),
         cmocka_unit_test(the_client_is_told_of_thirteen_settings_and_of_each_change),
+        cmocka_unit_test(what_a_rollback_puts_back_is_what_a_reload_has_brought_meanwhile),
         cmocka_unit_test(a_session_follows_a_reload_except_where_it_set_itself),
     };
 
