@@ -125,6 +125,7 @@ struct pm {
 
     struct pm_listener listeners[PM_LISTENERS_MAX];
     unsigned n_listeners;
+    unsigned n_twice; /* addresses of listen_addresses that were there by another name */
     struct pm_passed passed[PM_PASSED_MAX];
     unsigned n_passed;
     bool has_discarded;         /* of the sockets passed: their ports may still be taken */

@@ -175,16 +175,31 @@ bind_tcp(const struct pm *pm, const struct addrinfo *ai, const char *text, int *
     return 0;
 }
 
+/* "localhost, 127.0.0.1": one address by two names. */
+static bool
+is_listened_on(const struct pm *pm, const char *text)
+{
+    for (unsigned i = 0; i < pm->n_listeners; i++)
+        if (!pm->listeners[i].is_unix && strcmp(pm->listeners[i].text, text) == 0)
+            return true;
+    return false;
+}
+
 static int
 open_tcp(struct pm *pm, const struct addrinfo *ai, struct err *e)
 {
     struct pm_listener *l;
     char text[128];
     int no = -1;
-    int fd = pm_park_take(pm, ai->ai_addr, &no);
+    int fd;
     int r = 0;
 
     print_address(ai->ai_addr, ai->ai_addrlen, text, sizeof text);
+    if (is_listened_on(pm, text)) {
+        pm->n_twice++;
+        return 0;
+    }
+    fd = pm_park_take(pm, ai->ai_addr, &no);
     if (fd >= 0)
         (void) listen(fd, BACKLOG);
     else
@@ -243,10 +258,10 @@ static int
 open_host(struct pm *pm, const char *host, struct err *e)
 {
     struct err first = ERR_INIT;
-    unsigned before = pm->n_listeners;
+    unsigned before = pm->n_listeners + pm->n_twice;
     int r = each_address(pm, host, open_tcp, &first);
 
-    if (r != -EADDRINUSE && pm->n_listeners > before)
+    if (r != -EADDRINUSE && pm->n_listeners + pm->n_twice > before)
         return 0;
     if (e != NULL)
         *e = first;

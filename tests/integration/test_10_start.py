@@ -360,3 +360,11 @@ def test_an_unused_directory_can_be_removed_after_a_stop(cluster):
     copy = s.dir / "copy"
     shutil.copytree(s.data, copy)
     assert not [p for p in copy.rglob("*") if p.suffix == ".tmp"]
+
+
+def test_an_address_of_two_names_is_listened_on_once(cluster):
+    s = cluster()
+    s.configure("listen_addresses = 'localhost, 127.0.0.1, localhost'")
+    s.start()
+    assert s.log().count(f"listening on 127.0.0.1:{s.port}\n") == 1
+    s.stop()
