@@ -200,8 +200,10 @@ show_file(const struct args *a, const struct target *t, struct problem *p)
         }
         fail(p, CTL_FAILED, "could not find a log file of this server%s",
              is_json ? " in JSON" : "");
-        hint(p, "It is where the server's output went (start -l FILE), or in log_directory with "
-                "logging_collector.");
+        hint(p, is_json
+                    ? "It needs logging_collector, and jsonlog in log_destination."
+                    : "It is where the server's output went (start -l FILE), or in log_directory "
+                      "with logging_collector.");
         return CTL_FAILED;
     }
     (void) execvp(argv[0], (char *const *) argv);

@@ -187,8 +187,6 @@ write_drop_in(const char *dir, const char *without, const char *unit, struct pro
 static int
 check_call(const struct args *a, const struct target *t, struct problem *p)
 {
-    char conf[256];
-
     if (t->unit[0] == '\0' || !has_systemd())
         return fail(p, CTL_USAGE, "credentials are for instances under systemd (-i NAME)");
     if (geteuid() != 0) {
@@ -196,14 +194,8 @@ check_call(const struct args *a, const struct target *t, struct problem *p)
         hint(p, "sudo pinionctl -i %s set-credential %s", t->instance, a->rest[0]);
         return CTL_PERMISSION;
     }
-    (void) snprintf(conf, sizeof conf, "%s/%s/pinion.conf", PINION_SYSCONFDIR, t->instance);
-    if (access(conf, F_OK) < 0) {
-        fail(p, CTL_NO_INSTANCE, "there is no instance \"%s\": could not find \"%s\"", t->instance,
-             conf);
-        hint(p, "Make it: pinionctl create %s", t->instance);
-        return CTL_NO_INSTANCE;
-    }
-    return args_has(a, OPTION_REMOVE) ? 0 : check_name(a->rest[0], p);
+    int r = target_exists(t, p);
+    return r != 0 || args_has(a, OPTION_REMOVE) ? r : check_name(a->rest[0], p);
 }
 
 /* A unit that names a file which is not there does not start: the file comes before its line and

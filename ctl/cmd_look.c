@@ -120,20 +120,10 @@ static int
 report_stopped(const struct target *t, struct problem *p)
 {
     struct out_stopped s = { 0 };
-    char path[4200];
-    struct stat st;
+    int r = target_exists(t, p);
 
-    (void) snprintf(
-        path, sizeof path, "%s%s%s/pinion.conf", t->instance[0] != '\0' ? PINION_SYSCONFDIR : "",
-        t->instance[0] != '\0' ? "/" : "", t->instance[0] != '\0' ? t->instance : t->datadir);
-    if (t->datadir[0] != '\0' && stat(path, &st) < 0) {
-        fail(p, CTL_NO_INSTANCE, "no server there: could not find \"%s\": %m", path);
-        if (t->instance[0] != '\0')
-            hint(p, "Make it: sudo pinionctl create %.100s", t->instance);
-        else
-            hint(p, "Make it: pinionctl init -D %.300s", t->datadir);
-        return CTL_NO_INSTANCE;
-    }
+    if (r != 0)
+        return r;
     if (t->unit[0] != '\0' && has_systemd())
         ask_systemd(t, &s);
     else
@@ -200,10 +190,8 @@ status_of(const struct target *t, const char *field, struct problem *p)
         return CTL_NOT_RUNNING;
     }
     if (r == CTL_NOT_RUNNING) {
-        r = report_stopped(t, p);
-        if (r != CTL_NO_INSTANCE)
-            p->exit = 0; /* said already */
-        return r;
+        memset(p, 0, sizeof *p);
+        return report_stopped(t, p);
     }
     if (r == 0)
         r = client_call(&c, "GetStatus", NULL, now_mono_usec() + LOOK_USEC, &reply, p);

@@ -189,7 +189,7 @@ start_directly(const struct args *a, struct target *t, struct problem *p)
 
     if (t->datadir[0] == '\0')
         return fail(p, CTL_USAGE, "a start needs -D or -i");
-    if (access(t->datadir, F_OK) < 0 && errno == ENOENT) {
+    if (access(t->datadir, F_OK) < 0 && errno == ENOENT && t->instance[0] == '\0') {
         fail(p, CTL_NO_INSTANCE, "there is no data directory \"%s\"", t->datadir);
         hint(p, "Make one: pinionctl init -D %.300s", t->datadir);
         return CTL_NO_INSTANCE;
@@ -363,7 +363,8 @@ cmd_start(const struct args *a, struct problem *p)
 
     bool by_systemd = t.unit[0] != '\0' && has_systemd();
 
-    if (r != 0 || (r = refuse_log(a, by_systemd, p)) != 0)
+    if (r != 0 || (r = refuse_log(a, by_systemd, p)) != 0 ||
+        (t.instance[0] != '\0' && (r = target_exists(&t, p)) != 0))
         return r;
     util_catch_interrupt();
     if ((r = wait_free(a, &t, by_systemd, p)) > 0)

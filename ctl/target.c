@@ -146,6 +146,8 @@ set_datadir(struct target *t, const char *dir)
     memset(t, 0, sizeof *t);
     if (realpath(dir, t->datadir) == NULL)
         (void) snprintf(t->datadir, sizeof t->datadir, "%s", dir);
+    for (size_t n = strlen(t->datadir); n > 1 && t->datadir[n - 1] == '/'; n--)
+        t->datadir[n - 1] = '\0';
     const char *slash = strrchr(t->datadir, '/');
     (void) snprintf(t->name, sizeof t->name, "%.100s", slash == NULL ? t->datadir : slash + 1);
     (void) snprintf(t->socket, sizeof t->socket, "%.4000s/control", t->datadir);
@@ -159,6 +161,9 @@ target_find(const struct args *a, struct target *ret, struct problem *p)
     const char *socket = a->value[OPTION_SOCKET];
 
     memset(ret, 0, sizeof *ret);
+    if ((dir != NULL && dir[0] == '\0') || (socket != NULL && socket[0] == '\0'))
+        return fail(p, CTL_USAGE, "%s is empty",
+                    dir != NULL ? "the data directory's name" : "the socket's path");
     if (socket != NULL) {
         (void) snprintf(ret->socket, sizeof ret->socket, "%s", socket);
         (void) snprintf(ret->name, sizeof ret->name, "server");
@@ -179,6 +184,31 @@ target_find(const struct args *a, struct target *ret, struct problem *p)
     return 0;
 }
 
+int
+target_exists(const struct target *t, struct problem *p)
+{
+    bool is_instance = t->instance[0] != '\0';
+    char path[4400], lock[4200];
+
+    (void) snprintf(lock, sizeof lock, "%s/postmaster.pid", t->datadir);
+    (void) snprintf(path, sizeof path, "%s/%s%s", is_instance ? PINION_SYSCONFDIR : t->datadir,
+                    t->instance, is_instance ? "/pinion.conf" : "pinion.conf");
+    if (t->datadir[0] == '\0' || access(lock, F_OK) == 0 || access(path, F_OK) == 0)
+        return 0;
+    if (errno == EACCES) {
+        fail(p, CTL_PERMISSION, "could not look for \"%s\": %m", path);
+        hint(p, "Run this as root or as the server's user.");
+        return CTL_PERMISSION;
+    }
+    fail(p, CTL_NO_INSTANCE, "there is no %s \"%s\": could not find \"%s\"",
+         is_instance ? "instance" : "data directory", is_instance ? t->instance : t->datadir, path);
+    if (is_instance)
+        hint(p, "Make it: sudo pinionctl create %s", t->instance);
+    else
+        hint(p, "Make one: pinionctl init -D %.300s", t->datadir);
+    return CTL_NO_INSTANCE;
+}
+
 bool
 target_is_locked(const struct target *t)
 {
@@ -194,7 +224,14 @@ target_open(const struct target *t, struct client *c, struct problem *p)
 {
     int r = client_open(c, t->socket, p);
 
-    if (r != CTL_NOT_RUNNING || !target_is_locked(t))
+    if (r == CTL_NOT_RUNNING && !target_is_locked(t)) {
+        struct problem none;
+
+        if (target_exists(t, &none) == CTL_NO_INSTANCE)
+            *p = none;
+        return p->exit;
+    }
+    if (r != CTL_NOT_RUNNING)
         return r;
     fail(p, CTL_UNREACHABLE, "the server runs, but nothing listens at \"%s\"", t->socket);
     hint(p,

@@ -35,10 +35,14 @@ bool is_instance_name(const char *name);
 /* Is systemd PID 1 here? */
 bool has_systemd(void);
 
+/* Is there such an instance or data directory? 0 (also if only a socket is known); CTL_NO_INSTANCE;
+ * CTL_PERMISSION, that cannot be seen. */
+int target_exists(const struct target *t, struct problem *p);
+
 /* Does anybody hold the lock file of the data directory? (Its pid may long be another process.)
  * False if the directory is unknown. */
 bool target_is_locked(const struct target *t);
 
 /* As client_open(); CTL_UNREACHABLE if nothing listens, but the lock file is held: it starts, ends,
- * or somebody took its socket away. */
+ * or somebody took its socket away. CTL_NO_INSTANCE if there is nothing that could listen. */
 int target_open(const struct target *t, struct client *c, struct problem *p);

@@ -246,7 +246,7 @@ class Ctl(unittest.TestCase):
 
     def test_what_is_not_utf8_is_shown_as_far_as_it_can_be_and_not_sent(self):
         error = json.loads(self.ctl("status", "-D", "/x\udcffé", "--json", code=4).stdout)["error"]
-        self.assertEqual((error["message"][:44], error["exit"]), ('no server there: could not find "/x???/pinio', 4))
+        self.assertEqual((error["message"][:36], error["exit"]), ('there is no data directory "/x???": ', 4))
         os.mkdir(f"{self.top}/y\udcffz")
         with open(f"{self.top}/y\udcffz/pinion.conf", "w", encoding="utf-8"):
             pass
@@ -596,8 +596,14 @@ class Ctl(unittest.TestCase):
 
     def test_status_of_nothing_exits_4(self):
         p = self.ctl("status", "-D", f"{self.top}/none", code=4)
-        self.assertIn("no server there", p.stderr)
-        self.assertIn(f"hint: Make it: pinionctl init -D {self.top}/none\n", p.stderr)
+        self.assertIn(f'there is no data directory "{self.top}/none": could not find "{self.top}/none/pinion.conf"\n'
+                      f"  hint: Make one: pinionctl init -D {self.top}/none\n", p.stderr)
+        for verb in ("status", "start", "stop", "reload", "ps", "checkpoint", "restart", "show"):
+            self.assertIn('no instance "none"', self.ctl(verb, "-i", "none", code=4).stderr)
+            self.assertIn("hint: Make it: sudo pinionctl create none\n", self.ctl(verb, "-i", "none", code=4).stderr)
+            self.assertIn(f'no data directory "{self.top}/none"', self.ctl(verb, "-D", f"{self.top}/none//", code=4).stderr)
+        self.assertIn("data directory's name is empty", self.ctl("status", "-D", "", code=2).stderr)
+        self.assertIn("socket's path is empty", self.ctl("status", "--socket=", code=2).stderr)
         p = self.ctl("start", "-D", f"{self.top}/none", code=4)
         self.assertEqual(p.stderr, f'pinionctl: error: there is no data directory "{self.top}/none"\n  hint: Make one: pinionctl init -D {self.top}/none\n')
         self.assertIn("init needs -D DIR", self.ctl("init", "-U", "x", code=2).stderr)
@@ -733,7 +739,7 @@ class Ctl(unittest.TestCase):
                          f"exit 1\n{head}{b}{conf}pinion.command.b\npinion.conf\n{head}{b}"
                          "/etc/pinion/main/credentials:\n\n/etc/systemd/system/pinion@main.service.d:\n"
                          'pinionctl: error: there is no instance "other": could not find "/etc/pinion/other/pinion.conf"\n'
-                         "  hint: Make it: pinionctl create other\nexit 4\n")
+                         "  hint: Make it: sudo pinionctl create other\nexit 4\n")
 
     def asked(self, reply, *args, code=0):
         """pinionctl with a server that gives this reply, whatever it is asked."""
