@@ -85,7 +85,9 @@ struct options {
 static int
 usage(const char *what)
 {
-    (void) fprintf(stderr, "piniond: %s\nTry \"piniond --help\" for more information.\n", what);
+    if (what != NULL) /* getopt has not said it */
+        (void) fprintf(stderr, "piniond: %s\n", what);
+    (void) fprintf(stderr, "Try \"piniond --help\" for more information.\n");
     return EXIT_USAGE;
 }
 
@@ -215,7 +217,7 @@ take_init_option(int c, struct init_params *p)
     case OPT_HELP:
         return help_init();
     default: /* getopt's characters, not an enum of ours */
-        return usage("unknown option of init");
+        return usage(NULL);
     }
     return -1;
 }
@@ -271,7 +273,7 @@ take_verify_option(int c, struct verify_params *p)
     case OPT_HELP:
         return help();
     default: /* getopt's characters, not an enum of ours */
-        return usage("unknown option of verify");
+        return usage(NULL);
     }
     return -1;
 }
@@ -337,7 +339,7 @@ take_option(int c, struct options *o)
     case OPT_VERSION:
         return version();
     default: /* getopt's characters, not an enum of ours */
-        return usage("unknown option");
+        return usage(NULL);
     }
     return -1;
 }

@@ -67,6 +67,8 @@ def test_64_for_a_wrong_command_line():
         assert support.run(support.PINIOND, *args, check=False).returncode == 64, args
     p = support.run(support.PINIOND, "init", "-D", "/nowhere", "--wal-segsize=16x", check=False)
     assert p.returncode == 78 and 'segment size "16x" is not supported' in p.stderr
+    p = support.run(support.PINIOND, "-D", "/x", "-c", check=False)   # said once, and what it is
+    assert re.fullmatch(r"\S*piniond: option requires an argument -- 'c'\nTry .*\n", p.stderr), p.stderr
 
 
 def test_65_for_data_that_are_not_ours(cluster):
