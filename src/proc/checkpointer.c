@@ -84,8 +84,7 @@ look_after_files(struct attached *a)
     if (r >= 0 && now_state.files.all_locked)
         atomic_store_explicit(&segment_page(a->start->segment)->files_locked, 1,
                               memory_order_release);
-    if (r >= 0)
-        (void) store_purge_dropped(&a->store, &e);
+    (void) store_purge_dropped(&a->store, &e);
     attach_report(&e, "", &now_state.files_code);
 }
 

@@ -32,9 +32,12 @@ read_list(struct files *f, struct attached *a, struct err *e)
     return 0;
 }
 
+/* One that cannot be locked leaves the others to be: < 0 is the first of them, in e. */
 static int
 lock_all(struct files *f, struct attached *a, struct err *e)
 {
+    int result = 0;
+
     f->all_locked = f->is_complete = true;
     for (uint32_t i = 0; i < f->n; i++) {
         struct err why = ERR_INIT;
@@ -47,12 +50,12 @@ lock_all(struct files *f, struct attached *a, struct err *e)
         f->is_complete &= r == 0;
         if (r < 0) {
             f->all_locked = false;
-            if (e != NULL)
+            if (result == 0 && e != NULL)
                 *e = why;
-            return r;
+            result = result == 0 ? r : result;
         }
     }
-    return 0;
+    return result;
 }
 
 int

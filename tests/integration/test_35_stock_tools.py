@@ -7,6 +7,7 @@ import subprocess
 import threading
 from pathlib import Path
 
+import pytest
 import server as support
 from failing import Failing
 
@@ -149,6 +150,27 @@ def test_a_start_waits_for_a_stock_sqlite3_and_is_refused_while_it_writes(cluste
     support.until(lambda: server.status().get("state") == "ready", "it is up")
     assert server.sql("SELECT count(*) FROM t") == [(0,)]
     c.close()
+
+
+@pytest.mark.skipif(not os.environ.get("PINION_LONG"), reason="the start waits for 5 s for a file that it cannot lock")
+def test_a_file_that_cannot_be_locked_leaves_the_others_locked(cluster):
+    server = cluster()
+    server.start()
+    for name in ("mine", "other"):
+        server.sql(f"CREATE DATABASE {name}")
+    server.stop()
+    paths = {d: server.data / "base" / d / d for d in databases(server)}
+    mine = sorted(paths, key=int)[-2]
+    os.chown(paths[mine], 0, 0)
+    server.start()
+    assert 'Permission denied' in server.log()
+    for d, path in paths.items():
+        assert d == mine or sqlite_says(path) == "database is locked", d
+    server.sql("DROP DATABASE other")   # which waits for the checkpointer
+    assert not paths[max(paths, key=int)].exists()
+    os.chown(paths[mine], os.stat(server.data).st_uid, -1)
+    support.until(lambda: sqlite_says(paths[mine]) == "database is locked", "it is locked as well")
+    assert server.sql("SELECT 1", "mine") == [(1,)]
 
 
 def test_stock_sqlite3_is_kept_out_while_the_server_runs(server):
