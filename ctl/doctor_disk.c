@@ -219,7 +219,22 @@ doctor_check_archive(struct doctor *d)
                    n == 1 ? " waits" : "s wait");
 }
 
-/* Does the rule let anybody in from anywhere? "host all all 0.0.0.0/0 trust". */
+/* This machine, and no other? */
+static bool
+is_local(const char *address)
+{
+    static const char *const names[] = { "::1", "::1/128", "localhost", "samehost" };
+    const char *slash = strchr(address, '/');
+
+    for (size_t i = 0; i < ELEMENTSOF(names); i++) {
+        if (strcmp(address, names[i]) == 0)
+            return true;
+    }
+    return strncmp(address, "127.", 4) == 0 && (slash == NULL || strtol(slash + 1, NULL, 10) >= 8);
+}
+
+/* Does the rule let anybody in from elsewhere? "host all all 0.0.0.0/0 trust", or with a mask as a
+ * word of its own. */
 static bool
 is_open_rule(char *line)
 {
@@ -231,11 +246,8 @@ is_open_rule(char *line)
         n++;
     if (n < 5 || strncmp(word[0], "host", 4) != 0)
         return false;
-    const char *method =
-        n > 5 && strchr(word[3], '/') == NULL && strchr(word[4], '.') != NULL ? word[5] : word[4];
-    return strcmp(method, "trust") == 0 && strncmp(word[3], "127.", 4) != 0 &&
-           strncmp(word[3], "::1", 3) != 0 && strcmp(word[3], "localhost") != 0 &&
-           strcmp(word[3], "samehost") != 0;
+    bool has_mask = n > 5 && strchr(word[3], '/') == NULL && strpbrk(word[4], ".:") != NULL;
+    return strcmp(word[has_mask ? 5 : 4], "trust") == 0 && !is_local(word[3]);
 }
 
 void

@@ -204,3 +204,15 @@ def test_a_start_right_behind_a_kill_is_a_start(server):
         os.kill(server.pid, signal.SIGKILL)
         assert "ready after" in server.start().stdout
     assert server.sql("SELECT 1") == [(1,)]
+
+
+def test_the_doctor_sees_a_rule_that_trusts_other_machines(server):
+    hba = server.data / "pg_hba.conf"
+    before = hba.read_text()
+    for rule, is_open in (("0.0.0.0/0 trust", True), ("0.0.0.0 0.0.0.0 trust", True), (":: :: trust", True), ("all trust", True), ("::1:0/64 trust", True),
+                          ("127.0.0.1/0 trust", True), ("127.0.0.1/32 trust", False), ("127.0.0.1 255.0.0.0 trust", False), ("::1/128 trust", False),
+                          ("0.0.0.0/0 reject", False)):
+        hba.write_text(f"{before}host all all {rule} # so\n")
+        server.ctl("check-config", "-D", server.data)
+        checks = {c["check"]: c for c in json.loads(server.ctl("doctor", "-D", server.data, "--json", check=False).stdout)["checks"]}
+        assert (checks["access"]["level"] == "warning") == is_open, (rule, checks["access"])
