@@ -3,19 +3,22 @@
  * Runs in: itself, in PM_RUN, when metrics_listen names a place. It only reads shared memory and
  * the catalogue; counting is done by each process itself (shm/stat.h), keeping over a stop by the
  * checkpointer and the startup process. GET and HEAD of /metrics; everything else is 404 or 405. A
- * client has 5 s and 8 kB. Leaves with 0 on TERM; with 1 if it cannot listen (any more), and is
- * started again by its back-off. Owns: the listening sockets. HTTP and its loop are libevent's; the
- * loop also watches our signals. */
+ * client has 5 s and 8 kB, and there are a few hundred at most. Leaves with 0 on TERM; with 1 if it
+ * cannot listen (any more), and is started again by its back-off. Owns: the listening sockets. HTTP
+ * and its loop are libevent's; the loop also watches our signals. */
 #include <errno.h>
 #include <event2/buffer.h>
 #include <event2/event.h>
 #include <event2/http.h>
+#include <event2/listener.h>
 #include <event2/util.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
+#include "base/backoff.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "conf/conf.h"
@@ -28,9 +31,15 @@
 #define CLIENT_SECONDS 5
 #define HEADER_BYTES   8192
 #define DATABASES_MAX  10000
+#define CLIENT_FDS     256 /* the numbers of theirs are less */
+#define SAY_USEC       (60 * USEC_PER_SEC)
 
 static struct attached me;
 static struct event_base *base;
+static struct evconnlistener *listeners[METRICS_LISTEN_MAX];
+static int n_listeners;
+static struct rlimit all_fds; /* what we may have, with our own files */
+static struct seldom not_accepted;
 static char unix_path[108]; /* of ours, to be removed; "" = none */
 
 /* ---- the page ---- */
@@ -95,6 +104,30 @@ make_page(char **ret, size_t *ret_bytes, struct err *e)
 
 /* ---- HTTP ---- */
 
+/* Clients that say nothing cannot take what our files need. */
+static void
+limit_fds(bool for_clients)
+{
+    struct rlimit r = all_fds;
+
+    if (for_clients)
+        r.rlim_cur = MIN(r.rlim_cur, (rlim_t) CLIENT_FDS);
+    (void) setrlimit(RLIMIT_NOFILE, &r);
+}
+
+/* The next look is in a second: the kernel would tell of the one that waits again at once. */
+static void
+on_accept_error(struct evconnlistener *l, void *arg)
+{
+    int error = EVUTIL_SOCKET_ERROR();
+
+    (void) arg;
+    (void) evconnlistener_disable(l);
+    if (seldom_say(&not_accepted, clock_mono_usec(), SAY_USEC) > 0)
+        log_msg(LOG_LEVEL_LOG, "could not accept a connection for the metrics page: %s",
+                strerrordesc_np(error));
+}
+
 static void
 on_metrics(struct evhttp_request *req, void *arg)
 {
@@ -102,9 +135,14 @@ on_metrics(struct evhttp_request *req, void *arg)
     size_t bytes = 0;
     struct err e = ERR_INIT;
 
+    int r;
+
     (void) arg;
     beat_step(&me.slot->beat);
-    if (make_page(&page, &bytes, &e) < 0) {
+    limit_fds(false);
+    r = make_page(&page, &bytes, &e);
+    limit_fds(true);
+    if (r < 0) {
         log_err(LOG_LEVEL_WARNING, "metrics: ", &e);
         evhttp_send_error(req, HTTP_SERVUNAVAIL, NULL);
         return;
@@ -126,9 +164,16 @@ listen_to(struct evhttp *http, const char *where, struct err *e)
 
     if (n > 0 && where[0] == '/')
         (void) snprintf(unix_path, sizeof unix_path, "%s", where);
-    for (int i = 0; i < n; i++) /* what fails here ends the process */
-        if (evutil_make_socket_nonblocking(fds[i]) < 0 || evhttp_accept_socket(http, fds[i]) < 0)
+    for (int i = 0; i < n; i++) { /* what fails here ends the process */
+        struct evhttp_bound_socket *s = NULL;
+
+        if (evutil_make_socket_nonblocking(fds[i]) == 0)
+            s = evhttp_accept_socket_with_handle(http, fds[i]);
+        if (s == NULL)
             return ERR(e, SYSTEM_ERROR, "could not serve metrics on \"%s\"", where);
+        listeners[n_listeners] = evhttp_bound_socket_get_listener(s);
+        evconnlistener_set_error_cb(listeners[n_listeners++], on_accept_error);
+    }
     if (n > 0)
         log_msg(LOG_LEVEL_LOG, "metrics are served on \"%s\"", where);
     return n < 0 ? n : 0;
@@ -159,6 +204,8 @@ on_beat(evutil_socket_t fd, short what, void *arg)
     (void) what;
     (void) arg;
     beat_step(&me.slot->beat);
+    for (int i = 0; i < n_listeners; i++)
+        (void) evconnlistener_enable(listeners[i]);
 }
 
 static struct evhttp *
@@ -206,8 +253,10 @@ stats_main(const struct child_start *start)
     struct err e = ERR_INIT;
 
     attach_or_leave(&me, start);
+    (void) getrlimit(RLIMIT_NOFILE, &all_fds);
     if (begin(&e) < 0)
         child_exit_err(CHILD_FATAL, &e);
+    limit_fds(true);
     (void) event_base_dispatch(base);
     if (unix_path[0] != '\0')
         (void) unlink(unix_path);

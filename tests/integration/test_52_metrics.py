@@ -172,3 +172,26 @@ def test_who_listens_there_and_answers_nobody_does_not_hang_the_start(cluster):
                 c.connect(str(path))
         assert server.foreground().wait(support.DEADLINE) == 69
     assert "Address already in use" in server.log()
+
+
+def test_silent_clients_fill_neither_the_log_nor_the_processor(cluster):
+    """More than it takes: it waits until some have left, and looks once a second."""
+    server, path = start(cluster)
+    before = len(server.log())
+    with contextlib.ExitStack() as held:
+        def are_too_many():
+            for _ in range(60):
+                c = held.enter_context(socket.socket(socket.AF_UNIX))
+                c.setblocking(False)
+                with contextlib.suppress(BlockingIOError):
+                    c.connect(str(path))
+            return "could not accept a connection for the metrics page: Too many open files" in server.log()
+        support.until(are_too_many, "they are too many")
+
+    def is_there():
+        with contextlib.suppress(BlockingIOError):   # the queue is full for a moment
+            return ask(lambda: UnixConnection(path))[0] == 200
+        return False
+    support.until(is_there, "the page is there again")
+    assert len(server.log()) < before + 1000
+    server.stop()
