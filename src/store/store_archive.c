@@ -339,6 +339,20 @@ recover_archive_begin(struct recovery *v, struct err *e)
 
 /* ---- restartpoints (CKPT-6) ---- */
 
+/* The mark goes last: what is there without one would be archived once more. */
+static int
+remove_segment(struct io *io, const char *name)
+{
+    char path[WAL_SEGMENT_PATH_BYTES];
+    int r;
+
+    (void) snprintf(path, sizeof path, WAL_DIR "/%s", name);
+    r = io_unlink(io, path);
+    if (r == 0)
+        (void) wal_archive_forget(io, name);
+    return r;
+}
+
 struct old_segments {
     struct store *st;
     lsn_t redo;
@@ -349,16 +363,13 @@ remove_old(void *arg, const char *name, bool is_dir)
 {
     struct old_segments *o = arg;
     uint32_t seg = o->st->wal->cfg.segsize;
-    char path[WAL_SEGMENT_PATH_BYTES];
     uint64_t segno;
     tli_t tli;
 
     if (is_dir || !wal_segment_parse(name, seg, &tli, &segno) || (segno + 1) * seg > o->redo ||
         wal_archive_state(o->st->io, name, NULL) == WAL_ARCHIVE_READY)
         return 0;
-    (void) snprintf(path, sizeof path, WAL_DIR "/%s", name);
-    (void) wal_archive_forget(o->st->io, name);
-    return io_unlink(o->st->io, path);
+    return remove_segment(o->st->io, name);
 }
 
 /* Everything up to the checkpoint record d is on disk: the next start begins at its redo pointer.
@@ -612,7 +623,6 @@ remove_abandoned(void *arg, const char *name, bool is_dir)
 {
     struct old_line *o = arg;
     struct io *io = o->st->io;
-    char path[WAL_SEGMENT_PATH_BYTES];
     uint64_t segno;
     tli_t tli;
 
@@ -620,9 +630,7 @@ remove_abandoned(void *arg, const char *name, bool is_dir)
         tli >= o->p->tli || segno <= o->last ||
         wal_archive_state(io, name, NULL) == WAL_ARCHIVE_READY)
         return 0;
-    (void) snprintf(path, sizeof path, WAL_DIR "/%s", name);
-    (void) wal_archive_forget(io, name);
-    return io_unlink(io, path);
+    return remove_segment(io, name);
 }
 
 /* The old timeline's last segment is not whole: into the archive it goes under another name, and if

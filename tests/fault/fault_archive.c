@@ -8,6 +8,7 @@
 #include "sim/cluster.h"
 #include "store/store_checkpoint.h"
 #include "support/test.h"
+#include "wal/wal_archive.h"
 #include "wal/wal_control.h"
 #include "wal/wal_format.h"
 #include "wal/wal_timeline.h"
@@ -27,6 +28,7 @@ static struct {
     uint64_t max_wal_size;
     uint64_t page_seed[2][ALL_PAGES]; /* of each page at the restore point, and at the end */
     unsigned n_restartpoints;
+    bool is_fetched[64]; /* by segment, in this life */
 } play;
 
 /* ---- the story before ---- */
@@ -125,7 +127,10 @@ fetch(void *arg, const char *name, const char *oldest, struct err *e)
 {
     static uint8_t bytes[CLUSTER_SEGSIZE];
     char path[64];
+    uint64_t segno;
+    tli_t tli;
     ssize_t n;
+    int r;
 
     (void) arg;
     assert_int_equal(strlen(oldest), 24);
@@ -135,7 +140,12 @@ fetch(void *arg, const char *name, const char *oldest, struct err *e)
         return 1;
     assert_int_equal(n, CLUSTER_SEGSIZE);
     (void) snprintf(path, sizeof path, WAL_DIR "/%s", name);
-    return io_write_file_durably(c.io, WAL_DIR, path, bytes, sizeof bytes, e);
+    r = wal_archive_set_done(c.io, name, e); /* as the startup process does */
+    if (r == 0)
+        r = io_write_file_durably(c.io, WAL_DIR, path, bytes, sizeof bytes, e);
+    if (wal_segment_parse(name, CLUSTER_SEGSIZE, &tli, &segno) && segno < 64)
+        play.is_fetched[segno] = true;
+    return r;
 }
 
 static void
@@ -161,10 +171,28 @@ recover_task(void *arg)
     assert_ok(cluster_recover_as(&c, &ask, list, 4, &n, &info, &e), &e);
 }
 
+/* What came from the archive must not go there again: it has its mark as long as it is here. */
+static int
+check_mark(void *arg, const char *name, bool is_dir)
+{
+    uint64_t segno;
+    tli_t tli;
+
+    if (!is_dir && wal_segment_parse(name, CLUSTER_SEGSIZE, &tli, &segno) && tli == 1 &&
+        segno < 64 && play.is_fetched[segno] &&
+        wal_archive_state(c.io, name, NULL) != WAL_ARCHIVE_DONE)
+        *(unsigned *) arg += 1;
+    return 0;
+}
+
 static void
 on_cut(void *arg)
 {
+    unsigned n_unmarked = 0;
+
     (void) arg;
+    assert_int_equal(io_list(c.io, WAL_DIR, check_mark, &n_unmarked), 0);
+    assert_int_equal(n_unmarked, 0);
     coro_crash("power cut");
 }
 
@@ -216,6 +244,7 @@ live(uint64_t at, uint64_t seed)
     uint64_t n_calls = 0;
     struct io_sim *disk = io_sim_clone(play.base, at * 8 + seed);
 
+    memset(play.is_fetched, 0, sizeof play.is_fetched);
     cluster_make(&c, disk, 64);
     c.store_cfg.max_wal_size = play.max_wal_size;
     cluster_hook_crashes();
