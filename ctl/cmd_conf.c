@@ -126,6 +126,11 @@ conf_check_stopped(const struct target *t, json_t **ret, struct problem *p)
     if (stat(t->datadir, &owner) < 0)
         return fail(p, errno == EACCES ? CTL_PERMISSION : CTL_NO_INSTANCE,
                     "could not open data directory \"%s\": %m", t->datadir);
+    if (geteuid() != 0 && geteuid() != owner.st_uid) {
+        fail(p, CTL_PERMISSION, "the server does not run, and its files are not yours to read");
+        hint(p, "Run this as root or as the server's user.");
+        return CTL_PERMISSION;
+    }
     if ((r = process_find_server(server, sizeof server, p)) != 0)
         return r;
     if (geteuid() == 0 && owner.st_uid != 0)

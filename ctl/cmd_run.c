@@ -287,6 +287,7 @@ through_systemd(const struct args *a, const struct target *t, const char *verb, 
 /* What a start finds where it wants to be. */
 enum tenant {
     TENANT_NONE,
+    TENANT_STARTS,
     TENANT_RUNS,
     TENANT_STOPS,
     TENANT_SILENT, /* of a server that was killed: until the kernel has cleared it away it takes
@@ -313,11 +314,15 @@ find_tenant(struct target *t, uint64_t deadline, char *message, size_t cap)
         return TENANT_SILENT;
     const json_t *s = json_object_get(reply, "status");
     (void) snprintf(message, cap, "%s", out_text_of(json_object_get(s, "progress"), "message"));
-    return strcmp(out_text_of(s, "state"), "stopping") == 0 ? TENANT_STOPS : TENANT_RUNS;
+    const char *state = out_text_of(s, "state");
+    if (strcmp(state, "starting") == 0 || strcmp(state, "recovering") == 0)
+        return TENANT_STARTS;
+    return strcmp(state, "stopping") == 0 ? TENANT_STOPS : TENANT_RUNS;
 }
 
-/* Until nobody is there whom a start would meet; the service manager waits for that itself. Returns
- * 0; -1, a server runs; or an exit code. */
+/* Until nobody is there whom a start would meet. The service manager waits for a stop or a start
+ * itself, but a start of what it has not seen die yet would be none. Returns 0; -1, a server runs;
+ * or an exit code. */
 static int
 wait_free(const struct args *a, struct target *t, bool by_systemd, struct problem *p)
 {
@@ -330,9 +335,11 @@ wait_free(const struct args *a, struct target *t, bool by_systemd, struct proble
 
         if (util_interrupted)
             return fail(p, CTL_INTERRUPTED, "interrupted; it was not asked to start");
-        if (is == TENANT_NONE || is == TENANT_RUNS)
-            return is == TENANT_NONE ? 0 : -1;
-        if (by_systemd || (is == TENANT_SILENT && now >= patience))
+        if (is == TENANT_NONE || (by_systemd && (is == TENANT_STOPS || is == TENANT_STARTS)))
+            return 0;
+        if (is == TENANT_RUNS || is == TENANT_STARTS)
+            return -1;
+        if (is == TENANT_SILENT && now >= patience)
             return 0; /* the server knows best whom it meets */
         if (now >= deadline || (args_has(a, OPTION_NO_WAIT) && now >= patience))
             return fail(p, CTL_TIMED_OUT, "the server still stops; it was not asked to start");

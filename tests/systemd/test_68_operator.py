@@ -38,6 +38,18 @@ def test_a_start_that_fails_says_why_and_one_that_takes_long_goes_on(instance):
     instance.drop_in("")
 
 
+def test_a_start_right_behind_a_kill_is_over_when_it_is_ready(instance):
+    """Not what systemctl says of a unit whose end the service manager has not seen yet."""
+    instance.m.sh(f"kill -KILL {instance.pid} && pinionctl -i main start")
+    assert instance.status()["state"] == "ready"
+
+
+def test_files_that_are_not_ours_to_read_are_no_errors_in_the_configuration(instance):
+    instance.ctl("stop")
+    p = instance.m.run("setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", "pinionctl", "check-config", check=False)
+    assert p.returncode == 77 and "not yours to read" in p.stderr, p.stderr
+
+
 def test_the_history_names_who_stopped_it(instance):
     instance.ctl("stop", "--reason", "for the test")
     p = instance.ctl("status", check=False)
