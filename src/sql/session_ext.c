@@ -14,6 +14,7 @@ struct session_portal {
     bool is_entered; /* the transaction was made ready for it */
     bool is_over;    /* run to its end */
     uint32_t n_formats;
+    uint32_t depth;  /* savepoints when it was made */
     uint64_t n_rows; /* sent by all Executes */
     /* Read to its end before the first write (5.7 a): rows not sent yet. Owned values. */
     sqlite3_value **spool;
@@ -214,6 +215,7 @@ bind_portal(struct session *s, const struct session_bind *b, struct err *e)
     if (p == NULL)
         return ERR(e, OUT_OF_MEMORY, "out of memory");
     p->from = from;
+    p->depth = s->n_savepoints;
     from->refs++;
     r = portal_fill(s, p, b, e);
     if (r < 0) {
@@ -371,16 +373,33 @@ spool_portal(struct session *s, struct session_portal *p, struct err *e)
 }
 
 int
-session_spool_portals(struct session *s, struct err *e)
+session_spool_portals(struct session *s, bool readers, struct err *e)
 {
     int r = 0;
 
     for (struct session_portal *p = s->portals; p != NULL && r == 0; p = p->next) {
         if (p->is_entered && p->q != NULL && !p->q->is_done && !p->is_spooled &&
-            sqlite3_stmt_busy(p->q->stmt))
+            (readers || !p->q->is_readonly) && sqlite3_stmt_busy(p->q->stmt))
             r = spool_portal(s, p, e);
     }
     return r;
+}
+
+int
+session_portals_to_savepoint(struct session *s, uint32_t k, bool back, struct err *e)
+{
+    for (struct session_portal **at = &s->portals; *at != NULL;) {
+        struct session_portal *p = *at;
+
+        if (back && p->depth > k) {
+            *at = p->next;
+            portal_free(s, p);
+            continue;
+        }
+        p->depth = MIN(p->depth, k);
+        at = &p->next;
+    }
+    return s->in_sqlite ? session_spool_portals(s, back, e) : 0;
 }
 
 static int
@@ -446,7 +465,7 @@ execute_query(struct session *s, struct session_portal *p, uint32_t max_rows,
     else if (r == 0)
         r = session_query_run(s, p->q, &run, sink, &n, e);
     p->n_rows += n;
-    session_query_tag(s, &p->from->stmt, n, tag, SQL_NAME_BYTES);
+    session_query_tag(s, &p->from->stmt, p->q->n_cols > 0, n, tag);
     p->is_over = r == 0;
     if (r == 0)
         session_count_rows(s, &p->from->stmt);

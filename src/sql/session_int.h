@@ -144,9 +144,10 @@ int session_query_send(struct session *s, const struct session_query *q,
                        const struct session_sink *sink, struct err *e);
 /* Step to the first row without sending it: its values tell types. */
 int session_query_peek(struct session *s, struct session_query *q, struct err *e);
-/* Tag of a finished statement into p. */
-void session_query_tag(struct session *s, const struct sql_stmt *stmt, uint64_t n_rows, char *p,
-                       size_t cap);
+/* Tag of a finished statement into p[SQL_NAME_BYTES]. n_rows were sent; `returns`: they are what it
+ * counts. */
+void session_query_tag(struct session *s, const struct sql_stmt *stmt, bool returns,
+                       uint64_t n_rows, char *p);
 /* One of our own statements. */
 int session_exec(struct session *s, const char *sql, struct err *e);
 /* The same for one that comes with each transaction: `sql` is a literal, its statement is kept. */
@@ -329,5 +330,8 @@ uint32_t session_param_number(const struct session_query *q, int idx, oid_t *ret
 
 /* ---- session_ext.c ---- */
 void session_close_portals(struct session *s); /* with the transaction */
-/* Before the first write: read open portals to their end (5.7 a). */
-int session_spool_portals(struct session *s, struct err *e);
+/* Before a write: what open portals will answer is read now (5.7 a). Without `readers` only those
+ * that write, too: SQLite takes no savepoint and ends none beside them. */
+int session_spool_portals(struct session *s, bool readers, struct err *e);
+/* RELEASE (or ROLLBACK TO) of savepoint k: portals made since go on outside it, or go with it. */
+int session_portals_to_savepoint(struct session *s, uint32_t k, bool back, struct err *e);

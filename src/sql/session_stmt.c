@@ -257,7 +257,7 @@ session_enter_write(struct session *s, struct err *e)
     int r;
 
     if (!s->in_sqlite) {
-        r = session_spool_portals(s, e); /* 5.7 (a) */
+        r = session_spool_portals(s, true, e); /* 5.7 (a) */
         if (r < 0)
             return r;
     }
@@ -277,6 +277,12 @@ session_query_enter(struct session *s, const struct session_query *q, bool is_la
         return ERR(e, READ_ONLY_SQL_TRANSACTION,
                    "cannot execute a write in a read-only transaction");
     s->had_query = true;
+    if (q->seen.writes_main || q->seen.writes_temp || q->seen.wants_write) {
+        int r = session_spool_portals(s, true, e); /* else they would see it */
+
+        if (r < 0)
+            return r;
+    }
     if (q->seen.is_ddl) {
         session_cache_clear(s);
         s->has_ddl = true;
@@ -446,10 +452,10 @@ session_query_peek(struct session *s, struct session_query *q, struct err *e)
 }
 
 void
-session_query_tag(struct session *s, const struct sql_stmt *stmt, uint64_t n_rows, char *p,
-                  size_t cap)
+session_query_tag(struct session *s, const struct sql_stmt *stmt, bool returns, uint64_t n_rows,
+                  char *p)
 {
-    bool is_select = strcmp(stmt->tag, "SELECT") == 0;
+    const size_t cap = SQL_NAME_BYTES;
     size_t n = strlen(stmt->tag);
 
     if (!stmt->tag_counts || n + sizeof " 0 " + DECIMAL_BYTES > cap) {
@@ -462,6 +468,6 @@ session_query_tag(struct session *s, const struct sql_stmt *stmt, uint64_t n_row
         n += 2;
     }
     p[n++] = ' ';
-    n += decimal_u64(p + n, is_select ? n_rows : (uint64_t) sqlite3_changes64(s->db));
+    n += decimal_u64(p + n, returns ? n_rows : (uint64_t) sqlite3_changes64(s->db));
     p[n] = '\0';
 }

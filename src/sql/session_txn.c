@@ -167,6 +167,9 @@ apply_modes(struct session *s, const struct sql_stmt *stmt, struct err *e)
                        "SET TRANSACTION ISOLATION LEVEL must not be called in a subtransaction");
         s->isolation = stmt->isolation;
     }
+    if (stmt->read_only == 0 && s->read_only && s->n_savepoints > 0)
+        return ERR(e, ACTIVE_SQL_TRANSACTION,
+                   "cannot set transaction read-write mode inside a read-only transaction");
     if (stmt->read_only == 0 && s->read_only && s->had_query)
         return ERR(e, ACTIVE_SQL_TRANSACTION,
                    "transaction read-write mode must be set before any query");
@@ -258,6 +261,8 @@ do_savepoint(struct session *s, const struct sql_stmt *stmt, struct err *e)
     s->savepoints = grown;
     (void) snprintf(sql, sizeof sql, "SAVEPOINT s%u", s->n_savepoints);
     if (s->in_sqlite)
+        r = session_spool_portals(s, false, e);
+    if (r == 0 && s->in_sqlite)
         r = session_exec(s, sql, e);
     if (r < 0)
         return r;
@@ -281,7 +286,9 @@ do_to_savepoint(struct session *s, const struct sql_stmt *stmt, struct err *e)
         return ERR(e, IN_FAILED_SQL_TRANSACTION,
                    "savepoint \"%s\" is gone: the error has undone the whole transaction",
                    stmt->name);
-    session_close_portals(s);
+    r = session_portals_to_savepoint(s, k, back, e);
+    if (r < 0)
+        return r;
     (void) snprintf(sql, sizeof sql, back ? "ROLLBACK TO s%u" : "RELEASE s%u", k);
     if (s->in_sqlite)
         r = session_exec(s, sql, e);

@@ -656,7 +656,7 @@ bind_binary(sqlite3_stmt *stmt, int idx, oid_t type, const uint8_t *p, size_t n,
     if (len <= 0 || len == 64)
         return bind_binary_text(stmt, idx, (const char *) p, n, e);
     if (n != (size_t) len)
-        return ERR(e, INVALID_TEXT_REPRESENTATION, "incorrect binary data format in parameter %d",
+        return ERR(e, INVALID_BINARY_REPRESENTATION, "incorrect binary data format in parameter %d",
                    idx);
     for (size_t i = 0; i < n; i++)
         u = u << 8 | p[i];

@@ -219,3 +219,71 @@ def test_a_name_that_is_too_long_ends_with_a_whole_character(shared, wire):
     with connect(shared, database=name) as other:   # cut in the same way
         assert other.ok("SELECT current_database()").rows == [(name[:47],)]
     wire.ok(f'DROP DATABASE "{name}"')
+
+
+# ---- open portals beside other statements of their transaction
+
+def suspended(w, text="SELECT a FROM t ORDER BY a"):
+    """A portal p with one row fetched."""
+    r = talk(w, parse(text, name="p") + bind(name="p", portal="p") + execute("p", 1) + SYNC)
+    assert not r.errors and len(r.rows) == 1 and "s" in r.kinds, r
+    return r.rows[0][0]
+
+
+def rest(w):
+    r = talk(w, execute("p") + SYNC)
+    assert not r.errors, r
+    return [int(row[0]) for row in r.rows], r.tags[0]
+
+
+@pytest.mark.parametrize("first", ["", "UPDATE t SET b = 5 WHERE a = 3"], ids=["read-so-far", "has-written"])
+@pytest.mark.parametrize("text", ["DELETE FROM t", "INSERT INTO t SELECT a + 10, b FROM t", "DROP TABLE t"])
+def test_an_open_portal_does_not_see_what_its_transaction_writes_after_it(wire, first, text):
+    wire.ok("INSERT INTO t VALUES (1, 1), (2, 2), (3, 3)")
+    wire.ok("BEGIN")
+    wire.ok(first)
+    assert suspended(wire) == "1"
+    wire.ok(text)
+    assert rest(wire) == ([2, 3], "SELECT 2")
+    wire.ok("ROLLBACK")
+
+
+def test_an_open_portal_does_not_see_writes_to_its_temporary_table(wire):
+    wire.ok("CREATE TEMP TABLE mine (a integer); INSERT INTO mine VALUES (1), (2), (3)")
+    wire.ok("BEGIN")
+    suspended(wire, "SELECT a FROM mine")
+    wire.ok("INSERT INTO mine VALUES (4), (5)")
+    assert rest(wire) == ([2, 3], "SELECT 2")
+    wire.ok("ROLLBACK")
+
+
+def test_a_portal_that_returns_what_it_writes_counts_its_rows(wire):
+    wire.ok("BEGIN")
+    assert suspended(wire, "INSERT INTO t VALUES (1, 1), (2, 2), (3, 3) RETURNING a") == "1"
+    assert wire.ok("SAVEPOINT s").tags == ["SAVEPOINT"]   # SQLite takes none beside a statement that writes
+    assert wire.ok("UPDATE t SET b = 0").tags == ["UPDATE 3"]
+    assert rest(wire) == ([2, 3], "INSERT 0 2")
+    wire.ok("COMMIT")
+    assert count(wire) == 3
+
+
+@pytest.mark.parametrize("text, code", [("RELEASE s", None), ("ROLLBACK TO s", None), ("ROLLBACK TO before", "34000")])
+@pytest.mark.parametrize("first", ["SELECT 1", "INSERT INTO t VALUES (9, 9)"], ids=["reads", "writes"])
+def test_a_portal_lives_as_long_as_the_savepoint_it_was_made_in(wire, first, text, code):
+    wire.ok("INSERT INTO t VALUES (1, 1), (2, 2), (3, 3)")
+    wire.ok("BEGIN; SAVEPOINT before")
+    wire.ok(first)
+    suspended(wire)
+    wire.ok("SAVEPOINT s")
+    wire.ok(text)
+    if code is None:
+        assert rest(wire)[0][:2] == [2, 3]
+    else:
+        assert talk(wire, execute("p") + SYNC).code == code
+    wire.ok("ROLLBACK")
+
+
+def test_a_savepoint_does_not_make_a_read_only_transaction_write(wire):
+    r = wire.query("BEGIN READ ONLY; SAVEPOINT s; SET TRANSACTION READ WRITE")
+    assert (r.code, r.status) == ("25001", "E")
+    wire.ok("ROLLBACK")
