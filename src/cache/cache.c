@@ -319,8 +319,13 @@ wrong_lsn(const struct want *w, lsn_t lsn, struct err *e)
                 " on disk has the wrong LSN " LSN_FMT,
                 w->key.block, w->key.rel, w->key.oid, LSN_ARGS(lsn));
 
-    err_detail(e, "The snapshot is " LSN_FMT ", and newer versions of the page are in the cache.",
-               LSN_ARGS(w->s));
+    if (lsn > w->s)
+        err_detail(e,
+                   "It is newer than the snapshot, " LSN_FMT
+                   ": the file is newer than the log, or of another cluster.",
+                   LSN_ARGS(w->s));
+    else
+        err_detail(e, "The cache holds a version of the page that is not newer.");
     return r;
 }
 
