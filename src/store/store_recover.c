@@ -131,7 +131,9 @@ sync_all(struct recovery *v, struct err *e)
     if (r == 0) {
         wal_dir = io_open(io, WAL_DIR, O_RDONLY | O_DIRECTORY, 0);
         r = wal_dir;
-        if (wal_dir >= 0) {
+        if (wal_dir < 0)
+            (void) err_set_errno(e, -wal_dir, "could not open directory \"%s\"", WAL_DIR);
+        else {
             r = io_syncfs(io, wal_dir);
             (void) io_close(io, wal_dir);
         }

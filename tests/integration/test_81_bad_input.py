@@ -105,6 +105,18 @@ def test_a_damaged_log_is_refused_not_taken_for_its_end(cluster, how):
     assert s.sql("SELECT count(*) FROM t") == [(40,)]
 
 
+def test_a_log_that_is_not_there_is_named(cluster):
+    """A symbolic link to a file system that is not mounted, for example."""
+    s = cluster()
+    s.start()
+    s.kill9()
+    os.rename(s.data / "pg_wal", s.data / "away")
+    p = support.run(support.PINIOND, "-D", s.data, check=False)
+    assert p.returncode == 65 and 'could not open directory "pg_wal"' in p.stderr, p
+    os.rename(s.data / "away", s.data / "pg_wal")
+    s.start()
+
+
 def test_a_torn_end_of_the_log_is_its_end(cluster):
     """What comes last may be torn by a power cut: nothing that was acknowledged is behind it."""
     s = cluster(init_args=("--wal-segsize=1",))
