@@ -336,6 +336,7 @@ on_minute(sd_event_source *s, uint64_t usec, void *arg)
     (void) s;
     (void) usec;
     check_lock(pm);
+    pm_listen_touch(pm);
     log_waiting(pm);
     pm_clock_arm(&pm->minute, MINUTE_USEC);
     return 0;

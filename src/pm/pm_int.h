@@ -268,6 +268,9 @@ void pm_crowd_shed(struct pm *pm);
 int pm_listen_open(struct pm *pm, struct err *e);
 void pm_listen_enable(struct pm *pm, bool on);
 void pm_listen_close(struct pm *pm);
+/* Unix sockets and their lock files that have the times of an hour ago get new ones: whoever cleans
+ * /tmp leaves them. Each minute, and at a reload. */
+void pm_listen_touch(const struct pm *pm);
 const char *pm_listen_first_dir(const struct pm *pm);
 /* Remove the name of a Unix socket and its lock file, if nobody holds the lock and it is still the
  * socket that the lock file tells of. */

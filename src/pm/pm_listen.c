@@ -23,6 +23,7 @@
 #define ACCEPTS_PER_TURN 16
 #define RETRY_USEC       (100 * USEC_PER_MSEC)
 #define SAY_USEC         (60 * USEC_PER_SEC)
+#define TOUCH_SEC        (58 * 60)
 #define FREED_USEC       (2 * USEC_PER_SEC) /* until a discarded socket's port is free */
 
 /* ---- accepting ---- */
@@ -515,6 +516,22 @@ pm_listen_open(struct pm *pm, struct err *e)
                 "no socket to listen on: set listen_addresses or "
                 "unix_socket_directories");
     return r;
+}
+
+void
+pm_listen_touch(const struct pm *pm)
+{
+    time_t before = (time_t) (clock_real_usec() / USEC_PER_SEC) - TOUCH_SEC;
+
+    for (unsigned i = 0; i < pm->n_listeners; i++) {
+        const struct pm_listener *l = &pm->listeners[i];
+        struct stat st;
+
+        if (l->lock_fd < 0 || fstat(l->lock_fd, &st) < 0 || st.st_mtime > before)
+            continue;
+        (void) futimens(l->lock_fd, NULL);
+        (void) utimensat(AT_FDCWD, l->text, NULL, AT_SYMLINK_NOFOLLOW);
+    }
 }
 
 /* Remove the name if it is still the one we made. */

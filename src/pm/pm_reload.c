@@ -89,6 +89,7 @@ pm_reload_now(struct pm *pm, struct err *e)
     int r;
 
     log_msg(LOG_LEVEL_LOG, "received SIGHUP, reloading configuration files");
+    pm_listen_touch(pm);
     pm_notify_reloading(pm);
     conf_issues_done(&pm->reload_issues);
     r = apply(pm, &pm->reload_issues, e);

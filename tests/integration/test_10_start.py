@@ -368,3 +368,12 @@ def test_an_address_of_two_names_is_listened_on_once(cluster):
     s.start()
     assert s.log().count(f"listening on 127.0.0.1:{s.port}\n") == 1
     s.stop()
+
+
+def test_a_socket_and_its_lock_file_do_not_grow_old(server):
+    """Else whoever cleans /tmp takes them. Looked at each minute, and at a reload."""
+    names = [server.data / f".s.PGSQL.{server.port}{suffix}" for suffix in ("", ".lock")]
+    for name in names:
+        os.utime(name, (1, 1))
+    server.ctl("reload", "-D", server.data)
+    assert all(name.stat().st_mtime > 1e9 for name in names)
