@@ -135,14 +135,15 @@ do_drop_db(struct session *s, const struct sql_stmt *stmt, const struct session_
     return 0;
 }
 
-/* The statement that drops the next temporary table or view: sqlite3_free(). NULL: none is left, or
- * no memory. */
+/* The statement that drops the next temporary view, trigger (it may be a common table's), or table:
+ * sqlite3_free(). NULL: none is left, or no memory. */
 static char *
 next_temp_drop(struct session *s)
 {
     static const char find[] =
         "SELECT format('DROP %s temp.\"%w\"', type, name) FROM temp.sqlite_schema"
-        " WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' LIMIT 1";
+        " WHERE type IN ('view', 'trigger', 'table') AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"
+        " ORDER BY type DESC LIMIT 1";
     sqlite3_stmt *st = NULL;
     char *sql = NULL;
 

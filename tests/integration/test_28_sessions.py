@@ -201,6 +201,15 @@ def test_discard_all_takes_back_what_pragmas_changed(wire):
     assert state() == before
 
 
+def test_discard_all_drops_temporary_triggers_of_common_tables(wire):
+    wire.ok("CREATE TEMP TABLE seen (a); CREATE TEMP VIEW v AS SELECT a FROM seen; CREATE TEMP TRIGGER note AFTER INSERT ON t BEGIN INSERT INTO seen VALUES (new.a); END;"
+            "CREATE TEMP TRIGGER on_view INSTEAD OF INSERT ON v BEGIN SELECT 1; END")
+    wire.ok("INSERT INTO t VALUES (1, 1)")
+    wire.ok("DISCARD ALL")
+    assert wire.ok("SELECT count(*) FROM temp.sqlite_schema").rows == [("0",)]
+    wire.ok("INSERT INTO t VALUES (2, 2)")
+
+
 def test_a_long_statement_leaves_no_memory_behind(shared, wire):
     def memory():
         with open(f"/proc/{wire.key[0]}/status", encoding="ascii") as f:
