@@ -23,6 +23,8 @@ struct session_savepoint {
 
 #define SAVEPOINTS_MAX 1000
 
+#define SESSION_PREPARED_LISTS 256 /* a power of two */
+
 /* What the authorizer saw while a statement was prepared (5.12). */
 struct session_seen {
     bool writes_main;
@@ -70,9 +72,9 @@ struct session {
 
     int64_t work_mem; /* what SQLite was told; 0 = nothing yet */
 
-    struct types_out out;              /* values of the row being sent */
-    struct session_prepared *prepared; /* owned list */
-    struct session_portal *portals;    /* owned list */
+    struct types_out out;                                      /* values of the row being sent */
+    struct session_prepared *prepared[SESSION_PREPARED_LISTS]; /* owned lists, by the name's hash */
+    struct session_portal *portals;                            /* owned list */
 
     struct session_cached *cached; /* owned list, newest use first */
     uint32_t n_cached;

@@ -121,20 +121,30 @@ session_prepared_unref(struct session *s, struct session_prepared *p)
         prepared_free(p);
 }
 
+/* FNV-1a. */
+static uint32_t
+list_of(const char *name)
+{
+    uint32_t h = 2166136261u;
+
+    for (; *name != '\0'; name++)
+        h = (h ^ (unsigned char) *name) * 16777619u;
+    return h % SESSION_PREPARED_LISTS;
+}
+
 struct session_prepared *
 session_prepared_find(const struct session *s, const char *name)
 {
-    for (struct session_prepared *p = s->prepared; p != NULL; p = p->next) {
+    for (struct session_prepared *p = s->prepared[list_of(name)]; p != NULL; p = p->next) {
         if (strcmp(p->name, name) == 0)
             return p;
     }
     return NULL;
 }
 
-bool
-session_close_prepared(struct session *s, const char *name)
+static bool
+close_in_list(struct session *s, struct session_prepared **at, const char *name)
 {
-    struct session_prepared **at = &s->prepared;
     bool found = false;
 
     while (*at != NULL) {
@@ -149,6 +159,18 @@ session_close_prepared(struct session *s, const char *name)
         session_prepared_unref(s, p);
         found = true;
     }
+    return found;
+}
+
+bool
+session_close_prepared(struct session *s, const char *name)
+{
+    bool found = false;
+
+    if (name != NULL)
+        return close_in_list(s, &s->prepared[list_of(name)], name);
+    for (uint32_t i = 0; i < SESSION_PREPARED_LISTS; i++)
+        found = close_in_list(s, &s->prepared[i], NULL) || found;
     return found;
 }
 
@@ -321,6 +343,7 @@ session_parse(struct session *s, const char *name, const char *text, const oid_t
               uint32_t n_types, struct err *e)
 {
     struct session_prepared *p = NULL;
+    struct session_prepared **list;
     int r;
 
     if (s->block == BLOCK_NONE)
@@ -346,7 +369,8 @@ session_parse(struct session *s, const char *name, const char *text, const oid_t
         return r;
     }
     p->refs = 1;
-    p->next = s->prepared;
-    s->prepared = p;
+    list = &s->prepared[list_of(name)];
+    p->next = *list;
+    *list = p;
     return 0;
 }

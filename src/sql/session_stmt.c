@@ -313,6 +313,12 @@ format_of(const struct session_run *run, int col)
     return run->formats[run->n_formats == 1 ? 0 : col];
 }
 
+static int
+plan_changed(struct err *e)
+{
+    return ERR(e, FEATURE_NOT_SUPPORTED, "cached plan must not change result type");
+}
+
 int
 session_query_describe(struct session *s, struct session_query *q, const struct session_run *run,
                        bool has_row, const struct session_sink *sink, struct err *e)
@@ -322,6 +328,8 @@ session_query_describe(struct session *s, struct session_query *q, const struct 
     CLEANUP(freep) struct session_column *many = NULL;
 
     (void) s;
+    if (sqlite3_column_count(q->stmt) != q->n_cols) /* another session has changed the schema */
+        return plan_changed(e);
     if (q->n_cols > (int) ELEMENTSOF(few)) {
         cols = many = calloc((size_t) q->n_cols, sizeof *many);
         if (many == NULL)
@@ -389,9 +397,7 @@ check_columns(struct session_query *q, const struct session_run *run, bool descr
     if (!described && run->n_formats == 0 &&
         sqlite3_stmt_status(q->stmt, SQLITE_STMTSTATUS_REPREPARE, 0) > 0)
         return describe_columns(q, e);
-    if (sqlite3_column_count(q->stmt) != q->n_cols)
-        return ERR(e, FEATURE_NOT_SUPPORTED, "cached plan must not change result type");
-    return 0;
+    return sqlite3_column_count(q->stmt) != q->n_cols ? plan_changed(e) : 0;
 }
 
 int

@@ -187,6 +187,31 @@ def test_a_prepared_statement_writes_to_the_table_that_its_name_means_now(shared
     wire.ok("DROP TABLE hidden")
 
 
+@pytest.mark.parametrize("change", ["ALTER TABLE t ADD COLUMN c", "ALTER TABLE t DROP COLUMN b"])
+def test_a_prepared_statement_whose_columns_another_session_changed_says_so(shared, wire, change):
+    """The code by which drivers know that they have to prepare again."""
+    wire.ok("INSERT INTO t VALUES (1, 1)")
+    talk(wire, parse("SELECT *, 1 FROM t", name="s") + SYNC)
+    with connect(shared) as other:
+        other.ok(change)
+    for _ in range(2):
+        r = talk(wire, bind(name="s") + message("D", b"P\0") + execute() + SYNC)
+        assert (r.code, r.error) == ("0A000", "cached plan must not change result type")
+    assert talk(wire, parse("SELECT *, 1 FROM t") + bind() + message("D", b"P\0") + execute() + SYNC).tags == ["SELECT 1"]
+
+
+def test_many_prepared_statements_are_found_by_their_names(wire):
+    n = 3000
+    r = talk(wire, b"".join(parse(f"SELECT {i}", name=f"s{i}") for i in range(n)) + SYNC)
+    assert r.kinds == "1" * n + "Z"
+    for i in (0, 1, n // 2, n - 1):
+        assert talk(wire, bind(name=f"s{i}") + execute() + SYNC).rows == [(str(i),)]
+    assert wire.ok("DEALLOCATE s1").tags == ["DEALLOCATE"] and talk(wire, bind(name="s1") + SYNC).code == "26000"
+    assert talk(wire, bind(name="s2") + execute() + SYNC).rows == [("2",)]
+    wire.ok("DEALLOCATE ALL")
+    assert all(talk(wire, bind(name=f"s{i}") + SYNC).code == "26000" for i in (0, 2, n - 1))
+
+
 # ---- what is left behind
 
 def test_discard_all_takes_back_what_pragmas_changed(wire):

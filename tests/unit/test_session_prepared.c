@@ -45,11 +45,11 @@ ask(const char *text, oid_t type, const char *value, bool sync)
 #define ASK_OF(text, v, want)       assert_string_equal(ask(text, 0, v, true), want)
 #define ASK_TYPED(text, t, v, want) assert_string_equal(ask(text, t, v, true), want)
 
-/* SQLite's statement of the newest Parse. */
+/* SQLite's statement of the newest Parse without a name. */
 static sqlite3_stmt *
 newest(void)
 {
-    return S0->prepared->q.stmt;
+    return session_prepared_find(S0, "")->q.stmt;
 }
 
 static int
