@@ -521,16 +521,22 @@ store_recover(struct store *st, recover_progress_fn fn, void *arg, struct recove
 
 /* ---- pass "settle" (REDO-7) ---- */
 
-/* A file whose page 1 is damaged, or that is gone, costs its database and not the start: nobody can
- * open it. It is not cut now, but when it is opened, put back as it was (FILE-1). */
+/* Is it the file that cannot be opened, today and tomorrow? A disk that fails may come back. */
+static bool
+is_the_file(int r)
+{
+    return r == -ERR_DATA_CORRUPTED || r == -ERR_UNDEFINED_FILE || r == -EACCES || r == -EPERM;
+}
+
+/* A file whose page 1 is damaged, that is gone or may not be opened, costs its database and not the
+ * start: nobody can open it. It is not cut now, but when it is opened, put right (FILE-1). */
 static int
 cannot_open(const struct store_listed *file, int r, struct err *e)
 {
-    if (file->oid == CATALOG_DB_OID || (r != -ERR_DATA_CORRUPTED && r != -ERR_UNDEFINED_FILE))
+    if (file->oid == CATALOG_DB_OID || !is_the_file(r))
         return r;
-    err_hint(e,
-             "Nobody can connect to this database until its file is restored. The others are not "
-             "concerned.");
+    err_hint(e, "Nobody can connect to this database until its file is put right. The others are "
+                "not concerned.");
     log_err_event(LOG_LEVEL_WARNING, LOG_EVENT_DAMAGED, NULL, "", e);
     err_clear(e);
     return 0;

@@ -144,9 +144,12 @@ def test_a_database_file_that_may_not_be_opened_costs_only_its_database(cluster)
     s = cluster()
     s.start()
     s.sql("CREATE DATABASE other")
-    s.stop()
+    s.sql("CHECKPOINT")
+    s.kill9()   # after a clean stop less is opened at the start
     os.chmod(s.data / "base/5/5", 0)
     s.start()
+    p = subprocess.run(["sqlite3", s.data / "base/16384/16384", "SELECT count(*) FROM sqlite_master"], capture_output=True, text=True, check=False)
+    assert "locked" in p.stderr, p   # FILE-8: also what is behind it in the list
     with pytest.raises(Closed) as e:
         connect(s)
     assert e.value.reply.errors and "base/5/5" in e.value.reply.error, e.value.reply
