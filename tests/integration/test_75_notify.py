@@ -145,7 +145,7 @@ def test_without_a_change_of_state_a_status_comes_once_a_second_at_most(told):
     begin = m.wait(r"^READY=1\n")
     support.until(lambda: server.sql("SELECT 1") and sum("STATUS=Ready" in x for x in m.got[begin:]) >= 3, "its number of connections changes")
     when = [t for x, t in zip(m.got, m.when) if x.startswith("STATUS=Ready")]
-    assert when[-1] - when[0] > len(when) - 2, when   # one of them may have come to us a second late
+    assert when[-1] - when[0] > len(when) - 2, when   # one of them may have been sent a second late
 
 
 def test_pings_go_on_and_every_message_is_one_line_of_utf8(told):

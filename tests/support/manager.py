@@ -3,10 +3,13 @@ import array
 import os
 import re
 import socket
+import struct
 import threading
 import time
 
 import server as support
+
+SO_TIMESTAMP = 29   # the kernel notes when each was sent
 
 
 class Manager:
@@ -15,6 +18,7 @@ class Manager:
     def __init__(self, server):
         self.path = str(server.dir / "notify")
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMP, 1)
         self.sock.bind(self.path)
         os.chmod(self.path, 0o666)
         self.sock.settimeout(0.05)
@@ -29,20 +33,23 @@ class Manager:
     def listen(self):
         while not self.over:
             try:
-                data, anc, _, _ = self.sock.recvmsg(65536, socket.CMSG_SPACE(16))
+                data, anc, _, _ = self.sock.recvmsg(65536, socket.CMSG_SPACE(16) * 2)
             except socket.timeout:
                 continue
-            fds = array.array("i")
+            fds, age = array.array("i"), 0.0
             for level, kind, part in anc:
                 if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
                     fds.frombytes(part[:len(part) // 4 * 4])
+                elif (level, kind) == (socket.SOL_SOCKET, SO_TIMESTAMP):
+                    sec, usec = struct.unpack("ll", part)
+                    age = time.time() - sec - usec / 1e6
             lines = data.decode().split("\n")
             name = next((x[7:] for x in lines if x.startswith("FDNAME=")), "stored")
             if "FDSTOREREMOVE=1" in lines:
                 self.drop(name)
             if "FDSTORE=1" in lines:
                 self.store += [(name, fd) for fd in fds]
-            self.when.append(time.monotonic())
+            self.when.append(time.monotonic() - age)
             self.got.append(data.decode())
             if "FDSTORE=1" not in lines:   # only now: who has sent a barrier goes when it is closed
                 for fd in fds:

@@ -155,8 +155,8 @@ def test_socket_units_start_the_instance_and_keep_their_names(open_to_all):
         p = m.run(*psql, check=False)   # starts it, waits, and may hear that it starts
         assert p.stdout == "1\n" or "starting up" in p.stderr, p
         until(lambda: m.run(*psql, check=False).stdout == "1\n", "it serves")
-        assert i.show("ActiveState")["ActiveState"] == "active"
-        assert stored(i) == 1   # the Unix socket is the server's own
+        until(lambda: i.show("ActiveState")["ActiveState"] == "active", "the service manager has heard of it")
+        until(lambda: stored(i) == 1, "the Unix socket is the server's own")
         assert "PM_RUN" in i.ctl("status").stdout
         i.systemctl("stop")
         assert "PM_" in i.ctl("status", check=False).stdout   # the question has started it

@@ -60,4 +60,4 @@ def test_a_client_starts_it(locked_down):
     first = over_tcp(m, "SELECT 2")   # it is answered, or told to try again
     assert first.stdout == "2\n" or "the database system is starting up" in first.stderr, first.stderr
     until(lambda: over_tcp(m, "SELECT 2").stdout == "2\n", "it serves")
-    assert i.show("ActiveState")["ActiveState"] == "active"
+    until(lambda: i.show("ActiveState")["ActiveState"] == "active", "the service manager has heard of it")
