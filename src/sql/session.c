@@ -191,7 +191,7 @@ run_prepared(struct session *s, struct job *job, struct session_query *q,
     if (r == 0 && q->stmt != NULL)
         r = session_query_run(s, q, &all, sink, &job->n_rows, e);
     if (r == 0) {
-        session_query_tag(s, job->stmt, q->n_cols > 0, job->n_rows, job->tag);
+        session_query_tag(s, job->stmt, false, job->n_rows, job->tag);
         session_count_rows(s, job->stmt);
     }
     return r;

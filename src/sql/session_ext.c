@@ -465,7 +465,7 @@ execute_query(struct session *s, struct session_portal *p, uint32_t max_rows,
     else if (r == 0)
         r = session_query_run(s, p->q, &run, sink, &n, e);
     p->n_rows += n;
-    session_query_tag(s, &p->from->stmt, p->q->n_cols > 0, n, tag);
+    session_query_tag(s, &p->from->stmt, p->is_spooled || p->n_rows > n, n, tag);
     p->is_over = r == 0;
     if (r == 0)
         session_count_rows(s, &p->from->stmt);

@@ -458,9 +458,10 @@ session_query_peek(struct session *s, struct session_query *q, struct err *e)
 }
 
 void
-session_query_tag(struct session *s, const struct sql_stmt *stmt, bool returns, uint64_t n_rows,
+session_query_tag(struct session *s, const struct sql_stmt *stmt, bool by_rows, uint64_t n_rows,
                   char *p)
 {
+    bool is_select = strcmp(stmt->tag, "SELECT") == 0;
     const size_t cap = SQL_NAME_BYTES;
     size_t n = strlen(stmt->tag);
 
@@ -474,6 +475,6 @@ session_query_tag(struct session *s, const struct sql_stmt *stmt, bool returns, 
         n += 2;
     }
     p[n++] = ' ';
-    n += decimal_u64(p + n, returns ? n_rows : (uint64_t) sqlite3_changes64(s->db));
+    n += decimal_u64(p + n, by_rows || is_select ? n_rows : (uint64_t) sqlite3_changes64(s->db));
     p[n] = '\0';
 }
