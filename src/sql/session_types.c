@@ -4,6 +4,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -577,7 +578,9 @@ bind_number(sqlite3_stmt *stmt, int idx, oid_t type, const char *word, struct er
 
         if (*end != '\0')
             return bad_text(type, word, strlen(word), e);
-        return errno == ERANGE ? out_of_range(type, word, e) : bind_double(stmt, idx, d, e);
+        if (errno == ERANGE && fpclassify(d) != FP_SUBNORMAL) /* that is a number still */
+            return out_of_range(type, word, e);
+        return bind_double(stmt, idx, d, e);
     }
     {
         bool is_unsigned = type == TYPE_OID || type == TYPE_XID; /* -1 is taken, too */

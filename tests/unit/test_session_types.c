@@ -129,6 +129,7 @@ static const struct round_row round_rows[] = {
     { TYPE_BYTEA, 0, "\\x00ff", 6, "\\x00ff", "\0\xff", 2 },
     { TYPE_BYTEA, 1, "\0\xff", 2, "\\x00ff", "\0\xff", 2 },
     { TYPE_FLOAT8, 0, "1.5", 3, "1.5", "\x3f\xf8\0\0\0\0\0\0", 8 },
+    { TYPE_FLOAT8, 0, "5e-324", 6, "5e-324", "\0\0\0\0\0\0\0\x01", 8 },
     { TYPE_FLOAT8, 1, "\x3f\xf8\0\0\0\0\0\0", 8, "1.5", "\x3f\xf8\0\0\0\0\0\0", 8 },
     { TYPE_FLOAT4, 1, "\x3f\xc0\0\0", 4, "1.5", "\x3f\xc0\0\0", 4 },
 };
@@ -182,6 +183,7 @@ static const struct refused_row refused_rows[] = {
     { TYPE_INT2, 0, "-32769", 6, ERR_NUMERIC_VALUE_OUT_OF_RANGE },
     { TYPE_OID, 0, "4294967296", 10, ERR_NUMERIC_VALUE_OUT_OF_RANGE },
     { TYPE_FLOAT8, 0, "1e400", 5, ERR_NUMERIC_VALUE_OUT_OF_RANGE },
+    { TYPE_FLOAT8, 0, "-1e-400", 7, ERR_NUMERIC_VALUE_OUT_OF_RANGE },
     { TYPE_FLOAT8, 0, "NaN", 3, ERR_FEATURE_NOT_SUPPORTED }, /* SQLite would make it NULL */
     { TYPE_FLOAT8, 1, "\x7f\xf8\0\0\0\0\0\0", 8, ERR_FEATURE_NOT_SUPPORTED },
     { TYPE_FLOAT4, 1, "\x7f\xc0\0\0", 4, ERR_FEATURE_NOT_SUPPORTED },
