@@ -354,16 +354,8 @@ def test_what_logins_remember_ends_with_the_database(server):
         server.sql("CREATE DATABASE one")
         for _ in range(3):
             assert code("one") is None
-        support.until(lambda: drop(server, "one"), "the last session is gone")
+        server.drop_database("one")
         assert code("one") == "3D000"
-
-
-def drop(server, name):
-    try:
-        server.sql(f"DROP DATABASE {name}")
-        return True
-    except psycopg2.errors.ObjectInUse:
-        return False
 
 
 def test_a_reload_reaches_open_sessions(server):

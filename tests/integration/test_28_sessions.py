@@ -252,7 +252,7 @@ def test_a_name_that_is_too_long_ends_with_a_whole_character(shared, wire):
         assert other.ok("SELECT current_database()").rows == [(name[:47],)]
     with connect(shared, database=name) as other:   # cut in the same way
         assert other.ok("SELECT current_database()").rows == [(name[:47],)]
-    wire.ok(f'DROP DATABASE "{name}"')
+    shared.drop_database(name)
 
 
 # ---- open portals beside other statements of their transaction

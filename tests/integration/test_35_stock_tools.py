@@ -37,8 +37,8 @@ def mixed_workload(server):
             server.sql(f"DELETE FROM big WHERE id < {i // 2}", db)
             server.sql("CHECKPOINT")
     server.sql("CREATE DATABASE three")
-    server.sql("DROP DATABASE two")
-    server.sql("DROP DATABASE three")
+    server.drop_database("two")
+    server.drop_database("three")
 
 
 def test_stock_tools_read_everything(cluster):

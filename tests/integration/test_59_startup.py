@@ -193,7 +193,7 @@ def test_damage_that_redo_has_come_near_costs_its_database_only(cluster):
     s.stop()
     s.start()   # a clean start does not forget
     check()
-    s.sql("DROP DATABASE two")
+    s.drop_database("two")
     assert s.status()["refusedDatabases"] == 1
     s.configure("startup_verify = off\n")
     s.stop()

@@ -338,6 +338,16 @@ class Server:
         """Rows of one statement in a session of its own."""
         return rows_of(self.connect(dbname), text)
 
+    def drop_database(self, name):
+        """When its last session has left: one that has said good-bye may be in it for a moment more."""
+        def attempt():
+            try:
+                self.sql(f'DROP DATABASE "{name}"')
+                return True
+            except psycopg2.errors.ObjectInUse:
+                return False
+        until(attempt, f"the last session has left {name}")
+
     def psql(self, text, dbname="postgres", check=True, args=()):
         return run("psql", "-X", "-v", "ON_ERROR_STOP=1", "-h", self.data, "-p", str(self.port), "-U", "postgres",
                    "-d", dbname, "-At", *args, stdin=text, check=check)
