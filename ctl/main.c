@@ -28,16 +28,14 @@ wants_color(const char *when)
 }
 
 /* Or the first socket would take the place of one that is closed, and the server read what we
- * print.
- */
+ * print. */
 static void
 fill_standard_descriptors(void)
 {
     int fd;
 
-    do
-        fd =
-            open("/dev/null", O_RDWR); /* NOLINT(android-cloexec-open): programs we run need them */
+    do /* programs that we run need them: NOLINTNEXTLINE(android-cloexec-open) */
+        fd = open("/dev/null", O_RDWR);
     while (fd >= 0 && fd <= STDERR_FILENO);
     closep(&fd);
 }

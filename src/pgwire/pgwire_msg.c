@@ -277,17 +277,6 @@ pgwire_next_value(struct pgwire_list *l, const uint8_t **ret_p)
     return (int32_t) n;
 }
 
-/* Bytes before the first that is not ASCII, by eights. */
-static size_t
-ascii_length(const char *text, size_t n)
-{
-    size_t i = 0;
-
-    while (i + 8 <= n && (get_u64((const uint8_t *) text + i) & UINT64_C(0x8080808080808080)) == 0)
-        i += 8;
-    return i;
-}
-
 int
 pgwire_check_text(const char *text, size_t n, struct err *e)
 {
@@ -388,11 +377,11 @@ void
 pgwire_put_text(struct pgwire_out *o, const char *s)
 {
     size_t left = strlen(s);
-    size_t plain = ascii_length(s, left);
+    size_t whole = utf8_text_length(s, left);
 
-    pgwire_put_bytes(o, s, plain);
-    s += plain;
-    left -= plain;
+    pgwire_put_bytes(o, s, whole);
+    s += whole;
+    left -= whole;
     while (left > 0) {
         size_t n = utf8_length(s, left);
         size_t step = MAX(n, (size_t) 1);

@@ -146,6 +146,8 @@ int session_query_send(struct session *s, const struct session_query *q,
                        const struct session_sink *sink, struct err *e);
 /* Step to the first row without sending it: its values tell types. */
 int session_query_peek(struct session *s, struct session_query *q, struct err *e);
+/* 0A000: the schema has changed, and the statement's columns with it. */
+int session_plan_changed(struct err *e);
 /* Tag of a finished statement into p[SQL_NAME_BYTES]. n_rows were sent; `by_rows`: they are what it
  * counts, as a SELECT does, not what SQLite changed. */
 void session_query_tag(struct session *s, const struct sql_stmt *stmt, bool by_rows,

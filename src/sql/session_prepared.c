@@ -259,7 +259,7 @@ session_prepared_renew(struct session *s, struct session_prepared *p, struct err
         return r;
     if (q.n_cols != p->q.n_cols) {
         session_query_done(&q);
-        return ERR(e, FEATURE_NOT_SUPPORTED, "cached plan must not change result type");
+        return session_plan_changed(e);
     }
     session_query_done(&p->q);
     p->q = q;

@@ -313,8 +313,8 @@ format_of(const struct session_run *run, int col)
     return run->formats[run->n_formats == 1 ? 0 : col];
 }
 
-static int
-plan_changed(struct err *e)
+int
+session_plan_changed(struct err *e)
 {
     return ERR(e, FEATURE_NOT_SUPPORTED, "cached plan must not change result type");
 }
@@ -329,7 +329,7 @@ session_query_describe(struct session *s, struct session_query *q, const struct 
 
     (void) s;
     if (sqlite3_column_count(q->stmt) != q->n_cols) /* another session has changed the schema */
-        return plan_changed(e);
+        return session_plan_changed(e);
     if (q->n_cols > (int) ELEMENTSOF(few)) {
         cols = many = calloc((size_t) q->n_cols, sizeof *many);
         if (many == NULL)
@@ -397,7 +397,7 @@ check_columns(struct session_query *q, const struct session_run *run, bool descr
     if (!described && run->n_formats == 0 &&
         sqlite3_stmt_status(q->stmt, SQLITE_STMTSTATUS_REPREPARE, 0) > 0)
         return describe_columns(q, e);
-    return sqlite3_column_count(q->stmt) != q->n_cols ? plan_changed(e) : 0;
+    return sqlite3_column_count(q->stmt) != q->n_cols ? session_plan_changed(e) : 0;
 }
 
 int
